@@ -1,0 +1,53 @@
+# make demo   install if needed, run the default experiment, say where the figures are
+# make test   install if needed, run every test and check
+# make env    install only: .venv from the pinned requirements
+SHELL := /bin/bash
+PYTHON ?= python3
+CORES ?= 2
+BIN := .venv/bin
+STAMP := .venv/.installed
+UV := uv==0.13.9
+SOURCES := workflow_scripts tests benchmarks
+RULES := Snakefile rules/*.smk
+
+.PHONY: demo test unit lint env lock schema clean
+
+demo: $(STAMP)
+	$(BIN)/snakemake --cores $(CORES)
+	@echo && echo "The figures are in results/figures, the tables behind them in results/tables."
+
+test: $(STAMP) lint
+	$(BIN)/python -m pytest -n $(CORES) --dist worksteal
+
+unit: $(STAMP)
+	$(BIN)/python -m pytest -n $(CORES) -m "not slow" tests/unit
+
+lint: $(STAMP)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/snakefmt --check $(RULES)
+	$(BIN)/snakemake --lint
+
+env: $(STAMP)
+
+# Stale when the pins or this recipe change. uv is quick; where it cannot be had, pip does the same.
+$(STAMP): envs/requirements.txt pyproject.toml Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "prh needs Python 3.11 or newer; name one: make PYTHON=python3.12 env"; exit 1; }
+	@$(PYTHON) -m venv --clear .venv || { echo "Python cannot make environments; on Debian: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet $(UV) && $(BIN)/uv pip install --quiet --python $(BIN)/python -r envs/requirements.txt \
+	  || $(BIN)/python -m pip install --quiet -r envs/requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps -e .
+	@touch $@
+
+# Resolve envs/requirements.in anew: every platform, every transitive pin, the same pins for conda.
+lock: $(STAMP)
+	$(BIN)/python -m pip install --quiet $(UV)
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make lock" \
+	  envs/requirements.in -o envs/requirements.txt
+	$(BIN)/python envs/conda_file.py > envs/prh.yaml
+
+schema: $(STAMP)
+	$(BIN)/python -m prh.config > config.schema.yaml
+
+clean:
+	rm -rf .venv .snakemake results/*

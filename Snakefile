@@ -1,0 +1,26 @@
+# The Platonic Representation Hypothesis, measured. The includes below are the stages, in the order in which data flow.
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+# An experiment given with --configfile is complete: config.yaml, the default experiment, does not leak into it.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/datasets.smk"
+include: "rules/models.smk"
+include: "rules/features.smk"
+include: "rules/alignment.smk"
+include: "rules/figures.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        tables=["<results>/tables/alignment.parquet"],
+        figures=figures_wanted(),
+    localrule: True

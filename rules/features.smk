@@ -1,0 +1,28 @@
+# Stage 3: every layer of every model for every sample. One job per (data set, model); it holds a GPU where there is one.
+
+
+rule features:
+    input:
+        script="workflow_scripts/features.py",
+        code=code("features.py"),
+        manifest="<results>/datasets/{dataset}/manifest.json",
+        # made again with the same content, the manifest is unchanged; so the folder's own age means nothing
+        shards=ancient("<results>/datasets/{dataset}/shards"),
+        weights="<results>/models/{model}/weights.json",
+    output:
+        "<results>/features/{dataset}/{model}.parquet",
+    params:
+        spec=lambda wildcards: spec(MODELS[wildcards.model], {"family"}),
+    log:
+        "<logs>/features/{dataset}/{model}.log",
+    benchmark:
+        "<benchmarks>/features/{dataset}/{model}.tsv"
+    conda:
+        "../envs/prh.yaml"
+    threads: compute.threads
+    resources:
+        gpu=int(compute.device != "cpu"),
+    shell:
+        "python {input.script} --spec {params.spec:q} --manifest {input.manifest} --shards {input.shards}"
+        " --weights {input.weights} --output {output} --threads {threads}"
+        " --device {compute.device} --batch-size {compute.batch_size} > {log} 2>&1"

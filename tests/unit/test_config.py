@@ -1,0 +1,104 @@
+import copy
+
+import pytest
+import yaml
+
+from prh.config import ConfigError, load, schema
+
+
+@pytest.fixture
+def raw(tmp_path):
+    (tmp_path / "data").mkdir()
+    return {
+        "datasets": [{"name": "photos", "source": "local", "path": "data", "samples": 100}],
+        "models": [
+            {"name": "vit", "modality": "vision", "source": "hub", "id": "vit_tiny_patch16_224.augreg_in21k"},
+            {"name": "gpt2", "modality": "language", "source": "hub", "id": "openai-community/gpt2"},
+        ],
+    }
+
+
+def test_defaults_are_filled_in(raw, tmp_path):
+    experiment = load(raw, tmp_path)
+    assert experiment.alignment.metrics == ["mutual_knn"]
+    assert experiment.model("vit").pooling == "auto"
+    assert experiment.dataset("photos").on_error == "fail"
+
+
+def edit(raw, path, value):
+    raw = copy.deepcopy(raw)
+    *way, last = path
+    node = raw
+    for step in way:
+        node = node.setdefault(step, {}) if isinstance(node, dict) else node[step]
+    if value is None:
+        del node[last]
+    elif isinstance(node, list):
+        node.append(value)
+    else:
+        node[last] = value
+    return raw
+
+
+MISTAKES = {
+    "unknown key": (["modelz"], 1, "the experiment: unknown key 'modelz'."),
+    "unknown key in a section": (["alignment", "metric"], "cka", "alignment: unknown key 'metric' (did you mean 'metrics'?)."),
+    "unknown key in an entry": (["models", 0, "pooing"], "cls", "models, entry 'vit': unknown key 'pooing' (did you mean 'pooling'?)."),
+    "missing key": (["models", 0, "name"], None, "models, entry 1: the key 'name' is missing."),
+    "missing source": (["models", 1, "source"], None, "models, entry 'gpt2': the key 'source' is missing."),
+    "no data": (["datasets"], [], "the experiment, datasets: List should have at least 1 item"),
+    "unknown source of data": (["datasets", 0, "source"], "ftp", "datasets, entry 'photos': unknown 'source' 'ftp'; known: 'local', 'hub', 'url'"),
+    "unknown source of a model": (["models", 0, "source"], "ftp", "models, entry 'vit', source: 'ftp' is not one of 'hub', 'local' or 'random'."),
+    "unknown modality": (["models", 0, "modality"], "smell", "models, entry 'vit': unknown 'modality' 'smell'; known: 'vision', 'language'."),
+    "no id": (["models", 0, "id"], None, "models, entry 'vit': source 'hub' needs 'id', the repository or timm name."),
+    "wrong type": (["alignment", "k"], ["ten"], "alignment, k[0]: Input should be a valid integer"),
+    "name not fit for a path": (["models", 0, "name"], "a/b", "models, entry 'a/b', name: String should match pattern"),
+    "unknown metric": (["alignment", "metrics"], ["mutual_kn"], "alignment.metrics: there is no metric 'mutual_kn' (did you mean 'mutual_knn'?)."),
+    "k too large": (["alignment", "k"], [100], "alignment.k: 100 neighbours need more than the 100 samples of data set 'photos'"),
+    "k above k_max": (["alignment", "k_max"], 5, "alignment.k: 10 is above k_max = 5; raise k_max."),
+    "missing folder": (["datasets", 0, "path"], "nowhere", "data set 'photos': path nowhere does not exist"),
+    "template without caption": (["models", 1, "template"], "hello", "models, entry 'gpt2': 'template' must contain {caption}."),
+    "pair of an unknown model": (["figures", "layer_pairs"], [["vit", "bert"]], "figures.layer_pairs: there is no model 'bert'."),
+    "duplicate model": (["models", 9], {"name": "vit", "modality": "vision", "source": "random", "id": "vit_tiny_patch16_224"},
+                        "models: the name 'vit' is used 2 times; give each entry its own."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_each_mistake_is_one_sentence(raw, tmp_path, case):
+    path, value, said = MISTAKES[case]
+    with pytest.raises(ConfigError) as caught:
+        load(edit(raw, path, value), tmp_path)
+    assert said in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_all_mistakes_are_told_at_once(raw, tmp_path):
+    raw = edit(edit(raw, ["alignment", "metrics"], ["nope"]), ["datasets", 0, "path"], "nowhere")
+    with pytest.raises(ConfigError) as caught:
+        load(raw, tmp_path)
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_schema_file_is_the_schema_of_the_code(repository):
+    assert (repository / "config.schema.yaml").read_text() == schema(), "run `make schema`"
+
+
+def test_every_key_is_explained():
+    def walk(node, where=""):
+        if isinstance(node, dict):
+            for name, value in node.get("properties", {}).items():
+                if "$ref" not in value:
+                    assert "description" in value or "const" in value, f"{where}.{name} has no docstring"
+            for name, value in node.items():
+                walk(value, f"{where}.{name}")
+
+    walk(yaml.safe_load(schema())["$defs"])
+
+
+def test_every_experiment_file_loads_or_lacks_only_its_data(repository):
+    for path in [repository / "config.yaml", *sorted((repository / "experiments").glob("*.yaml"))]:
+        try:
+            load(yaml.safe_load(path.read_text()), repository)
+        except ConfigError as error:
+            assert all("does not exist" in line for line in str(error).splitlines()), path

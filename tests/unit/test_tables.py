@@ -1,0 +1,104 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from prh import tables
+
+
+@pytest.fixture
+def table():
+    rng = np.random.default_rng(0)
+    layers = [rng.normal(size=(5, width)).astype(np.float32) for width in (3, 7)]
+    return tables.layers_table([f"s{i}" for i in range(5)], layers), layers
+
+
+def test_layers_come_back_as_they_were(tmp_path, table):
+    written, layers = table
+    tables.write(written, tmp_path / "deep" / "t.parquet", {"model": "m"})
+    read = tables.read(tmp_path / "deep" / "t.parquet")
+    assert tables.layer_columns(read.schema) == ["layer_00", "layer_01"]
+    for name, layer in zip(tables.layer_columns(read.schema), layers, strict=True):
+        assert tables.layer_array(read, name).dtype == np.float32
+        np.testing.assert_array_equal(tables.layer_array(read, name), layer)
+    assert tables.made_by(tmp_path / "deep" / "t.parquet") == {"model": "m"}
+
+
+def test_several_row_groups_read_as_one_layer(tmp_path, table):
+    written, layers = table
+    with tables.writer(tmp_path / "t.parquet", written.schema, {}) as sink:
+        sink.write_table(written.slice(0, 2))
+        sink.write_table(written.slice(2))
+    np.testing.assert_array_equal(tables.layer_array(tables.read(tmp_path / "t.parquet"), "layer_01"), layers[1])
+
+
+def test_floats_are_byte_stream_split(tmp_path, table):
+    tables.write(table[0], tmp_path / "t.parquet", {})
+    columns = pq.ParquetFile(tmp_path / "t.parquet").metadata.row_group(0)
+    assert "BYTE_STREAM_SPLIT" in columns.column(1).encodings
+
+
+def test_polars_sees_fixed_width_arrays(tmp_path, table):
+    import polars as pl
+
+    tables.write(table[0], tmp_path / "t.parquet", {})
+    assert pl.from_arrow(tables.read(tmp_path / "t.parquet")).schema["layer_01"] == pl.Array(pl.Float32, 7)
+
+
+def test_a_failed_write_leaves_nothing(tmp_path, table):
+    with pytest.raises(RuntimeError), tables.writer(tmp_path / "t.parquet", table[0].schema, {}) as sink:
+        sink.write_table(table[0])
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_keeps_the_old_table(tmp_path, table):
+    tables.write(table[0], tmp_path / "t.parquet", {"run": 1})
+    with pytest.raises(RuntimeError), tables.writer(tmp_path / "t.parquet", table[0].schema, {}):
+        raise RuntimeError
+    assert tables.made_by(tmp_path / "t.parquet") == {"run": 1}
+
+
+@pytest.mark.parametrize("keep", [0, 100, 0.5, -1])
+def test_a_truncated_table_is_named(tmp_path, table, keep):
+    path = tmp_path / "t.parquet"
+    tables.write(table[0], path, {})
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * keep) if isinstance(keep, float) else keep])
+    with pytest.raises(tables.TableError, match=r"t\.parquet is not a complete Parquet file.*delete it and run again"):
+        tables.read(path)
+
+
+def test_damaged_bytes_are_noticed(tmp_path, table):
+    path = tmp_path / "t.parquet"
+    tables.write(table[0], path, {})
+    content = bytearray(path.read_bytes())
+    start = pq.ParquetFile(path).metadata.row_group(0).column(2).data_page_offset
+    content[start + 60] ^= 0xFF
+    path.write_bytes(bytes(content))
+    with pytest.raises(tables.TableError, match=r"t\.parquet is not a complete"):
+        tables.read(path)
+
+
+def test_a_missing_table_is_named(tmp_path):
+    with pytest.raises(tables.TableError, match=r"t\.parquet does not exist"):
+        tables.read(tmp_path / "t.parquet")
+
+
+def test_a_missing_column_is_named(tmp_path, table):
+    tables.write(table[0], tmp_path / "t.parquet", {})
+    with pytest.raises(tables.TableError, match=r"has no column layer_09; it has sample_id, layer_00, layer_01"):
+        tables.read(tmp_path / "t.parquet", ["layer_09"])
+
+
+@pytest.mark.parametrize(("right", "said"), [(["a", "c"], "2 samples are in one only, such as 'b'"),
+                                             (["b", "a"], "the order differs")])  # fmt: skip
+def test_tables_of_other_samples_are_refused(right, said):
+    tables.require_same_samples(["a", "b"], ["a", "b"], ("x", "y"))
+    with pytest.raises(tables.TableError, match=said):
+        tables.require_same_samples(["a", "b"], right, ("x", "y"))
+
+
+def test_an_empty_table_has_layers_of_no_rows():
+    schema = tables.layers_schema([4], pa.float32())
+    assert tables.layer_array(schema.empty_table(), "layer_00").shape == (0, 4)

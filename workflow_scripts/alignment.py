@@ -1,0 +1,53 @@
+"""One model against all models before it: scores of all layer pairs, and the best ones with their calibration."""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from prh import comparisons, tables
+from prh.command import failing_in_one_sentence
+from prh.progress import Progress
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spec", type=json.loads, required=True, help="metric, settings and preparation, as JSON")
+    parser.add_argument("--models", nargs="+", required=True, help="this model, then those before it")
+    parser.add_argument("--features", nargs="*", default=[], type=Path, help="their features, if the metric needs them")
+    parser.add_argument("--neighbours", nargs="*", default=[], type=Path, help="their neighbours, likewise")
+    parser.add_argument("--shards", type=Path, help="folder of the shards, if samples are grouped")
+    parser.add_argument("--scores", type=Path, required=True, help="table of all layer pairs to write")
+    parser.add_argument("--best", type=Path, required=True, help="table of best layer pairs to write")
+    arguments = parser.parse_args()
+
+    spec, names = arguments.spec, arguments.models
+    features = arguments.features or [None] * len(names)
+    neighbours = arguments.neighbours or [None] * len(names)
+    files = [found or table for found, table in zip(neighbours, features, strict=True)]
+    ids = comparisons.read_samples(files[0])
+    groups = None
+    if arguments.shards is not None:
+        groups = np.concatenate([tables.read(path, ["group_id"])["group_id"].to_numpy(zero_copy_only=False)
+                                 for path in sorted(arguments.shards.glob("*.parquet"))])  # fmt: skip
+
+    def opened(progress: Progress):  # one model at a time: the row needs no more memory for more models
+        for name, *paths, file in zip(names[1:], features[1:], neighbours[1:], files[1:], strict=True):
+            tables.require_same_samples(ids, comparisons.read_samples(file), (str(files[0]), str(file)))
+            yield comparisons.representation(name, *paths, spec["preparation"])
+            progress.advance()
+
+    x = comparisons.representation(names[0], features[0], neighbours[0], spec["preparation"])
+    settings = comparisons.Settings(**spec["settings"])
+    with Progress(f"{spec['metric']} of {names[0]}", total=len(names) - 1, unit="model") as progress:
+        scores, best = comparisons.row(x, opened(progress), spec["metric"], settings, groups)
+    made_by = tables.provenance(spec=spec, models=names)
+    tables.write(scores, arguments.scores, made_by)
+    tables.write(best.to_arrow(), arguments.best, made_by)
+    print(best.select("model_y", "k", "score", "threshold", "p", "layer_x", "layer_y"))
+
+
+if __name__ == "__main__":
+    with failing_in_one_sentence():
+        main()

@@ -1,0 +1,34 @@
+"""Fetch a data set, or look a local one over, and write down where it lies and what it holds."""
+
+import argparse
+import json
+from pathlib import Path
+
+from prh import datasets, tables
+from prh.command import failing_in_one_sentence
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spec", type=json.loads, required=True, help="data set entry, as JSON")
+    parser.add_argument("--output", type=Path, required=True, help="source.json to write")
+    arguments = parser.parse_args()
+
+    entry, folder = arguments.spec, arguments.output.parent / "source"
+    source = {"source": entry["source"]}
+    match entry["source"]:
+        case "local":
+            root = Path(entry["path"])
+        case "hub":
+            root, source["revision"] = datasets.fetch_hub(entry["id"], entry["revision"], folder)
+        case "url":
+            root = datasets.fetch_url(entry["url"], entry["sha256"], folder) / entry["folder"]
+    files = datasets.listing(root)
+    print(f"{entry['name']}: {len(files)} files, {sum(file['bytes'] for file in files.values()):,} bytes in {root}")
+    with tables.writing(arguments.output) as part:
+        part.write_text(json.dumps({**source, "root": str(root), "files": files}, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    with failing_in_one_sentence():
+        main()

@@ -1,0 +1,36 @@
+"""Fetch the weights of a model, or look local ones over, and write down where they lie."""
+
+import argparse
+import json
+from pathlib import Path
+
+from prh import datasets, models, tables
+from prh.command import failing_in_one_sentence
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spec", type=json.loads, required=True, help="model entry, as JSON")
+    parser.add_argument("--output", type=Path, required=True, help="weights.json to write")
+    arguments = parser.parse_args()
+
+    entry, root, revision = arguments.spec, None, None
+    match entry["source"]:
+        case "local":
+            root = Path(entry["path"])
+        case "hub":
+            repository = models.hub_repository(entry["library"], entry["id"])
+            root, revision = models.fetch_hub(repository, entry["revision"], arguments.output.parent / "files")
+    weights = {
+        "source": entry["source"],
+        "root": None if root is None else str(root),
+        "revision": revision,
+        "files": {} if root is None else datasets.listing(root),
+    }
+    with tables.writing(arguments.output) as part:
+        part.write_text(json.dumps(weights, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    with failing_in_one_sentence():
+        main()

@@ -1,0 +1,51 @@
+"""Pooled features of every layer of a model for every sample of a data set."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
+
+import torch  # noqa: E402
+
+from prh import datasets, features, models  # noqa: E402
+from prh.command import failing_in_one_sentence  # noqa: E402
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spec", type=json.loads, required=True, help="model entry, as JSON")
+    parser.add_argument("--manifest", type=Path, required=True, help="manifest.json of the shards")
+    parser.add_argument("--shards", type=Path, required=True, help="folder of the shards")
+    parser.add_argument("--weights", type=Path, required=True, help="weights.json of the model")
+    parser.add_argument("--output", type=Path, required=True, help="features table to write")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--batch-size", default="auto", help="samples in a batch, or auto")
+    arguments = parser.parse_args()
+
+    entry = arguments.spec
+    torch.set_num_threads(arguments.threads)
+    torch.set_flush_denormal(True)  # numbers below 1e-38 slow a CPU down by half in some networks and change nothing
+    manifest = json.loads(arguments.manifest.read_text(encoding="utf-8"))
+    weights = json.loads(arguments.weights.read_text(encoding="utf-8"))
+    device = models.choose_device(arguments.device)
+    root = None if weights["root"] is None else Path(weights["root"])
+    encoder = models.load(entry, root, device)
+    features.extract(
+        encoder,
+        datasets.shard_paths(manifest, arguments.shards),
+        arguments.output,
+        model=entry["name"],
+        digest=features.recipe(entry, weights["files"], manifest["shards"], device),
+        caption=entry.get("caption", 0),
+        template=entry.get("template", "{caption}"),
+        batch_size=None if arguments.batch_size == "auto" else int(arguments.batch_size),
+        made_by={"spec": entry, "revision": weights["revision"], "device": device, "dataset": manifest["dataset"]},
+    )
+
+
+if __name__ == "__main__":
+    with failing_in_one_sentence():
+        main()

@@ -1,0 +1,18 @@
+"""prh: measure how far the representations of vision and language models converge.
+
+The library behind the workflow; it takes arrays and tables and returns arrays and tables.
+Names are loaded on first use, so that a job that draws a figure never imports torch.
+"""
+
+from importlib import import_module
+
+_HOMES = {"metrics": "prh.metrics", "prepare": "prh.alignment", "align": "prh.alignment", "Alignment": "prh.alignment"}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'prh' has no attribute {name!r}")
+    module = import_module(_HOMES[name])
+    return module if name == "metrics" else getattr(module, name)

@@ -1,0 +1,185 @@
+"""Comparisons of many models as tables: one model's row of the alignment matrix, and the matrix of best layer pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from prh import tables
+from prh.alignment import Alignment, compare, prepare
+from prh.calibration import benjamini_hochberg
+from prh.metrics import METRICS, Representation
+
+BEST = {
+    "model_x": pl.String,
+    "model_y": pl.String,
+    "k": pl.Int32,
+    "n": pl.Int32,
+    "score": pl.Float64,
+    "layer_x": pl.Int16,
+    "layer_y": pl.Int16,
+    "threshold": pl.Float64,
+    "p": pl.Float64,
+    "calibrated": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "crossfitted": pl.Float64,
+    "optimism": pl.Float64,
+    "null_mean": pl.Float64,
+}
+
+MODELS = {
+    "model": pl.String,
+    "modality": pl.String,
+    "family": pl.String,
+    "parameters": pl.Int64,
+    "layers": pl.Int32,
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How models are compared; the meaning of each is in prh.config.Alignment."""
+
+    k: tuple[int, ...]
+    permutations: int
+    subsamples: int
+    splits: int
+    alpha: float
+    seed: int
+
+
+def read_samples(path: Path) -> list[str]:
+    """The sample_ids of a features or neighbours table."""
+    return tables.read(path, ["sample_id"])["sample_id"].to_pylist()
+
+
+def representation(name: str, features: Path | None, neighbours: Path | None,
+                   preparation: Mapping[str, object]) -> Representation:  # fmt: skip
+    """A model as its tables hold it: prepared features, neighbours, or both."""
+    layers = found = None
+    if features is not None:
+        layers = prepare(_layers(features), clamp=preparation["clamp"], normalise=preparation["normalise"],
+                         clamp_scope=preparation["clamp_scope"])  # fmt: skip
+    if neighbours is not None:
+        found = _layers(neighbours)
+    return Representation(name, layers, found)
+
+
+def _layers(path: Path) -> list[np.ndarray]:
+    table = tables.read(path)
+    return [tables.layer_array(table, name) for name in tables.layer_columns(table.schema)]
+
+
+def row(x: Representation, others: Iterable[Representation], metric: str, settings: Settings,
+        groups: np.ndarray | None = None) -> tuple[pa.Table, pl.DataFrame]:  # fmt: skip
+    """Compare ``x`` with each of ``others`` (both ways round for a metric that is not symmetric).
+
+    Returns the scores of all layer pairs (schema tables.ALIGNMENT) and the best ones (schema BEST).
+    """
+    traits = METRICS[metric]
+    scores, best = [tables.ALIGNMENT.empty_table()], []
+    for other in others:
+        for left, right in [(x, other)] if traits.symmetric else [(x, other), (other, x)]:
+            for k in settings.k if traits.needs_k else (None,):
+                found = compare(
+                    left,
+                    right,
+                    metric,
+                    k,
+                    permutations=settings.permutations,
+                    groups=groups,
+                    alpha=settings.alpha,
+                    subsamples=settings.subsamples,
+                    splits=settings.splits,
+                    seed=settings.seed,
+                )
+                scores.append(_score_table(left.name, right.name, found))
+                best.append(_best_row(left.name, right.name, found))
+    return pa.concat_tables(scores), pl.DataFrame(best, schema=BEST, orient="row")
+
+
+def _score_table(model_x: str, model_y: str, found: Alignment) -> pa.Table:
+    layer_x, layer_y = np.indices(found.scores.shape)
+    count = found.scores.size
+    columns = {
+        "model_x": [model_x] * count,
+        "layer_x": layer_x.ravel(),
+        "model_y": [model_y] * count,
+        "layer_y": layer_y.ravel(),
+        "k": [found.k] * count,
+        "n": [found.n] * count,
+        "score": found.scores.ravel(),
+    }
+    return pa.table(columns, schema=tables.ALIGNMENT)
+
+
+def _best_row(model_x: str, model_y: str, found: Alignment) -> dict[str, object]:
+    low, high = found.interval or (None, None)
+    return {
+        "model_x": model_x,
+        "model_y": model_y,
+        "k": found.k,
+        "n": found.n,
+        "score": found.best,
+        "layer_x": found.layers[0],
+        "layer_y": found.layers[1],
+        "threshold": found.threshold,
+        "p": found.p,
+        "calibrated": found.calibrated,
+        "low": low,
+        "high": high,
+        "crossfitted": found.crossfitted,
+        "optimism": found.optimism,
+        "null_mean": None if found.null is None else float(found.null.mean()),
+    }
+
+
+def collect(rows: Sequence[tuple[str, str, pl.DataFrame]], models: pl.DataFrame) -> pl.DataFrame:
+    """The table of best layer pairs from the rows of all models.
+
+    ``rows`` holds (dataset, metric, best table of a row); ``models`` has model, modality, family. Adds q, the
+    Benjamini-Hochberg value over the grid of model pairs of each (dataset, metric, k).
+    """
+    parts = [best.with_columns(dataset=pl.lit(dataset), metric=pl.lit(metric)) for dataset, metric, best in rows]
+    whole = pl.concat(parts).with_columns(q=pl.lit(None, pl.Float64))
+    graded = [
+        grid.with_columns(q=pl.Series(benjamini_hochberg(grid["p"].to_numpy()))) if grid["p"].null_count() == 0 else grid
+        for _, grid in whole.group_by("dataset", "metric", "k", maintain_order=True)
+    ]
+    whole = pl.concat(graded) if graded else whole
+    for side in ("x", "y"):
+        traits = models.select(
+            pl.col("model").alias(f"model_{side}"),
+            pl.col("modality").alias(f"modality_{side}"),
+            pl.col("family").alias(f"family_{side}"),
+        )
+        whole = whole.join(traits, on=f"model_{side}", how="left", maintain_order="left")
+    first = ["dataset", "metric", "k", "n", "model_x", "modality_x", "family_x", "model_y", "modality_y", "family_y"]
+    return whole.select(*first, pl.exclude(first))
+
+
+def strongest_pair(best: pl.DataFrame, dataset: str, metric: str, k: int | None) -> tuple[str, str]:
+    """The two models of different modalities that align most (of any two, where there is one modality only)."""
+    of_k = pl.col("k").is_null() if k is None else pl.col("k") == k
+    pairs = best.filter(pl.col("dataset") == dataset, pl.col("metric") == metric, of_k)
+    across = pairs.filter(pl.col("modality_x") != pl.col("modality_y"))
+    pairs = pairs if across.is_empty() else across
+    if pairs.is_empty():
+        raise ValueError(f"no two models are compared by {metric} on {dataset}; add a model to the experiment.")
+    return pairs.sort("score", descending=True).select("model_x", "model_y").row(0)
+
+
+def layer_scores(rows: pl.DataFrame, model_x: str, model_y: str, k: int | None) -> pl.DataFrame:
+    """The scores of one model pair out of ``rows`` (schema tables.ALIGNMENT), whichever way round it stands there."""
+    either = pl.col("model_x").is_in([model_x, model_y]) & pl.col("model_y").is_in([model_x, model_y])
+    of_k = pl.col("k").is_null() if k is None else pl.col("k") == k
+    found = rows.filter(either, of_k)
+    if found.is_empty():
+        raise ValueError(f"{model_x} and {model_y} are not compared; both must read the data set.")
+    return found

@@ -1,0 +1,334 @@
+"""Data sets: fetch them, check every sample, and cut them into Parquet shards.
+
+A sample is an image (its original encoded bytes), any number of captions, or both. `shard` gives each a stable,
+unique sample_id and reports every bad one by that id before anything is taken for whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from prh import tables
+
+IMAGE_SUFFIXES = frozenset(Image.registered_extensions())
+
+
+class DataError(ValueError):
+    """The data are not what the entry promises; the message names the samples and the mend."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample as its source gives it; `image` is the encoded file, None where it is missing."""
+
+    sample_id: str
+    image: bytes | None
+    path: str | None
+    captions: tuple[str, ...]
+    label: str | None = None
+    group_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of the source that hold image, captions, label and group (None: the source has none)."""
+
+    image: str | None = "image"
+    captions: str | None = "text"
+    label: str | None = None
+    group: str | None = None
+
+
+# ---- fetching -------------------------------------------------------------------------------------------------
+
+
+def fetch_hub(repository: str, revision: str, folder: Path) -> tuple[Path, str]:
+    """Download a data set repository of the hub into ``folder``; returns (folder, commit)."""
+    from huggingface_hub import HfApi, snapshot_download
+
+    commit = HfApi().dataset_info(repository, revision=revision).sha
+    snapshot_download(repository, repo_type="dataset", revision=commit, local_dir=folder)
+    return folder, commit
+
+
+def fetch_url(url: str, sha256: str, folder: Path) -> Path:
+    """Download and unpack an archive whose hash must be ``sha256``; returns the folder with its content."""
+    import pooch
+
+    unpack = pooch.Untar if ".tar" in url or url.endswith(".tgz") else pooch.Unzip
+    try:
+        pooch.retrieve(url, known_hash=f"sha256:{sha256}", path=folder, processor=unpack(extract_dir="content"),
+                       progressbar=True)  # fmt: skip
+    except ValueError as error:
+        raise DataError(f"{url} is not the archive it was: {error}") from None
+    return folder / "content"
+
+
+def listing(root: Path) -> dict[str, dict[str, object]]:
+    """Size and sha256 of every file below ``root`` (or of ``root`` itself), by relative path."""
+    files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if _is_content(path, root))
+    if not files:
+        raise DataError(f"{root} holds no file.")
+    with ThreadPoolExecutor() as pool:
+        hashes = pool.map(file_sha256, files)
+        return {
+            str(path.relative_to(root)) if path != root else path.name: {"bytes": path.stat().st_size, "sha256": digest}
+            for path, digest in zip(files, hashes, strict=True)
+        }
+
+
+def _is_content(path: Path, root: Path) -> bool:
+    return path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
+def file_sha256(path: Path) -> str:
+    """Hash of a file's content, in hexadecimal."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+# ---- reading --------------------------------------------------------------------------------------------------
+
+
+def read_local(root: Path, columns: Columns, chosen: Mapping[str, int | None] | None = None) -> Iterator[Sample]:
+    """Samples of a folder or Parquet file, in a stable order.
+
+    ``chosen`` may name {"samples": count, "shuffle_seed": seed}; with a seed a random subset is read, still in the
+    order of the source. Forms, in this order: metadata.jsonl beside the images (column file_name), Parquet files,
+    one folder of images per class. Raises DataError where the source has none of these forms or lacks a column.
+    """
+    chosen = chosen or {}
+    if root.is_dir() and (root / "metadata.jsonl").is_file():
+        rows = _metadata_rows(root / "metadata.jsonl")
+        return (_metadata_sample(root, row, columns) for row in _subset(rows, **chosen))
+    files = [root] if root.is_file() else sorted(root.rglob("*.parquet"))
+    if files:
+        count = sum(_parquet_rows(file) for file in files)
+        keep = set(_subset(range(count), **chosen))
+        rows = enumerate(_parquet_samples(files, columns))
+        return (_parquet_sample(i, row, columns) for i, row in rows if i in keep)
+    images = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    if images:
+        return (_classfolder_sample(root, path) for path in _subset(images, **chosen))
+    raise DataError(f"{root} holds neither metadata.jsonl nor Parquet files nor images.")
+
+
+def read_hub(root: Path, split: str, subset: str | None, columns: Columns, cache: Path,
+             chosen: Mapping[str, int | None] | None = None) -> Iterator[Sample]:  # fmt: skip
+    """Samples of a downloaded hub data set (any form that the `datasets` library reads), in its order."""
+    import datasets
+
+    data = datasets.load_dataset(str(root), subset, split=split, cache_dir=str(cache))
+    if columns.image is not None and columns.image in data.column_names:
+        data = data.cast_column(columns.image, datasets.Image(decode=False))
+    chosen_rows = list(_subset(range(len(data)), **(chosen or {})))
+    names = data.features[columns.label].names if hasattr(data.features.get(columns.label), "names") else None
+    for i, row in zip(chosen_rows, data.select(chosen_rows), strict=True):
+        if names and row[columns.label] is not None:
+            row[columns.label] = names[row[columns.label]]
+        yield _parquet_sample(i, row, columns)
+
+
+def _subset(rows, samples: int | None = None, shuffle_seed: int | None = None) -> list:
+    """``rows``, or a random subset of ``samples`` of them in their order; without a seed nothing is left out here,
+    because `shard` stops by itself and bad samples are then made up for by later ones."""
+    rows = list(rows)
+    if shuffle_seed is None or samples is None or samples >= len(rows):
+        return rows
+    picked = np.random.default_rng(shuffle_seed).choice(len(rows), samples, replace=False)
+    return [rows[i] for i in sorted(picked)]
+
+
+def _metadata_rows(path: Path) -> list[dict]:
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}, line {number}: not JSON ({error.msg}).") from None
+        if "file_name" not in rows[-1]:
+            raise DataError(f"{path}, line {number}: no file_name.")
+    return rows
+
+
+def _metadata_sample(root: Path, row: dict, columns: Columns) -> Sample:
+    path = root / row["file_name"]
+    return Sample(
+        sample_id=row["file_name"],
+        image=path.read_bytes() if columns.image and path.is_file() else None,
+        path=row["file_name"],
+        captions=_captions(row, columns, root),
+        label=_text(row, columns.label),
+        group_id=_text(row, columns.group),
+    )
+
+
+def _classfolder_sample(root: Path, path: Path) -> Sample:
+    name = path.relative_to(root).as_posix()
+    return Sample(sample_id=name, image=path.read_bytes(), path=name, captions=(), label=path.parent.name)
+
+
+def _parquet_rows(path: Path) -> int:
+    with tables.open_table(path) as source:
+        return source.metadata.num_rows
+
+
+def _parquet_samples(files: list[Path], columns: Columns) -> Iterator[dict]:
+    wanted = [columns.image, columns.captions, columns.label, columns.group, "sample_id", "id"]
+    for path in files:
+        with tables.open_table(path) as source:
+            present = [name for name in dict.fromkeys(wanted) if name in source.schema_arrow.names]
+            for batch in source.iter_batches(batch_size=64, columns=present):
+                yield from batch.to_pylist()
+
+
+def _parquet_sample(index: int, row: dict, columns: Columns) -> Sample:
+    image = row.get(columns.image) if columns.image else None
+    image = {"bytes": image, "path": None} if isinstance(image, bytes) else image or {"bytes": None, "path": None}
+    content = image["bytes"]
+    if content is None and image["path"] and Path(image["path"]).is_file():
+        content = Path(image["path"]).read_bytes()
+    identity = row.get("sample_id") or row.get("id")
+    return Sample(
+        sample_id=str(identity) if identity is not None else f"{index:08d}",
+        image=content,
+        path=image["path"],
+        captions=_captions(row, columns, f"row {index}"),
+        label=_text(row, columns.label),
+        group_id=_text(row, columns.group),
+    )
+
+
+def _captions(row: dict, columns: Columns, where: object) -> tuple[str, ...]:
+    if columns.captions is None:
+        return ()
+    if columns.captions not in row:
+        raise DataError(f"{where}: no column '{columns.captions}' with captions; it has {', '.join(sorted(row))}.")
+    value = row[columns.captions]
+    return tuple(str(caption or "") for caption in ([value] if isinstance(value, str) or value is None else value))
+
+
+def _text(row: dict, column: str | None) -> str | None:
+    if column is None:
+        return None
+    if column not in row:
+        raise DataError(f"no column '{column}'; there are {', '.join(sorted(row))}.")
+    return None if row[column] is None else str(row[column])
+
+
+# ---- sharding -------------------------------------------------------------------------------------------------
+
+
+def problem(sample: Sample, columns: Columns) -> str | None:
+    """What is wrong with a sample, in a few words; None if nothing is. The image is decoded to its last pixel."""
+    if columns.image is not None:
+        if sample.image is None:
+            return "image missing"
+        try:
+            with Image.open(io.BytesIO(sample.image)) as image:
+                image.load()
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            return f"image unreadable ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+    if columns.captions is not None and not sample.captions:
+        return "no caption"
+    if any(not caption.strip() for caption in sample.captions):
+        return "empty caption"
+    return None
+
+
+def shard(
+    samples: Iterable[Sample],
+    folder: Path,
+    columns: Columns,
+    *,
+    count: int | None = None,
+    shard_size: int = 512,
+    on_error: str = "fail",
+    made_by: Mapping[str, object] | None = None,
+) -> dict[str, object]:
+    """Write ``samples`` as ``folder``/00000.parquet ... and return the manifest.
+
+    Stops after ``count`` good samples. A bad sample (see `problem`) or a repeated sample_id raises DataError naming
+    all bad ids found ("fail"), or is left out and counted in the manifest ("skip").
+    """
+    bad: list[dict[str, str]] = []
+    good = _checked(samples, columns, bad)
+    shards = []
+    for number, batch in enumerate(batches(islice(good, count), shard_size)):
+        path = folder / f"{number:05d}.parquet"
+        tables.write(_shard_table(batch), path, tables.provenance(**(made_by or {})))
+        shards.append({"file": path.name, "samples": len(batch), "sha256": file_sha256(path)})
+    if bad and on_error == "fail":
+        listed = "; ".join(f"{entry['sample_id']}: {entry['reason']}" for entry in bad[:10])
+        more = f" and {len(bad) - 10} more" if len(bad) > 10 else ""
+        raise DataError(f"{len(bad)} bad samples ({listed}{more}); mend them, or set on_error: skip to leave them out.")
+    total = sum(entry["samples"] for entry in shards)
+    if total == 0:
+        raise DataError("the source holds no good sample.")
+    if count is not None and total < count and on_error == "fail":
+        raise DataError(f"{count} samples are asked for, the source has {total}; lower 'samples'.")
+    return {"samples": total, "skipped": len(bad), "bad": bad, "shards": shards}
+
+
+def _checked(samples: Iterable[Sample], columns: Columns, bad: list[dict[str, str]]) -> Iterator[Sample]:
+    """The good samples, in order; the bad ones are appended to ``bad``. Images are decoded on all cores."""
+    seen: set[str] = set()
+    with ThreadPoolExecutor() as pool:
+        for batch in batches(samples, 64):
+            for sample, reason in zip(batch, pool.map(lambda s: problem(s, columns), batch), strict=True):
+                if sample.sample_id in seen:
+                    reason = "sample_id used twice"
+                seen.add(sample.sample_id)
+                if reason is None:
+                    yield sample
+                else:
+                    bad.append({"sample_id": sample.sample_id, "reason": reason})
+
+
+def batches(items: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
+    """``items`` in lists of ``size``, the last one shorter (itertools.batched from Python 3.12 on)."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _shard_table(samples: Iterable[Sample]) -> pa.Table:
+    rows = [
+        {
+            "sample_id": sample.sample_id,
+            "image": None if sample.image is None else {"bytes": sample.image, "path": sample.path},
+            "captions": list(sample.captions),
+            "label": sample.label,
+            "group_id": sample.group_id,
+        }
+        for sample in samples
+    ]
+    return pa.Table.from_pylist(rows, schema=tables.SHARD)
+
+
+def shard_paths(manifest: Mapping, folder: Path) -> list[Path]:
+    """Paths of the shards that a manifest lists; raises DataError for one that is missing."""
+    paths = [folder / entry["file"] for entry in manifest["shards"]]
+    for path in paths:
+        if not path.is_file():
+            raise DataError(f"{path} is listed in the manifest and not there; delete the manifest and run again.")
+    return paths
+
+
+def sample_ids(paths: Iterable[Path]) -> list[str]:
+    """The sample_ids of some shards, in order."""
+    return [value for path in paths for value in pq.read_table(path, columns=["sample_id"])["sample_id"].to_pylist()]

@@ -1,0 +1,243 @@
+"""Features: every layer of a model for every sample of a data set, pooled, checked, resumable.
+
+Work is cut by shard: each finished shard is a part on disk, and a run that was killed goes on after the last part.
+Memory holds one shard of features at a time, whatever the number of samples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from prh import tables
+from prh.models import LanguageEncoder, VisionEncoder, WordVectors
+from prh.progress import Progress
+
+log = logging.getLogger(__name__)
+
+Encoder = VisionEncoder | LanguageEncoder | WordVectors
+
+# Samples in a batch where the entry leaves it to us. On a CPU larger batches gain nothing; tokens are what costs
+# in language, so batches of text are cut by padded tokens.
+IMAGES = {"cpu": 32, "cuda": 256}
+TOKENS = {"cpu": 2048, "cuda": 32768}
+
+
+class FeatureError(ValueError):
+    """A model gave a feature that cannot be used; the message names model, layer and sample."""
+
+
+# ---- batches --------------------------------------------------------------------------------------------------
+
+
+def length_batches(lengths: Sequence[int], tokens: int, size: int | None = None) -> Iterator[list[int]]:
+    """Positions of texts in batches of similar length, the longest first.
+
+    A batch padded to its longest text holds at most ``tokens`` tokens (but one text always fits), or exactly
+    ``size`` texts where that is given. The longest batch comes first, so that memory runs out at once or never.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    start = 0
+    while start < len(order):
+        stop = start + (size or max(1, tokens // max(1, lengths[order[start]])))
+        yield order[start:stop]
+        start = stop
+
+
+def halving(encode: Callable[[list], list[Tensor]], batch: Tensor | list) -> list[Tensor]:
+    """``encode(batch)``, in halves (and halves of these) where memory runs out."""
+    try:
+        return encode(batch)
+    except (torch.cuda.OutOfMemoryError, RuntimeError) as error:
+        if not _out_of_memory(error) or len(batch) == 1:
+            raise
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    log.warning("out of memory with a batch of %d; going on with halves", len(batch))
+    middle = len(batch) // 2
+    halves = halving(encode, batch[:middle]), halving(encode, batch[middle:])
+    return [torch.cat(pair) for pair in zip(*halves, strict=True)]
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+# ---- one shard ------------------------------------------------------------------------------------------------
+
+
+class _Images(Dataset):
+    """The images of some shards, decoded on access; shards are read where they are needed, one at a time."""
+
+    def __init__(self, shards: Sequence[Path], decode: Callable[[bytes], Tensor]) -> None:
+        self.shards, self.decode = shards, decode
+        self._loaded: tuple[int, pa.ChunkedArray] | None = None
+
+    def __getitem__(self, place: tuple[int, int]) -> Tensor:
+        shard, row = place
+        if self._loaded is None or self._loaded[0] != shard:
+            image = tables.read(self.shards[shard], ["image"])["image"].combine_chunks()
+            self._loaded = shard, image.field("bytes")
+        return self.decode(self._loaded[1][row].as_py())
+
+
+def encode_images(encoder: VisionEncoder, shards: Sequence[Path], *, batch_size: int | None = None,
+                  workers: int = 1) -> Iterator[list[np.ndarray]]:  # fmt: skip
+    """For each shard the features of its images, a list of float32 [samples, width_l], in sample order.
+
+    Worker processes decode ahead of the model, across shards.
+    """
+    size = batch_size or IMAGES[encoder.device]
+    counts = [_rows(path) for path in shards]
+    batches = [
+        [(shard, row) for row in range(start, min(start + size, count))]
+        for shard, count in enumerate(counts)
+        for start in range(0, count, size)
+    ]
+    loader = DataLoader(
+        _Images(shards, encoder.decode),
+        batch_sampler=batches,
+        num_workers=workers,
+        pin_memory=encoder.device == "cuda",
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_one_thread,
+    )
+    pending: list[list[Tensor]] = []
+    for places, images in zip(batches, loader, strict=True):
+        pending.append([layer.cpu() for layer in halving(encoder.encode, images)])
+        shard, row = places[-1]
+        if row == counts[shard] - 1:
+            yield [torch.cat(parts).numpy() for parts in zip(*pending, strict=True)]
+            pending = []
+
+
+def _one_thread(_worker: int) -> None:
+    torch.set_num_threads(1)
+
+
+def encode_texts(encoder: LanguageEncoder | WordVectors, texts: Sequence[str], *,
+                 batch_size: int | None = None) -> list[np.ndarray]:  # fmt: skip
+    """Features of ``texts``, a list of float32 [texts, width_l], in their order; similar lengths share a batch."""
+    items = encoder.tokenize(texts)
+    lengths = [len(ids) for ids, _ in items]
+    result: list[np.ndarray] | None = None
+    for batch in length_batches(lengths, TOKENS[encoder.device], batch_size):
+        layers = halving(encoder.encode, [items[i] for i in batch])
+        if result is None:
+            result = [np.empty((len(texts), layer.shape[1]), np.float32) for layer in layers]
+        for whole, layer in zip(result, layers, strict=True):
+            whole[batch] = layer.cpu().numpy()
+    return result or []
+
+
+def captions_of(shard: pa.Table, which: int | str, template: str) -> list[list[str]]:
+    """The prompts of each sample: caption number ``which``, or every caption for "all"."""
+    prompts = []
+    for sample_id, captions in zip(shard["sample_id"].to_pylist(), shard["captions"].to_pylist(), strict=True):
+        if not captions or (which != "all" and which >= len(captions)):
+            raise FeatureError(f"sample {sample_id!r} has {len(captions or [])} captions; caption {which} is asked for.")
+        chosen = captions if which == "all" else [captions[which]]
+        prompts.append([template.format(caption=caption) for caption in chosen])
+    return prompts
+
+
+def encode_captions(encoder: LanguageEncoder | WordVectors, shards: Sequence[Path], *, caption: int | str = 0,
+                    template: str = "{caption}", batch_size: int | None = None) -> Iterator[list[np.ndarray]]:  # fmt: skip
+    """For each shard the features of its captions (averaged over a sample's captions for "all")."""
+    for path in shards:
+        prompts = captions_of(tables.read(path, ["sample_id", "captions"]), caption, template)
+        layers = encode_texts(encoder, [text for texts in prompts for text in texts], batch_size=batch_size)
+        starts = np.cumsum([0, *(len(texts) for texts in prompts)])
+        counts = np.diff(starts)[:, None].astype(np.float32)
+        yield [np.add.reduceat(layer, starts[:-1], axis=0) / counts for layer in layers]
+
+
+def check_finite(layers: Sequence[np.ndarray], sample_ids: Sequence[str], layer_names: Sequence[str], model: str) -> None:
+    """Raise FeatureError naming model, layer and sample for the first NaN or infinite feature."""
+    for layer, name in zip(layers, layer_names, strict=True):
+        finite = np.isfinite(layer).all(axis=1)
+        if not finite.all():
+            sample = sample_ids[int(np.argmin(finite))]
+            raise FeatureError(
+                f"model {model!r}, layer {name}: NaN or infinite feature for sample {sample!r} "
+                f"({int((~finite).sum())} samples of this shard); try dtype: float32 or leave the sample out."
+            )
+
+
+# ---- a whole data set -----------------------------------------------------------------------------------------
+
+
+def recipe(*facts: object) -> str:
+    """A digest of what a part is made from; a part with another digest is made anew."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def extract(
+    encoder: Encoder,
+    shards: Sequence[Path],
+    output: Path,
+    *,
+    model: str,
+    digest: str,
+    caption: int | str = 0,
+    template: str = "{caption}",
+    batch_size: int | None = None,
+    workers: int = 1,
+    made_by: Mapping[str, object] | None = None,
+) -> None:
+    """Write the features table of ``encoder`` over ``shards`` to ``output``, going on after parts already there.
+
+    Parts live in ``output``.parts/ and count only with the same ``digest``. The table has a row per sample, in shard
+    order, and a layer_* column per layer (float32). Raises FeatureError for a NaN or infinite feature; the parts that
+    were finished stay.
+    """
+    parts = [output.with_suffix(".parts") / path.name for path in shards]
+    todo = [i for i, part in enumerate(parts) if not _is_done(part, digest)]
+    counts = [_rows(path) for path in shards]
+    ahead = [shards[i] for i in todo]
+    if isinstance(encoder, VisionEncoder):
+        encoded = encode_images(encoder, ahead, batch_size=batch_size, workers=workers)
+    else:
+        encoded = encode_captions(encoder, ahead, caption=caption, template=template, batch_size=batch_size)
+    with Progress(f"features of {model}", total=sum(counts), unit="sample") as progress:
+        progress.skip(sum(counts) - sum(counts[i] for i in todo))
+        for i, layers in zip(todo, encoded, strict=True):
+            ids = tables.read(shards[i], ["sample_id"])["sample_id"].to_pylist()
+            check_finite(layers, ids, encoder.layer_names, model)
+            tables.write(tables.layers_table(ids, layers), parts[i], {"digest": digest})
+            progress.advance(counts[i])
+    facts = {"model": model, "layer_names": list(encoder.layer_names), "parameters": encoder.parameters}
+    _join_parts(parts, output, tables.provenance(**facts, digest=digest, **(made_by or {})))
+
+
+def _rows(path: Path) -> int:
+    with tables.open_table(path) as source:
+        return source.metadata.num_rows
+
+
+def _is_done(part: Path, digest: str) -> bool:
+    try:
+        return part.is_file() and tables.made_by(part).get("digest") == digest
+    except tables.TableError:
+        return False
+
+
+def _join_parts(parts: Sequence[Path], output: Path, made_by: Mapping[str, object]) -> None:
+    """Write the parts as the row groups of one table, one at a time, and remove them."""
+    with tables.open_table(parts[0]) as first:
+        schema = first.schema_arrow.remove_metadata()
+    with tables.writer(output, schema, made_by) as sink:
+        for part in parts:
+            sink.write_table(tables.read(part).cast(schema))
+    for part in parts:
+        part.unlink()
+    parts[0].parent.rmdir()

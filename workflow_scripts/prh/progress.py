@@ -1,0 +1,46 @@
+"""Progress of long work: a bar with rate and time left on a terminal, one line a minute in a log file."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+from tqdm import tqdm
+
+
+class Progress:
+    """A tqdm bar that in a file is a plain line a minute instead of a bar that overwrites itself."""
+
+    def __init__(self, title: str, total: int, unit: str = "it") -> None:
+        terminal = sys.stderr.isatty()
+        self._bar = tqdm(total=total, desc=title, unit=f" {unit}", mininterval=0.1 if terminal else 60,
+                         maxinterval=10 if terminal else 60, ascii=not terminal, file=_Lines(terminal))  # fmt: skip
+
+    def skip(self, count: int) -> None:
+        """Count work that an earlier run did; it does not enter the rate."""
+        self._bar.initial = count
+        self._bar.n = count
+
+    def advance(self, count: int = 1) -> None:
+        """Count work that is done."""
+        self._bar.update(count)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:  # fmt: skip
+        self._bar.close()
+
+
+class _Lines:
+    """Standard error, with carriage returns turned into line ends where it is a file."""
+
+    def __init__(self, terminal: bool) -> None:
+        self._terminal = terminal
+
+    def write(self, text: str) -> None:
+        sys.stderr.write(text if self._terminal else text.replace("\r", "\n").lstrip("\n"))
+
+    def flush(self) -> None:
+        sys.stderr.flush()

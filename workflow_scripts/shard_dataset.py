@@ -1,0 +1,45 @@
+"""Check every sample of a data set and cut it into Parquet shards."""
+
+import argparse
+import json
+from pathlib import Path
+
+from prh import datasets, tables
+from prh.command import failing_in_one_sentence
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spec", type=json.loads, required=True, help="data set entry, as JSON")
+    parser.add_argument("--source", type=Path, required=True, help="source.json of the download")
+    parser.add_argument("--manifest", type=Path, required=True, help="manifest.json to write")
+    parser.add_argument("--shards", type=Path, required=True, help="folder for the shards")
+    arguments = parser.parse_args()
+
+    entry = arguments.spec
+    source = json.loads(arguments.source.read_text(encoding="utf-8"))
+    columns = datasets.Columns(entry["image"], entry["captions"], entry["label"], entry["group"])
+    chosen = {"samples": entry["samples"], "shuffle_seed": entry["shuffle_seed"]}
+    if entry["source"] == "hub":
+        cache = arguments.manifest.parent / "cache"
+        samples = datasets.read_hub(Path(source["root"]), entry["split"], entry["subset"], columns, cache, chosen)
+    else:
+        samples = datasets.read_local(Path(source["root"]), columns, chosen)
+    manifest = datasets.shard(
+        samples,
+        arguments.shards,
+        columns,
+        count=entry["samples"],
+        shard_size=entry["shard_size"],
+        on_error=entry["on_error"],
+        made_by={"dataset": entry["name"], "revision": source.get("revision")},
+    )
+    print(f"{entry['name']}: {manifest['samples']} samples in {len(manifest['shards'])} shards, "
+          f"{manifest['skipped']} skipped")  # fmt: skip
+    with tables.writing(arguments.manifest) as part:
+        part.write_text(json.dumps({"dataset": entry["name"], **manifest}, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    with failing_in_one_sentence():
+        main()
