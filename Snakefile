@@ -21,6 +21,6 @@ include: "rules/figures.smk"
 rule all:
     default_target: True
     input:
-        tables=["<results>/tables/alignment.parquet"],
-        figures=figures_wanted(),
+        "<results>/tables/alignment.parquet",
+        [f"<results>/figures/{figure}" for figure in plan.figures()],
     localrule: True

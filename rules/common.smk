@@ -1,7 +1,5 @@
-# What every rule needs: the checked experiment, the part of it that a job depends on, and the code a job runs.
+# The checked experiment, and what of it and of the code each job depends on. See prh/config.py and prh/plan.py.
 
-import ast
-import json
 import os
 import sys
 from pathlib import Path
@@ -9,18 +7,18 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from prh.config import ConfigError, load
+from prh.plan import Plan, modules_of
 
 try:
     experiment = load(config)
 except ConfigError as error:
     raise WorkflowError(f"The experiment cannot run:\n{error}") from None
 
-# Jobs run the Python that runs snakemake, also where its environment was not activated.
-os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
-
-DATASETS = {entry.name: entry for entry in experiment.datasets}
-MODELS = {entry.name: entry for entry in experiment.models}
+plan = Plan(experiment)
 compute = experiment.compute
+
+# Jobs run the Python that runs snakemake, also where its environment was not activated.
+os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")]))
 
 
 pathvars:
@@ -30,54 +28,57 @@ pathvars:
 
 
 def one_of(names):
+    """A regular expression for one of some names."""
     return "|".join(map(re.escape, sorted(names)))
 
 
 wildcard_constraints:
-    dataset=one_of(DATASETS),
-    model=one_of(MODELS),
+    dataset=one_of(plan.datasets),
+    model=one_of(plan.models),
     metric=one_of(experiment.alignment.metrics),
-
-
-def can_read(model, dataset):
-    """Whether a model has something to read in a data set."""
-    return {"vision": dataset.image, "language": dataset.captions}[model.modality] is not None
-
-
-def models_of(dataset):
-    """The names of the models that are run on a data set, in the order of the experiment."""
-    return [name for name, model in MODELS.items() if can_read(model, DATASETS[dataset])]
-
-
-def spec(entry, leave_out=()):
-    """A part of the experiment as one canonical string: the same settings give the same string, however written."""
-    return json.dumps(entry.model_dump(mode="json", exclude=set(leave_out)), sort_keys=True)
+    measure=one_of(plan.measures),
+    pair=one_of(plan.layer_pairs),
 
 
 def code(*programs):
-    """The programs of a rule (below workflow_scripts) and every prh module that they import, directly or not.
+    """The prh modules that programs (below workflow_scripts) import, directly or not.
 
-    They are inputs of the rule and compared by content, so that a changed module runs its stage again and nothing else.
+    As inputs they are compared by content: a changed module runs its stage again and nothing else.
     """
     library = Path(workflow.basedir, "workflow_scripts")
-    found, todo = set(), [library / program for program in programs]
-    while todo:
-        path = todo.pop()
-        if path in found:
-            continue
-        found.add(path)
-        for name in imported_modules(path):
-            parts = name.split(".")
-            options = [library.joinpath(*parts, "__init__.py"), library.joinpath(*parts).with_suffix(".py")]
-            todo += [option for option in options if option.is_file()]
-    return sorted(os.path.relpath(path) for path in found)
+    return [os.path.relpath(path) for path in modules_of([library / program for program in programs], library)]
 
 
-def imported_modules(path):
-    """Names of the prh modules that a file imports; `from prh import tables` names prh and prh.tables."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "prh")
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module.split(".")[0] == "prh":
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+def local_source(wildcards):
+    """What changes when a local data set changes: its metadata, or the folder or file itself."""
+    entry = plan.datasets[wildcards.dataset]
+    if entry.source != "local":
+        return []
+    metadata = Path(entry.path, "metadata.jsonl")
+    return str(metadata if metadata.is_file() else entry.path)
+
+
+def row_tables(kind):
+    """The tables of a kind, features or neighbours, that a row of the alignment matrix reads; none if it needs none."""
+
+    def paths(wildcards):
+        if not plan.row_needs(wildcards.metric, kind):
+            return []
+        return [
+            f"<results>/{kind}/{wildcards.dataset}/{name}.parquet"
+            for name in plan.row(wildcards.dataset, wildcards.model)
+        ]
+
+    return paths
+
+
+def rows_of(wildcards):
+    """The scores of all layer pairs of all models by one metric."""
+    metric = plan.measures[wildcards.measure]["metric"]
+    models = plan.models_of(wildcards.dataset)
+    return [f"<results>/alignment/{wildcards.dataset}/{metric}/{model}.parquet" for model in models]
+
+
+def option(flag, values):
+    """A command-line option with its values, or nothing where there are none."""
+    return f"{flag} {values}" if values else ""

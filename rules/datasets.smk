@@ -1,15 +1,6 @@
 # Stage 1: fetch the data sets, check every sample, cut them into Parquet shards.
 
 
-def local_source(wildcards):
-    """What changes when a local data set changes: its metadata, or the folder or file itself."""
-    entry = DATASETS[wildcards.dataset]
-    if entry.source != "local":
-        return []
-    metadata = Path(entry.path, "metadata.jsonl")
-    return str(metadata if metadata.is_file() else entry.path)
-
-
 rule download_dataset:
     input:
         script="workflow_scripts/download_dataset.py",
@@ -17,15 +8,15 @@ rule download_dataset:
         source=local_source,
     output:
         "<results>/datasets/{dataset}/source.json",
-    params:
-        spec=lambda wildcards: spec(DATASETS[wildcards.dataset]),
     log:
         "<logs>/download_dataset/{dataset}.log",
     benchmark:
         "<benchmarks>/download_dataset/{dataset}.tsv"
+    localrule: True
     conda:
         "../envs/prh.yaml"
-    localrule: True
+    params:
+        spec=lambda wildcards: plan.dataset_spec(wildcards.dataset),
     shell:
         "python {input.script} --spec {params.spec:q} --output {output} > {log} 2>&1"
 
@@ -38,8 +29,6 @@ rule shard_dataset:
     output:
         manifest="<results>/datasets/{dataset}/manifest.json",
         shards=directory("<results>/datasets/{dataset}/shards"),
-    params:
-        spec=lambda wildcards: spec(DATASETS[wildcards.dataset]),
     log:
         "<logs>/shard_dataset/{dataset}.log",
     benchmark:
@@ -47,6 +36,8 @@ rule shard_dataset:
     conda:
         "../envs/prh.yaml"
     threads: 2
+    params:
+        spec=lambda wildcards: plan.dataset_spec(wildcards.dataset),
     shell:
         "python {input.script} --spec {params.spec:q} --source {input.source}"
         " --manifest {output.manifest} --shards {output.shards} > {log} 2>&1"

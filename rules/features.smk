@@ -11,8 +11,6 @@ rule features:
         weights="<results>/models/{model}/weights.json",
     output:
         "<results>/features/{dataset}/{model}.parquet",
-    params:
-        spec=lambda wildcards: spec(MODELS[wildcards.model], {"family"}),
     log:
         "<logs>/features/{dataset}/{model}.log",
     benchmark:
@@ -21,8 +19,13 @@ rule features:
         "../envs/prh.yaml"
     threads: compute.threads
     resources:
+        # not params: how a feature is computed does not change it, so a change here runs nothing again
         gpu=int(compute.device != "cpu"),
+        device=compute.device,
+        batch_size=str(compute.batch_size),
+    params:
+        spec=lambda wildcards: plan.features_spec(wildcards.model),
     shell:
         "python {input.script} --spec {params.spec:q} --manifest {input.manifest} --shards {input.shards}"
         " --weights {input.weights} --output {output} --threads {threads}"
-        " --device {compute.device} --batch-size {compute.batch_size} > {log} 2>&1"
+        " --device {resources.device} --batch-size {resources.batch_size} > {log} 2>&1"

@@ -1,46 +1,5 @@
 # Stage 6: figures, each a function of tables in results/tables.
 
-from itertools import product
-
-
-def measures():
-    """How alignment is measured: a metric, with a number of neighbours where it has one; by name, for paths."""
-    found = {}
-    for metric, k in product(experiment.alignment.metrics, experiment.alignment.k):
-        needs_k = METRICS[metric].needs_k
-        found[f"{metric}_k{k}" if needs_k else metric] = {"metric": metric, "k": k if needs_k else None}
-    return found
-
-
-MEASURES = measures()
-LAYER_PAIRS = {f"{x}__{y}": [x, y] for x, y in experiment.figures.layer_pairs} | {"strongest": None}
-
-
-def figures_wanted():
-    """Every figure that the models of the experiment allow."""
-    for dataset, measure in product(DATASETS, MEASURES):
-        names = models_of(dataset)
-        modalities = {MODELS[name].modality for name in names}
-        folder = f"<results>/figures/{dataset}/{measure}"
-        if len(names) < 2:
-            continue
-        yield f"{folder}/alignment_matrix.svg"
-        if experiment.alignment.permutations and METRICS[MEASURES[measure]["metric"]].bounded:
-            yield f"{folder}/alignment_matrix_calibrated.svg"
-        yield from (f"{folder}/layer_matrix_{pair}.svg" for pair, chosen in LAYER_PAIRS.items() if set(chosen or []) <= set(names))
-        if {"vision", "language"} <= modalities:
-            yield f"{folder}/cross_modal.svg"
-
-
-def where(wildcards):
-    """The rows of a table that a figure is about."""
-    return json.dumps({"dataset": wildcards.dataset, **MEASURES[wildcards.measure]})
-
-
-wildcard_constraints:
-    measure=one_of(MEASURES),
-    pair=one_of(LAYER_PAIRS),
-
 
 rule alignment_matrix:
     input:
@@ -49,19 +8,20 @@ rule alignment_matrix:
         best="<results>/tables/alignment.parquet",
         models="<results>/tables/models.parquet",
     output:
-        multiext("<results>/figures/{dataset}/{measure}/alignment_matrix{kind}", ".svg", ".png"),
-    params:
-        where=where,
-        options=lambda wildcards: json.dumps({"value": "calibrated" if wildcards.kind else "score"}),
-    wildcard_constraints:
-        kind="(_calibrated)?",
+        svg="<results>/figures/{dataset}/{measure}/alignment_matrix{kind}.svg",
+        png="<results>/figures/{dataset}/{measure}/alignment_matrix{kind}.png",
     log:
         "<logs>/figures/{dataset}/{measure}/alignment_matrix{kind}.log",
+    wildcard_constraints:
+        kind="(_calibrated)?",
     conda:
         "../envs/prh.yaml"
+    params:
+        where=lambda wildcards: plan.figure_spec(wildcards.dataset, wildcards.measure),
+        options=lambda wildcards: '{"value": "calibrated"}' if wildcards.kind else '{"value": "score"}',
     shell:
         "python {input.script} alignment_matrix --tables best={input.best} models={input.models}"
-        " --where {params.where:q} --options {params.options:q} --output {output[0]} > {log} 2>&1"
+        " --where {params.where:q} --options {params.options:q} --output {output.svg} > {log} 2>&1"
 
 
 rule cross_modal:
@@ -71,16 +31,17 @@ rule cross_modal:
         best="<results>/tables/alignment.parquet",
         models="<results>/tables/models.parquet",
     output:
-        multiext("<results>/figures/{dataset}/{measure}/cross_modal", ".svg", ".png"),
-    params:
-        where=where,
+        svg="<results>/figures/{dataset}/{measure}/cross_modal.svg",
+        png="<results>/figures/{dataset}/{measure}/cross_modal.png",
     log:
         "<logs>/figures/{dataset}/{measure}/cross_modal.log",
     conda:
         "../envs/prh.yaml"
+    params:
+        where=lambda wildcards: plan.figure_spec(wildcards.dataset, wildcards.measure),
     shell:
         "python {input.script} cross_modal --tables best={input.best} models={input.models}"
-        " --where {params.where:q} --output {output[0]} > {log} 2>&1"
+        " --where {params.where:q} --output {output.svg} > {log} 2>&1"
 
 
 rule layer_scores:
@@ -88,19 +49,16 @@ rule layer_scores:
         script="workflow_scripts/layer_scores.py",
         code=code("layer_scores.py"),
         best="<results>/tables/alignment.parquet",
-        rows=lambda wildcards: [
-            f"<results>/alignment/{wildcards.dataset}/{MEASURES[wildcards.measure]['metric']}/{model}.parquet"
-            for model in models_of(wildcards.dataset)
-        ],
+        rows=rows_of,
     output:
         "<results>/tables/layers/{dataset}/{measure}/{pair}.parquet",
-    params:
-        where=where,
-        pair=lambda wildcards: option("--pair", " ".join(LAYER_PAIRS[wildcards.pair] or [])),
     log:
         "<logs>/layer_scores/{dataset}/{measure}/{pair}.log",
     conda:
         "../envs/prh.yaml"
+    params:
+        where=lambda wildcards: plan.figure_spec(wildcards.dataset, wildcards.measure),
+        pair=lambda wildcards: option("--pair", " ".join(plan.layer_pairs[wildcards.pair])),
     shell:
         "python {input.script} --where {params.where:q} {params.pair} --best {input.best} --rows {input.rows}"
         " --output {output} > {log} 2>&1"
@@ -112,13 +70,14 @@ rule layer_matrix:
         code=code("draw.py", "prh/figures/layer_matrix.py"),
         scores="<results>/tables/layers/{dataset}/{measure}/{pair}.parquet",
     output:
-        multiext("<results>/figures/{dataset}/{measure}/layer_matrix_{pair}", ".svg", ".png"),
-    params:
-        options=lambda wildcards: json.dumps({"metric": MEASURES[wildcards.measure]["metric"]}),
+        svg="<results>/figures/{dataset}/{measure}/layer_matrix_{pair}.svg",
+        png="<results>/figures/{dataset}/{measure}/layer_matrix_{pair}.png",
     log:
         "<logs>/figures/{dataset}/{measure}/layer_matrix_{pair}.log",
     conda:
         "../envs/prh.yaml"
+    params:
+        metric=lambda wildcards: f'{{"metric": "{plan.measures[wildcards.measure]["metric"]}"}}',
     shell:
-        "python {input.script} layer_matrix --tables rows={input.scores} --options {params.options:q}"
-        " --output {output[0]} > {log} 2>&1"
+        "python {input.script} layer_matrix --tables rows={input.scores} --options {params.metric:q}"
+        " --output {output.svg} > {log} 2>&1"

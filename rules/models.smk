@@ -7,28 +7,14 @@ rule download_model:
         code=code("download_model.py"),
     output:
         "<results>/models/{model}/weights.json",
-    params:
-        spec=lambda wildcards: spec(MODELS[wildcards.model], WEIGHTS_DO_NOT_DEPEND_ON),
     log:
         "<logs>/download_model/{model}.log",
     benchmark:
         "<benchmarks>/download_model/{model}.tsv"
+    localrule: True
     conda:
         "../envs/prh.yaml"
-    localrule: True
+    params:
+        spec=lambda wildcards: plan.weights_spec(wildcards.model),
     shell:
         "python {input.script} --spec {params.spec:q} --output {output} > {log} 2>&1"
-
-
-WEIGHTS_DO_NOT_DEPEND_ON = {
-    "family",
-    "pooling",
-    "layers",
-    "special_tokens",
-    "template",
-    "caption",
-    "dtype",
-    "seed",
-    "model_args",
-    "trust_remote_code",
-}

@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", required=True, help="this model, then those before it")
     parser.add_argument("--features", nargs="*", default=[], type=Path, help="their features, if the metric needs them")
     parser.add_argument("--neighbours", nargs="*", default=[], type=Path, help="their neighbours, likewise")
-    parser.add_argument("--shards", type=Path, help="folder of the shards, if samples are grouped")
+    parser.add_argument("--groups-from", type=Path, help="folder of the shards, if samples are grouped")
     parser.add_argument("--scores", type=Path, required=True, help="table of all layer pairs to write")
     parser.add_argument("--best", type=Path, required=True, help="table of best layer pairs to write")
     arguments = parser.parse_args()
@@ -28,9 +28,13 @@ def main() -> None:
     files = [found or table for found, table in zip(neighbours, features, strict=True)]
     ids = comparisons.read_samples(files[0])
     groups = None
-    if arguments.shards is not None:
-        groups = np.concatenate([tables.read(path, ["group_id"])["group_id"].to_numpy(zero_copy_only=False)
-                                 for path in sorted(arguments.shards.glob("*.parquet"))])  # fmt: skip
+    if arguments.groups_from is not None:
+        groups = np.concatenate(
+            [
+                tables.read(path, ["group_id"])["group_id"].to_numpy(zero_copy_only=False)
+                for path in sorted(arguments.groups_from.glob("*.parquet"))
+            ]
+        )
 
     def opened(progress: Progress):  # one model at a time: the row needs no more memory for more models
         for name, *paths, file in zip(names[1:], features[1:], neighbours[1:], files[1:], strict=True):

@@ -13,7 +13,9 @@ from prh.command import failing_in_one_sentence
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spec", type=json.loads, required=True, help="model, modality, family of each model, as JSON")
-    parser.add_argument("--rows", nargs="+", type=Path, required=True, help=".../{dataset}/{metric}/{model}.best.parquet")
+    parser.add_argument(
+        "--rows", nargs="+", type=Path, required=True, help=".../{dataset}/{metric}/{model}.best.parquet"
+    )
     parser.add_argument("--features", nargs="+", type=Path, required=True, help="features tables, for what they say")
     parser.add_argument("--models", type=Path, required=True, help="table of models to write")
     parser.add_argument("--best", type=Path, required=True, help="table of best layer pairs to write")
@@ -23,8 +25,9 @@ def main() -> None:
     for path in arguments.features:
         footer = tables.made_by(path)
         facts[footer["model"]] = {"parameters": footer["parameters"], "layers": len(footer["layer_names"])}
-    models = pl.DataFrame([{**model, **facts.get(model["model"], {})} for model in arguments.spec],
-                          schema=comparisons.MODELS)  # fmt: skip
+    models = pl.DataFrame(
+        [{**model, **facts.get(model["model"], {})} for model in arguments.spec], schema=comparisons.MODELS
+    )
     rows = [(path.parent.parent.name, path.parent.name, pl.from_arrow(tables.read(path))) for path in arguments.rows]
     best = comparisons.collect(rows, models)
     made_by = tables.provenance(rows=[str(path) for path in arguments.rows])

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from prh import datasets, tables
+from prh import datasets, files
 from prh.command import failing_in_one_sentence
 
 
@@ -23,10 +23,10 @@ def main() -> None:
             root, source["revision"] = datasets.fetch_hub(entry["id"], entry["revision"], folder)
         case "url":
             root = datasets.fetch_url(entry["url"], entry["sha256"], folder) / entry["folder"]
-    files = datasets.listing(root)
-    print(f"{entry['name']}: {len(files)} files, {sum(file['bytes'] for file in files.values()):,} bytes in {root}")
-    with tables.writing(arguments.output) as part:
-        part.write_text(json.dumps({**source, "root": str(root), "files": files}, indent=1), encoding="utf-8")
+    found = files.listing(root)
+    print(f"{entry['name']}: {len(found)} files, {sum(file['bytes'] for file in found.values()):,} bytes in {root}")
+    with files.writing(arguments.output) as part:
+        part.write_text(json.dumps({**source, "root": str(root), "files": found}, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from prh import datasets, models, tables
+from prh import files, models
 from prh.command import failing_in_one_sentence
 
 
@@ -25,9 +25,9 @@ def main() -> None:
         "source": entry["source"],
         "root": None if root is None else str(root),
         "revision": revision,
-        "files": {} if root is None else datasets.listing(root),
+        "files": {} if root is None else files.listing(root),
     }
-    with tables.writing(arguments.output) as part:
+    with files.writing(arguments.output) as part:
         part.write_text(json.dumps(weights, indent=1), encoding="utf-8")
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 
-import torch  # noqa: E402
+import torch
 
-from prh import datasets, features, models  # noqa: E402
-from prh.command import failing_in_one_sentence  # noqa: E402
+from prh import datasets, encoders, features
+from prh.command import failing_in_one_sentence
 
 
 def main() -> None:
@@ -30,9 +30,9 @@ def main() -> None:
     torch.set_flush_denormal(True)  # numbers below 1e-38 slow a CPU down by half in some networks and change nothing
     manifest = json.loads(arguments.manifest.read_text(encoding="utf-8"))
     weights = json.loads(arguments.weights.read_text(encoding="utf-8"))
-    device = models.choose_device(arguments.device)
+    device = encoders.choose_device(arguments.device)
     root = None if weights["root"] is None else Path(weights["root"])
-    encoder = models.load(entry, root, device)
+    encoder = encoders.load(entry, root, device)
     features.extract(
         encoder,
         datasets.shard_paths(manifest, arguments.shards),

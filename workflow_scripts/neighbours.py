@@ -28,8 +28,12 @@ def main() -> None:
     table = tables.read(arguments.features)
     names = tables.layer_columns(table.schema)
     ids = table["sample_id"].to_pylist()
-    layers = prepare([tables.layer_array(table, name) for name in names],
-                     clamp=spec["clamp"], normalise=spec["normalise"], clamp_scope=spec["clamp_scope"])  # fmt: skip
+    layers = prepare(
+        [tables.layer_array(table, name) for name in names],
+        clamp=spec["clamp"],
+        normalise=spec["normalise"],
+        clamp_scope=spec["clamp_scope"],
+    )
     depth = min(spec["k_max"], len(ids) - 1)
     found = []
     with Progress(f"neighbours of {source['model']}", total=len(layers), unit="layer") as progress:
@@ -37,8 +41,10 @@ def main() -> None:
             found.append(nearest(layer, depth, device=arguments.device))
             progress.advance()
     ties = [neighbours.ties for neighbours in found]
-    print(f"{source['model']}: {len(ids)} samples, {len(layers)} layers, {depth} neighbours; "
-          f"rows with a tie at place {depth}: {max(ties):.2%} in the worst layer")  # fmt: skip
+    print(
+        f"{source['model']}: {len(ids)} samples, {len(layers)} layers, {depth} neighbours; "
+        f"rows with a tie at place {depth}: {max(ties):.2%} in the worst layer"
+    )
     facts = {"model": source["model"], "layer_names": source["layer_names"], "preparation": spec, "ties": ties}
     output = tables.layers_table(ids, [neighbours.indices for neighbours in found])
     tables.write(output, arguments.output, tables.provenance(**facts))

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from prh import datasets, tables
+from prh import datasets, files
 from prh.command import failing_in_one_sentence
 
 
@@ -34,9 +34,11 @@ def main() -> None:
         on_error=entry["on_error"],
         made_by={"dataset": entry["name"], "revision": source.get("revision")},
     )
-    print(f"{entry['name']}: {manifest['samples']} samples in {len(manifest['shards'])} shards, "
-          f"{manifest['skipped']} skipped")  # fmt: skip
-    with tables.writing(arguments.manifest) as part:
+    print(
+        f"{entry['name']}: {manifest['samples']} samples in {len(manifest['shards'])} shards, "
+        f"{manifest['skipped']} skipped"
+    )
+    with files.writing(arguments.manifest) as part:
         part.write_text(json.dumps({"dataset": entry["name"], **manifest}, indent=1), encoding="utf-8")
 
 

@@ -59,13 +59,18 @@ def read_samples(path: Path) -> list[str]:
     return tables.read(path, ["sample_id"])["sample_id"].to_pylist()
 
 
-def representation(name: str, features: Path | None, neighbours: Path | None,
-                   preparation: Mapping[str, object]) -> Representation:  # fmt: skip
+def representation(
+    name: str, features: Path | None, neighbours: Path | None, preparation: Mapping[str, object]
+) -> Representation:
     """A model as its tables hold it: prepared features, neighbours, or both."""
     layers = found = None
     if features is not None:
-        layers = prepare(_layers(features), clamp=preparation["clamp"], normalise=preparation["normalise"],
-                         clamp_scope=preparation["clamp_scope"])  # fmt: skip
+        layers = prepare(
+            _layers(features),
+            clamp=preparation["clamp"],
+            normalise=preparation["normalise"],
+            clamp_scope=preparation["clamp_scope"],
+        )
     if neighbours is not None:
         found = _layers(neighbours)
     return Representation(name, layers, found)
@@ -76,8 +81,13 @@ def _layers(path: Path) -> list[np.ndarray]:
     return [tables.layer_array(table, name) for name in tables.layer_columns(table.schema)]
 
 
-def row(x: Representation, others: Iterable[Representation], metric: str, settings: Settings,
-        groups: np.ndarray | None = None) -> tuple[pa.Table, pl.DataFrame]:  # fmt: skip
+def row(
+    x: Representation,
+    others: Iterable[Representation],
+    metric: str,
+    settings: Settings,
+    groups: np.ndarray | None = None,
+) -> tuple[pa.Table, pl.DataFrame]:
     """Compare ``x`` with each of ``others`` (both ways round for a metric that is not symmetric).
 
     Returns the scores of all layer pairs (schema tables.ALIGNMENT) and the best ones (schema BEST).
@@ -149,7 +159,9 @@ def collect(rows: Sequence[tuple[str, str, pl.DataFrame]], models: pl.DataFrame)
     parts = [best.with_columns(dataset=pl.lit(dataset), metric=pl.lit(metric)) for dataset, metric, best in rows]
     whole = pl.concat(parts).with_columns(q=pl.lit(None, pl.Float64))
     graded = [
-        grid.with_columns(q=pl.Series(benjamini_hochberg(grid["p"].to_numpy()))) if grid["p"].null_count() == 0 else grid
+        grid.with_columns(q=pl.Series(benjamini_hochberg(grid["p"].to_numpy())))
+        if grid["p"].null_count() == 0
+        else grid
         for _, grid in whole.group_by("dataset", "metric", "k", maintain_order=True)
     ]
     whole = pl.concat(graded) if graded else whole

@@ -255,8 +255,11 @@ def _repeated(experiment: Experiment) -> list[str]:
     mistakes = []
     for kind, entries in (("datasets", experiment.datasets), ("models", experiment.models)):
         counts = Counter(entry.name for entry in entries)
-        mistakes += [f"{kind}: the name '{name}' is used {count} times; give each entry its own."
-                     for name, count in counts.items() if count > 1]  # fmt: skip
+        mistakes += [
+            f"{kind}: the name '{name}' is used {count} times; give each entry its own."
+            for name, count in counts.items()
+            if count > 1
+        ]
     known = {model.name for model in experiment.models}
     for pair in experiment.figures.layer_pairs:
         mistakes += [f"figures.layer_pairs: there is no model '{name}'." for name in pair if name not in known]
@@ -265,8 +268,11 @@ def _repeated(experiment: Experiment) -> list[str]:
 
 def _metric_mistakes(experiment: Experiment) -> list[str]:
     settings = experiment.alignment
-    mistakes = [f"alignment.metrics: there is no metric '{name}'{_meant(name, METRICS)}."
-                for name in settings.metrics if name not in METRICS]  # fmt: skip
+    mistakes = [
+        f"alignment.metrics: there is no metric '{name}'{_meant(name, METRICS)}."
+        for name in settings.metrics
+        if name not in METRICS
+    ]
     largest = max(settings.k)
     if largest > settings.k_max:
         mistakes.append(f"alignment.k: {largest} is above k_max = {settings.k_max}; raise k_max.")

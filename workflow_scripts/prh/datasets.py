@@ -6,7 +6,6 @@ unique sample_id and reports every bad one by that id before anything is taken f
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from prh import tables
+from prh import files, tables
 
 IMAGE_SUFFIXES = frozenset(Image.registered_extensions())
 
@@ -69,34 +68,12 @@ def fetch_url(url: str, sha256: str, folder: Path) -> Path:
 
     unpack = pooch.Untar if ".tar" in url or url.endswith(".tgz") else pooch.Unzip
     try:
-        pooch.retrieve(url, known_hash=f"sha256:{sha256}", path=folder, processor=unpack(extract_dir="content"),
-                       progressbar=True)  # fmt: skip
+        pooch.retrieve(
+            url, known_hash=f"sha256:{sha256}", path=folder, processor=unpack(extract_dir="content"), progressbar=True
+        )
     except ValueError as error:
         raise DataError(f"{url} is not the archive it was: {error}") from None
     return folder / "content"
-
-
-def listing(root: Path) -> dict[str, dict[str, object]]:
-    """Size and sha256 of every file below ``root`` (or of ``root`` itself), by relative path."""
-    files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if _is_content(path, root))
-    if not files:
-        raise DataError(f"{root} holds no file.")
-    with ThreadPoolExecutor() as pool:
-        hashes = pool.map(file_sha256, files)
-        return {
-            str(path.relative_to(root)) if path != root else path.name: {"bytes": path.stat().st_size, "sha256": digest}
-            for path, digest in zip(files, hashes, strict=True)
-        }
-
-
-def _is_content(path: Path, root: Path) -> bool:
-    return path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
-
-
-def file_sha256(path: Path) -> str:
-    """Hash of a file's content, in hexadecimal."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 # ---- reading --------------------------------------------------------------------------------------------------
@@ -113,11 +90,11 @@ def read_local(root: Path, columns: Columns, chosen: Mapping[str, int | None] | 
     if root.is_dir() and (root / "metadata.jsonl").is_file():
         rows = _metadata_rows(root / "metadata.jsonl")
         return (_metadata_sample(root, row, columns) for row in _subset(rows, **chosen))
-    files = [root] if root.is_file() else sorted(root.rglob("*.parquet"))
-    if files:
-        count = sum(_parquet_rows(file) for file in files)
+    parquet = [root] if root.is_file() else sorted(root.rglob("*.parquet"))
+    if parquet:
+        count = sum(_parquet_rows(path) for path in parquet)
         keep = set(_subset(range(count), **chosen))
-        rows = enumerate(_parquet_samples(files, columns))
+        rows = enumerate(_parquet_samples(parquet, columns))
         return (_parquet_sample(i, row, columns) for i, row in rows if i in keep)
     images = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if images:
@@ -125,8 +102,14 @@ def read_local(root: Path, columns: Columns, chosen: Mapping[str, int | None] | 
     raise DataError(f"{root} holds neither metadata.jsonl nor Parquet files nor images.")
 
 
-def read_hub(root: Path, split: str, subset: str | None, columns: Columns, cache: Path,
-             chosen: Mapping[str, int | None] | None = None) -> Iterator[Sample]:  # fmt: skip
+def read_hub(
+    root: Path,
+    split: str,
+    subset: str | None,
+    columns: Columns,
+    cache: Path,
+    chosen: Mapping[str, int | None] | None = None,
+) -> Iterator[Sample]:
     """Samples of a downloaded hub data set (any form that the `datasets` library reads), in its order."""
     import datasets
 
@@ -141,9 +124,11 @@ def read_hub(root: Path, split: str, subset: str | None, columns: Columns, cache
         yield _parquet_sample(i, row, columns)
 
 
-def _subset(rows, samples: int | None = None, shuffle_seed: int | None = None) -> list:
-    """``rows``, or a random subset of ``samples`` of them in their order; without a seed nothing is left out here,
-    because `shard` stops by itself and bad samples are then made up for by later ones."""
+def _subset(rows: Iterable, samples: int | None = None, shuffle_seed: int | None = None) -> list:
+    """``rows``, or a random subset of ``samples`` of them in their order.
+
+    Without a seed nothing is left out here: `shard` stops by itself, and makes up for bad samples with later ones.
+    """
     rows = list(rows)
     if shuffle_seed is None or samples is None or samples >= len(rows):
         return rows
@@ -187,9 +172,9 @@ def _parquet_rows(path: Path) -> int:
         return source.metadata.num_rows
 
 
-def _parquet_samples(files: list[Path], columns: Columns) -> Iterator[dict]:
+def _parquet_samples(paths: list[Path], columns: Columns) -> Iterator[dict]:
     wanted = [columns.image, columns.captions, columns.label, columns.group, "sample_id", "id"]
-    for path in files:
+    for path in paths:
         with tables.open_table(path) as source:
             present = [name for name in dict.fromkeys(wanted) if name in source.schema_arrow.names]
             for batch in source.iter_batches(batch_size=64, columns=present):
@@ -271,7 +256,7 @@ def shard(
     for number, batch in enumerate(batches(islice(good, count), shard_size)):
         path = folder / f"{number:05d}.parquet"
         tables.write(_shard_table(batch), path, tables.provenance(**(made_by or {})))
-        shards.append({"file": path.name, "samples": len(batch), "sha256": file_sha256(path)})
+        shards.append({"file": path.name, "samples": len(batch), "sha256": files.sha256(path)})
     if bad and on_error == "fail":
         listed = "; ".join(f"{entry['sample_id']}: {entry['reason']}" for entry in bad[:10])
         more = f" and {len(bad) - 10} more" if len(bad) > 10 else ""

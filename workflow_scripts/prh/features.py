@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from prh import tables
-from prh.models import LanguageEncoder, VisionEncoder, WordVectors
+from prh.encoders import LanguageEncoder, VisionEncoder, WordVectors
 from prh.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -90,8 +90,9 @@ class _Images(Dataset):
         return self.decode(self._loaded[1][row].as_py())
 
 
-def encode_images(encoder: VisionEncoder, shards: Sequence[Path], *, batch_size: int | None = None,
-                  workers: int = 1) -> Iterator[list[np.ndarray]]:  # fmt: skip
+def encode_images(
+    encoder: VisionEncoder, shards: Sequence[Path], *, batch_size: int | None = None, workers: int = 1
+) -> Iterator[list[np.ndarray]]:
     """For each shard the features of its images, a list of float32 [samples, width_l], in sample order.
 
     Worker processes decode ahead of the model, across shards.
@@ -124,8 +125,9 @@ def _one_thread(_worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def encode_texts(encoder: LanguageEncoder | WordVectors, texts: Sequence[str], *,
-                 batch_size: int | None = None) -> list[np.ndarray]:  # fmt: skip
+def encode_texts(
+    encoder: LanguageEncoder | WordVectors, texts: Sequence[str], *, batch_size: int | None = None
+) -> list[np.ndarray]:
     """Features of ``texts``, a list of float32 [texts, width_l], in their order; similar lengths share a batch."""
     items = encoder.tokenize(texts)
     lengths = [len(ids) for ids, _ in items]
@@ -144,14 +146,22 @@ def captions_of(shard: pa.Table, which: int | str, template: str) -> list[list[s
     prompts = []
     for sample_id, captions in zip(shard["sample_id"].to_pylist(), shard["captions"].to_pylist(), strict=True):
         if not captions or (which != "all" and which >= len(captions)):
-            raise FeatureError(f"sample {sample_id!r} has {len(captions or [])} captions; caption {which} is asked for.")
+            raise FeatureError(
+                f"sample {sample_id!r} has {len(captions or [])} captions; caption {which} is asked for."
+            )
         chosen = captions if which == "all" else [captions[which]]
         prompts.append([template.format(caption=caption) for caption in chosen])
     return prompts
 
 
-def encode_captions(encoder: LanguageEncoder | WordVectors, shards: Sequence[Path], *, caption: int | str = 0,
-                    template: str = "{caption}", batch_size: int | None = None) -> Iterator[list[np.ndarray]]:  # fmt: skip
+def encode_captions(
+    encoder: LanguageEncoder | WordVectors,
+    shards: Sequence[Path],
+    *,
+    caption: int | str = 0,
+    template: str = "{caption}",
+    batch_size: int | None = None,
+) -> Iterator[list[np.ndarray]]:
     """For each shard the features of its captions (averaged over a sample's captions for "all")."""
     for path in shards:
         prompts = captions_of(tables.read(path, ["sample_id", "captions"]), caption, template)
@@ -161,7 +171,9 @@ def encode_captions(encoder: LanguageEncoder | WordVectors, shards: Sequence[Pat
         yield [np.add.reduceat(layer, starts[:-1], axis=0) / counts for layer in layers]
 
 
-def check_finite(layers: Sequence[np.ndarray], sample_ids: Sequence[str], layer_names: Sequence[str], model: str) -> None:
+def check_finite(
+    layers: Sequence[np.ndarray], sample_ids: Sequence[str], layer_names: Sequence[str], model: str
+) -> None:
     """Raise FeatureError naming model, layer and sample for the first NaN or infinite feature."""
     for layer, name in zip(layers, layer_names, strict=True):
         finite = np.isfinite(layer).all(axis=1)

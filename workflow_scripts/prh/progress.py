@@ -13,8 +13,15 @@ class Progress:
 
     def __init__(self, title: str, total: int, unit: str = "it") -> None:
         terminal = sys.stderr.isatty()
-        self._bar = tqdm(total=total, desc=title, unit=f" {unit}", mininterval=0.1 if terminal else 60,
-                         maxinterval=10 if terminal else 60, ascii=not terminal, file=_Lines(terminal))  # fmt: skip
+        self._bar = tqdm(
+            total=total,
+            desc=title,
+            unit=f" {unit}",
+            mininterval=0.1 if terminal else 60,
+            maxinterval=10 if terminal else 60,
+            ascii=not terminal,
+            file=_Lines(terminal),
+        )
 
     def skip(self, count: int) -> None:
         """Count work that an earlier run did; it does not enter the rate."""
@@ -28,8 +35,9 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:  # fmt: skip
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bar.close()
 
 

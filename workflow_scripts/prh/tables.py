@@ -7,7 +7,6 @@ Its footer (key ``prh``) says what made it. Stages share nothing but these table
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from prh.files import writing
 
 FOOTER_KEY = b"prh"
 LAYER_PREFIX = "layer_"
@@ -95,19 +96,6 @@ def _version(distribution: str) -> str | None:
 
 
 @contextmanager
-def writing(path: str | Path) -> Iterator[Path]:
-    """Yield a name beside ``path`` to write to; rename it to ``path`` if the block ends well, remove it if not."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-@contextmanager
 def writer(path: str | Path, schema: pa.Schema, made_by: Mapping[str, object]) -> Iterator[pq.ParquetWriter]:
     """A ParquetWriter whose file appears under ``path`` only when complete.
 
@@ -161,11 +149,13 @@ def open_table(path: str | Path) -> Iterator[pq.ParquetFile]:
 
 
 def read(path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a whole table, or only ``columns``; raises TableError for a missing file, a damaged one or a missing column."""
+    """Read a table or only ``columns`` of it; TableError for a missing file, a damaged one or a missing column."""
     with open_table(path) as source:
         missing = [name for name in columns or [] if name not in source.schema_arrow.names]
         if missing:
-            raise TableError(f"{path} has no column {', '.join(missing)}; it has {', '.join(source.schema_arrow.names)}.")
+            raise TableError(
+                f"{path} has no column {', '.join(missing)}; it has {', '.join(source.schema_arrow.names)}."
+            )
         return source.read(columns=list(columns) if columns is not None else None)
 
 

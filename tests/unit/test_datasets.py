@@ -1,0 +1,228 @@
+import io
+import json
+import shutil
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from prh import datasets, files, tables
+from prh.datasets import Columns, DataError, read_local, shard
+
+
+def picture(seed: int, kind: str = "PNG") -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 255, (8, 9, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind)
+    return stream.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = tmp_path / "photos"
+    (root / "images").mkdir(parents=True)
+    rows = []
+    for i in range(7):
+        (root / f"images/{i}.png").write_bytes(picture(i))
+        rows.append({"file_name": f"images/{i}.png", "text": [f"photo {i}", f"picture {i}"], "page": i // 2})
+    write_metadata(root, rows)
+    return root
+
+
+def write_metadata(root, rows):
+    (root / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def metadata(root):
+    return [json.loads(line) for line in (root / "metadata.jsonl").read_text().splitlines()]
+
+
+def test_a_folder_becomes_shards_with_the_original_bytes(folder, tmp_path):
+    manifest = shard(read_local(folder, Columns(group="page")), tmp_path / "s", Columns(), shard_size=3)
+    assert [entry["samples"] for entry in manifest["shards"]] == [3, 3, 1]
+    rows = [row for path in datasets.shard_paths(manifest, tmp_path / "s") for row in tables.read(path).to_pylist()]
+    assert [row["sample_id"] for row in rows] == [f"images/{i}.png" for i in range(7)]
+    assert rows[4]["image"] == {"bytes": picture(4), "path": "images/4.png"}
+    assert rows[4]["captions"] == ["photo 4", "picture 4"]
+    assert rows[5]["group_id"] == "2"
+    assert manifest["samples"] == 7
+    assert manifest["skipped"] == 0
+
+
+def test_shards_are_read_by_the_datasets_library(folder, tmp_path):
+    from datasets import Image as ImageFeature
+    from datasets import load_dataset
+
+    shard(read_local(folder, Columns()), tmp_path / "s", Columns())
+    data = load_dataset("parquet", data_dir=str(tmp_path / "s"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert data.cast_column("image", ImageFeature())[2]["image"].size == (9, 8)
+
+
+def test_the_same_data_give_the_same_shards(folder, tmp_path):
+    first = shard(read_local(folder, Columns()), tmp_path / "a", Columns(), shard_size=4)
+    assert first == shard(read_local(folder, Columns()), tmp_path / "b", Columns(), shard_size=4)
+
+
+def test_parquet_and_class_folders(tmp_path):
+    table = pa.table(
+        {"image": [{"bytes": picture(i), "path": None} for i in range(5)], "text": [f"t{i}" for i in range(5)]}
+    )
+    (tmp_path / "p").mkdir()
+    pq.write_table(table, tmp_path / "p" / "train.parquet")
+    samples = list(read_local(tmp_path / "p", Columns()))
+    assert [sample.sample_id for sample in samples] == [f"{i:08d}" for i in range(5)]
+    assert samples[3].captions == ("t3",)
+    assert [s.sample_id for s in read_local(tmp_path / "p" / "train.parquet", Columns())] == [
+        s.sample_id for s in samples
+    ]
+
+    for name in ("cat/1.jpg", "dog/2.jpg"):
+        (tmp_path / "c" / name).parent.mkdir(parents=True)
+        (tmp_path / "c" / name).write_bytes(picture(1, "JPEG"))
+    assert [(s.sample_id, s.label) for s in read_local(tmp_path / "c", Columns(captions=None))] == [
+        ("cat/1.jpg", "cat"),
+        ("dog/2.jpg", "dog"),
+    ]
+
+
+def test_a_random_subset_is_seeded_and_in_order(folder):
+    def chosen(seed):
+        return [s.sample_id for s in read_local(folder, Columns(), {"samples": 4, "shuffle_seed": seed})]
+
+    assert chosen(1) == chosen(1) == sorted(chosen(1))
+    assert len(set(chosen(1))) == 4
+    assert len({tuple(chosen(seed)) for seed in range(10)}) > 1
+
+
+def break_missing(root, rows):
+    (root / "images/2.png").unlink()
+
+
+def break_truncated(root, rows):
+    (root / "images/2.png").write_bytes(picture(2)[:90])
+
+
+def break_empty_file(root, rows):
+    (root / "images/2.png").write_bytes(b"")
+
+
+def break_not_an_image(root, rows):
+    (root / "images/2.png").write_text("hello")
+
+
+def break_empty_caption(root, rows):
+    rows[2]["text"] = ["fine", "  "]
+
+
+def break_no_caption(root, rows):
+    rows[2]["text"] = []
+
+
+def break_null_caption(root, rows):
+    rows[2]["text"] = None
+
+
+def break_duplicate(root, rows):
+    rows[2] = rows[1]
+
+
+@pytest.mark.parametrize(
+    ("broken", "bad_id", "reason"),
+    [
+        (break_missing, "images/2.png", "image missing"),
+        (break_truncated, "images/2.png", "image unreadable"),
+        (break_empty_file, "images/2.png", "image unreadable"),
+        (break_not_an_image, "images/2.png", "image unreadable"),
+        (break_empty_caption, "images/2.png", "empty caption"),
+        (break_no_caption, "images/2.png", "no caption"),
+        (break_null_caption, "images/2.png", "empty caption"),
+        (break_duplicate, "images/1.png", "sample_id used twice"),
+    ],
+)
+def test_a_bad_sample_is_named_or_skipped(folder, tmp_path, broken, bad_id, reason):
+    rows = metadata(folder)
+    broken(folder, rows)
+    write_metadata(folder, rows)
+    with pytest.raises(DataError, match=rf"1 bad samples \({bad_id}: {reason}"):
+        shard(read_local(folder, Columns()), tmp_path / "fail", Columns())
+    manifest = shard(read_local(folder, Columns()), tmp_path / "skip", Columns(), on_error="skip")
+    assert manifest["samples"] == 6
+    assert manifest["skipped"] == 1
+    assert manifest["bad"][0]["sample_id"] == bad_id
+    assert manifest["bad"][0]["reason"].startswith(reason)
+
+
+def test_a_skipped_sample_is_made_up_for(folder, tmp_path):
+    (folder / "images/0.png").unlink()
+    manifest = shard(read_local(folder, Columns()), tmp_path / "s", Columns(), count=6, on_error="skip")
+    assert manifest["samples"] == 6
+
+
+def test_too_few_samples(folder, tmp_path):
+    with pytest.raises(DataError, match="9 samples are asked for, the source has 7; lower 'samples'"):
+        shard(read_local(folder, Columns()), tmp_path / "s", Columns(), count=9)
+
+
+def test_nothing_to_read(tmp_path):
+    with pytest.raises(DataError, match=r"holds neither metadata\.jsonl nor Parquet files nor images"):
+        read_local(tmp_path, Columns())
+    with pytest.raises(DataError, match="holds no good sample"):
+        shard([], tmp_path / "s", Columns())
+
+
+def test_bad_metadata_names_the_line(folder):
+    text = (folder / "metadata.jsonl").read_text().splitlines()
+    (folder / "metadata.jsonl").write_text("\n".join([*text[:3], text[3][:20]]))
+    with pytest.raises(DataError, match=r"metadata\.jsonl, line 4: not JSON"):
+        read_local(folder, Columns())
+    (folder / "metadata.jsonl").write_text('{"image": "x.png"}\n')
+    with pytest.raises(DataError, match=r"line 1: no file_name"):
+        read_local(folder, Columns())
+
+
+def test_a_missing_column_names_those_that_are_there(folder):
+    with pytest.raises(DataError, match="no column 'caption' with captions; it has file_name, page, text"):
+        list(read_local(folder, Columns(captions="caption")))
+    with pytest.raises(DataError, match="no column 'video'"):
+        list(read_local(folder, Columns(group="video")))
+
+
+def test_a_truncated_parquet_source_is_named(tmp_path):
+    pq.write_table(pa.table({"text": ["a", "b"]}), tmp_path / "t.parquet")
+    content = (tmp_path / "t.parquet").read_bytes()
+    (tmp_path / "t.parquet").write_bytes(content[:50])
+    with pytest.raises(tables.TableError, match=r"t\.parquet is not a complete Parquet file"):
+        list(read_local(tmp_path, Columns(image=None)))
+
+
+def test_a_missing_shard_is_named(folder, tmp_path):
+    manifest = shard(read_local(folder, Columns()), tmp_path / "s", Columns(), shard_size=4)
+    (tmp_path / "s" / "00001.parquet").unlink()
+    with pytest.raises(DataError, match=r"00001\.parquet is listed in the manifest and not there"):
+        datasets.shard_paths(manifest, tmp_path / "s")
+
+
+def test_an_archive_is_checked_and_unpacked(folder, tmp_path):
+    archive = shutil.make_archive(str(tmp_path / "photos"), "zip", folder)
+    with served(tmp_path) as address:
+        root = datasets.fetch_url(f"{address}/photos.zip", files.sha256(Path(archive)), tmp_path / "got")
+        assert len(list(read_local(root, Columns()))) == 7
+        with pytest.raises(DataError, match="is not the archive it was"):
+            datasets.fetch_url(f"{address}/photos.zip", "0" * 64, tmp_path / "other")
+
+
+@contextmanager
+def served(folder):
+    """A web server on loopback for the files of ``folder``; gives its address."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()

@@ -1,0 +1,193 @@
+"""Extraction: the same features whatever the batch, the order or the interruption, and errors that name the sample."""
+
+import numpy as np
+import pytest
+import torch
+
+from prh import datasets, encoders, features, tables
+from prh.encoders import LanguageEncoder, WordVectors
+from prh.features import FeatureError, extract, length_batches
+from tests.unit.test_datasets import picture
+from tests.unit.test_encoders import TEXTS, entry, language_model, tokenizer
+
+
+def write_shards(folder, captions, shard_size=4):
+    samples = [datasets.Sample(f"s{i}", picture(i), None, tuple(texts)) for i, texts in enumerate(captions)]
+    manifest = datasets.shard(samples, folder, datasets.Columns(), shard_size=shard_size)
+    return datasets.shard_paths(manifest, folder)
+
+
+@pytest.fixture
+def shards(tmp_path):
+    captions = [[TEXTS[i % 4], " ".join(["a cat"] * (1 + i % 5))] for i in range(11)]
+    return write_shards(tmp_path / "shards", captions)
+
+
+def layers_of(path):
+    table = tables.read(path)
+    return [tables.layer_array(table, name) for name in tables.layer_columns(table.schema)]
+
+
+@pytest.fixture
+def llama():
+    return LanguageEncoder(language_model("llama"), tokenizer())
+
+
+@pytest.fixture(scope="module")
+def vit():
+    return encoders.load(entry(id="test_vit"), None)
+
+
+def test_batches_hold_similar_lengths_and_every_text_once():
+    lengths = [3, 50, 4, 4, 49, 1, 200]
+    batches = list(length_batches(lengths, tokens=100))
+    assert batches == [[6], [1, 4], [2, 3, 0, 5]]
+    assert sorted(i for batch in batches for i in batch) == list(range(7))
+    assert [len(batch) for batch in length_batches(lengths, tokens=1, size=3)] == [3, 3, 1]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_batch_size_does_not_change_features(shards, tmp_path, llama, vit, batch_size):
+    for encoder, name in ((llama, "llama"), (vit, "vit")):
+        extract(encoder, shards, tmp_path / f"{name}.parquet", model=name, digest="")
+        extract(encoder, shards, tmp_path / "other.parquet", model=name, digest="", batch_size=batch_size, workers=0)
+        for a, b in zip(layers_of(tmp_path / f"{name}.parquet"), layers_of(tmp_path / "other.parquet"), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_rows_are_in_sample_order_with_a_footer(shards, tmp_path, llama):
+    extract(llama, shards, tmp_path / "f.parquet", model="llama", digest="d", made_by={"device": "cpu"})
+    table = tables.read(tmp_path / "f.parquet")
+    assert table["sample_id"].to_pylist() == [f"s{i}" for i in range(11)]
+    footer = tables.made_by(tmp_path / "f.parquet")
+    assert footer["layer_names"] == ["embeddings", "block_1", "block_2", "last_hidden_state"]
+    assert footer["parameters"] == llama.parameters
+    assert footer["device"] == "cpu"
+    assert "torch" in footer["libraries"]
+    for i in (0, 5, 10):
+        alone = llama.encode(llama.tokenize([TEXTS[i % 4]]))
+        for layer, expected in zip(layers_of(tmp_path / "f.parquet"), alone, strict=True):
+            np.testing.assert_allclose(layer[i], expected[0], atol=1e-5, rtol=1e-4)
+
+
+def test_image_features_are_those_of_each_image(shards, tmp_path, vit):
+    extract(vit, shards, tmp_path / "f.parquet", model="vit", digest="d", workers=2)
+    for i in (0, 4, 10):
+        alone = vit.encode(vit.decode(picture(i))[None])
+        for layer, expected in zip(layers_of(tmp_path / "f.parquet"), alone, strict=True):
+            np.testing.assert_allclose(layer[i], expected[0], atol=1e-4, rtol=1e-4)
+
+
+def test_choice_of_caption_and_template(shards, tmp_path, llama):
+    def first(**options):
+        extract(llama, shards, tmp_path / "f.parquet", model="llama", digest=str(options), **options)
+        return layers_of(tmp_path / "f.parquet")[-1]
+
+    second, every, prompted = first(caption=1), first(caption="all"), first(template="the {caption} runs")
+    np.testing.assert_allclose((first() + second) / 2, every, atol=1e-5)
+    expected = llama.encode(llama.tokenize([f"the {TEXTS[3]} runs"]))[-1][0]
+    np.testing.assert_allclose(prompted[3], expected, atol=1e-5, rtol=1e-4)
+    with pytest.raises(FeatureError, match="sample 's0' has 2 captions; caption 2 is asked for"):
+        first(caption=2)
+
+
+class Failing:
+    """An encoder that fails at its n-th batch, as a killed job does, and counts the texts that it has seen."""
+
+    layer_names = ("mean_vector",)
+    parameters = 1
+    device = "cpu"
+
+    def __init__(self, at: int | None) -> None:
+        self.at, self.batches, self.seen = at, 0, 0
+
+    def tokenize(self, texts):
+        return [(torch.tensor([len(text)]), torch.ones(1)) for text in texts]
+
+    def encode(self, items):
+        self.batches += 1
+        if self.batches == self.at:
+            raise KeyboardInterrupt
+        self.seen += len(items)
+        return [torch.stack([ids.float() for ids, _ in items])]
+
+
+def test_a_killed_extraction_goes_on_after_its_last_shard(shards, tmp_path):
+    target = tmp_path / "f.parquet"
+    with pytest.raises(KeyboardInterrupt):
+        extract(Failing(at=3), shards, target, model="m", digest="d")
+    assert not target.exists()
+    assert len(list((tmp_path / "f.parts").iterdir())) == 2
+    again = Failing(at=None)
+    extract(again, shards, target, model="m", digest="d")
+    assert again.seen == 3
+    assert not (tmp_path / "f.parts").exists()
+    whole = Failing(at=None)
+    extract(whole, shards, tmp_path / "g.parquet", model="m", digest="d")
+    np.testing.assert_array_equal(layers_of(target)[0], layers_of(tmp_path / "g.parquet")[0])
+
+
+@pytest.mark.parametrize("damage", ["other settings", "truncated"])
+def test_a_part_of_other_settings_or_half_a_part_is_not_used(shards, tmp_path, damage):
+    with pytest.raises(KeyboardInterrupt):
+        extract(Failing(at=3), shards, tmp_path / "f.parquet", model="m", digest="d")
+    if damage == "truncated":
+        part = tmp_path / "f.parts" / "00001.parquet"
+        part.write_bytes(part.read_bytes()[:40])
+    again = Failing(at=None)
+    extract(again, shards, tmp_path / "f.parquet", model="m", digest="d" if damage == "truncated" else "e")
+    assert again.seen == (7 if damage == "truncated" else 11)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_bad_feature_names_model_layer_and_sample(shards, tmp_path, value):
+    vectors = torch.ones(3, 2)
+    vectors[1] = value
+    encoder = WordVectors(vectors, ["a", "birds", "x"])
+    shards = write_shards(tmp_path / "named", [["a"], ["x"], ["a a"], ["x"], ["a"], ["two birds"], ["a"]])
+    with pytest.raises(FeatureError, match="model 'glove', layer mean_vector: NaN or infinite feature for sample 's5'"):
+        extract(encoder, shards, tmp_path / "f.parquet", model="glove", digest="")
+    assert len(list((tmp_path / "f.parts").iterdir())) == 1, "the shard before it is finished and stays"
+
+
+class Greedy:
+    """Runs out of memory with more than two samples at once."""
+
+    def __call__(self, batch):
+        if len(batch) > 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return [torch.tensor(batch)]
+
+
+def test_out_of_memory_halves_the_batch():
+    assert features.halving(Greedy(), list(range(9)))[0].tolist() == list(range(9))
+
+
+def test_other_errors_are_not_taken_for_memory():
+    def broken(batch):
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        features.halving(broken, [1, 2])
+
+
+def test_memory_that_never_suffices_is_told():
+    def hungry(batch):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        features.halving(hungry, [1, 2, 3])
+
+
+def test_real_captions_align_with_real_words(real, tmp_path):
+    """Flickr8k captions through the real vectors: two captions of a picture are nearer than those of two pictures."""
+    samples = datasets.read_local(real / "flickr1k", datasets.Columns())
+    manifest = datasets.shard(samples, tmp_path / "s", datasets.Columns(), count=100)
+    folder = real / "weights/language/glove25"
+    encoder = encoders.load(entry(modality="language", library="word_vectors"), folder)
+    first, second = (
+        next(features.encode_captions(encoder, datasets.shard_paths(manifest, tmp_path / "s"), caption=caption))[0]
+        for caption in (0, 1)
+    )
+    unit = [layer / np.linalg.norm(layer, axis=1, keepdims=True) for layer in (first, second)]
+    assert (np.argmax(unit[0] @ unit[1].T, axis=1) == np.arange(100)).mean() > 0.15

@@ -1,0 +1,36 @@
+import pytest
+
+from prh import files
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.txt").write_text("hello")
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache" / "y.txt").write_text("hidden")
+    return tmp_path
+
+
+def test_listing_knows_files_by_content(folder):
+    digest = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+    assert files.listing(folder) == {"a/x.txt": {"bytes": 5, "sha256": digest}}
+    assert files.listing(folder / "a" / "x.txt") == {"x.txt": {"bytes": 5, "sha256": digest}}
+    (folder / "a" / "x.txt").write_text("Hello")
+    assert files.listing(folder)["a/x.txt"]["sha256"] != digest
+
+
+def test_an_empty_folder_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="holds no file"):
+        files.listing(tmp_path)
+
+
+def test_a_file_is_complete_or_absent(tmp_path):
+    with pytest.raises(RuntimeError), files.writing(tmp_path / "new" / "x") as part:
+        part.write_text("half")
+        raise RuntimeError
+    assert list((tmp_path / "new").iterdir()) == []
+    with files.writing(tmp_path / "new" / "x") as part:
+        part.write_text("whole")
+        assert not (tmp_path / "new" / "x").exists()
+    assert (tmp_path / "new" / "x").read_text() == "whole"

@@ -1,0 +1,412 @@
+"""Encoders: load a model, and pool every layer on the device the moment it is computed.
+
+An encoder turns a batch into one [batch, width] float32 tensor per layer. Layers are taken by hooks that pool each
+block's output as it appears, so the full stack of hidden states never exists.
+
+Vision: a layer is the output of a block (of the transformer, or of a convolutional stage).
+Language: the layers are Hugging Face's hidden states: the embeddings, the output of every block but the last, and
+the last one after the final norm.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from prh.models import ModelError
+
+# ---- layers and pooling ---------------------------------------------------------------------------------------
+
+_TIMM_TRUNKS = ("blocks", "stages", "layers", "layer1", "s1", "features", "network", "trunk")
+_NUMBERED = re.compile(r"^(layer|s)1$")
+
+
+def named_blocks(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
+    """The blocks inside ``module``: containers and stages are opened, anything else is a block."""
+    for attribute in ("blocks", "layers"):
+        inner = getattr(module, attribute, None)
+        if isinstance(inner, nn.Sequential | nn.ModuleList):
+            yield from named_blocks(inner, f"{name}.{attribute}")
+            return
+    children = dict(module.named_children())
+    if isinstance(module, nn.Sequential | nn.ModuleList) or _is_numbered(children, "b"):
+        for key, child in children.items():
+            yield from named_blocks(child, f"{name}.{key}")
+    else:
+        yield name, module
+
+
+def _is_numbered(children: Mapping[str, nn.Module], letter: str) -> bool:
+    """Whether children are called b1, b2, ... as the blocks of a RegNet stage are."""
+    return bool(children) and all(re.fullmatch(rf"{letter}\d+", key) for key in children)
+
+
+def find_layers(model: nn.Module, pattern: str | None = None) -> list[tuple[str, nn.Module]]:
+    """Names and modules of a vision model's layers, in order of depth.
+
+    With ``pattern``, every module whose whole name matches it; else every block of the trunk. Raises ModelError
+    where nothing is found: say then in the entry which modules are meant (``layers``).
+    """
+    if pattern is not None:
+        found = [(name, module) for name, module in model.named_modules() if re.fullmatch(pattern, name)]
+        if not found:
+            raise ModelError(f"no module is named like layers: {pattern!r}; there are {_some_names(model)}.")
+        return found
+    for trunk in _TIMM_TRUNKS:
+        part = getattr(model, trunk, None)
+        if not isinstance(part, nn.Module):
+            continue
+        if _NUMBERED.match(trunk):
+            prefix, number, stages = trunk[:-1], 1, []
+            while isinstance(stage := getattr(model, f"{prefix}{number}", None), nn.Module):
+                stages += named_blocks(stage, f"{prefix}{number}")
+                number += 1
+            return stages
+        return list(named_blocks(part, trunk))
+    for wrapped in ("encoder", "vision_model", "model", "backbone", "vision_tower"):
+        inner = getattr(model, wrapped, None)
+        if isinstance(inner, nn.Module):
+            if isinstance(layer := getattr(inner, "layer", None), nn.ModuleList):
+                return list(named_blocks(layer, f"{wrapped}.layer"))
+            return [(f"{wrapped}.{name}", module) for name, module in find_layers(inner)]
+    if isinstance(layer := getattr(model, "layer", None), nn.ModuleList):
+        return list(named_blocks(layer, "layer"))
+    raise ModelError(f"cannot tell the layers of {type(model).__name__}; give 'layers', one of {_some_names(model)}.")
+
+
+def _some_names(model: nn.Module) -> str:
+    names = [name for name, _ in model.named_modules() if name.count(".") <= 1 and name]
+    return ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+
+
+def _tensor(output: object) -> Tensor:
+    return output if isinstance(output, Tensor) else output[0]
+
+
+def pool_image(output: Tensor, pooling: str, prefix: int, channels_last: bool) -> Tensor:
+    """A block's output as one float32 vector per image, [batch, width].
+
+    ``output`` is [batch, tokens, width] with ``prefix`` class and register tokens first, or a map [batch, width,
+    height, width_px] (``channels_last``: the width of the features is last).
+    """
+    if output.ndim == 4:
+        return output.float().mean((1, 2) if channels_last else (2, 3))
+    if output.ndim != 3:
+        raise ModelError(f"a layer's output has shape {tuple(output.shape)}; only tokens and maps can be pooled.")
+    if pooling == "cls":
+        return output[:, 0].float()
+    return output[:, prefix if pooling == "gap" else 0 :].float().mean(1)
+
+
+def pool_text(hidden: Tensor, mask: Tensor, lengths: Tensor, pooling: str) -> Tensor:
+    """Hidden states [batch, tokens, width], padded on the right, as one float32 vector per text, [batch, width].
+
+    ``mask`` [batch, tokens] is 1.0 for the tokens that enter the mean; ``lengths`` [batch] counts the real tokens.
+    """
+    if pooling == "cls":
+        return hidden[:, 0].float()
+    if pooling == "last":
+        return hidden[torch.arange(len(hidden), device=hidden.device), lengths - 1].float()
+    return torch.einsum("btd,bt->bd", hidden.float(), mask / mask.sum(1, keepdim=True))
+
+
+@contextmanager
+def _hooked(hooks: Iterable[torch.utils.hooks.RemovableHandle]) -> Iterator[None]:
+    handles = list(hooks)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+# ---- encoders -------------------------------------------------------------------------------------------------
+
+
+class VisionEncoder:
+    """Images in, one pooled vector per block out.
+
+    ``transform`` maps a PIL image to a [3, H, W] tensor; ``decode`` applies it to encoded bytes and can run in
+    other processes. ``encode`` maps [batch, 3, H, W] to a list of float32 [batch, width_l].
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        transform: Callable[[Image.Image], Tensor],
+        *,
+        pooling: str = "auto",
+        layers: str | None = None,
+        prefix: int = 0,
+        class_token: bool = False,
+        channels_last: bool = False,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        if pooling == "cls" and not class_token:
+            raise ModelError("pooling 'cls' needs a class token and this model has none; use 'gap' or 'mean'.")
+        self.parameters = sum(p.numel() for p in module.parameters())
+        self.pooling = ("cls" if class_token else "gap") if pooling == "auto" else pooling
+        self.module = module.eval().to(device=device, dtype=dtype, memory_format=torch.channels_last)
+        self.transform, self.device, self.dtype = transform, device, dtype
+        self._prefix, self._channels_last = prefix, channels_last
+        self._layers = find_layers(self.module, layers)
+        self.layer_names = [name for name, _ in self._layers]
+
+    def decode(self, content: bytes) -> Tensor:
+        """An encoded image as the tensor that the model wants."""
+        with Image.open(io.BytesIO(content)) as image:
+            return self.transform(image.convert("RGB"))
+
+    @torch.inference_mode()
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Pooled outputs of every layer for a batch of decoded images."""
+        pooled: list[Tensor] = []
+
+        def take(_module: nn.Module, _inputs: object, output: object) -> None:
+            pooled.append(pool_image(_tensor(output), self.pooling, self._prefix, self._channels_last))
+
+        images = images.to(self.device, self.dtype, non_blocking=True, memory_format=torch.channels_last)
+        with _hooked(module.register_forward_hook(take) for _, module in self._layers):
+            self.module(images)
+        return pooled
+
+
+class LanguageEncoder:
+    """Texts in, one pooled vector per hidden state out.
+
+    Tokens are padded on the right whatever the tokenizer prefers: for causal models the real tokens then never see
+    padding and keep their positions, for encoders the attention mask hides it, so a feature does not depend on its
+    batch.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        tokenizer: Callable,
+        *,
+        pooling: str = "mean",
+        special_tokens: bool = True,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.parameters = sum(p.numel() for p in module.parameters())
+        self.module = module.eval().to(device=device, dtype=dtype)
+        self.tokenizer, self.pooling, self.special_tokens, self.device = tokenizer, pooling, special_tokens, device
+        self._blocks = _language_blocks(module)
+        self.layer_names = ["embeddings", *(f"block_{i}" for i in range(1, len(self._blocks))), "last_hidden_state"]
+        self._limit = getattr(module.config, "max_position_embeddings", None)
+
+    def tokenize(self, texts: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
+        """For each text its token ids and the 0/1 mask of the tokens that enter the mean (int64, [length]).
+
+        Raises ModelError for a text that gives no token to pool or more than the model has positions for.
+        """
+        encoded = self.tokenizer(list(texts), return_special_tokens_mask=True, add_special_tokens=True)
+        items = []
+        for text, ids, special in zip(texts, encoded["input_ids"], encoded["special_tokens_mask"], strict=True):
+            pooled = [1] * len(ids) if self.special_tokens else [1 - flag for flag in special]
+            if not any(pooled):
+                raise ModelError(f"the tokenizer gives no token for the text {text!r}.")
+            if self._limit is not None and len(ids) > self._limit:
+                raise ModelError(f"a text of {len(ids)} tokens is above the model's {self._limit}: {text[:60]!r}...")
+            items.append((torch.tensor(ids), torch.tensor(pooled)))
+        return items
+
+    @torch.inference_mode()
+    def encode(self, items: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+        """Pooled hidden states, a list of float32 [batch, width], for tokenized texts."""
+        lengths = torch.tensor([len(ids) for ids, _ in items], device=self.device)
+        ids = pad_sequence([ids for ids, _ in items], batch_first=True).to(self.device)
+        mask = pad_sequence([mask for _, mask in items], batch_first=True).to(self.device, torch.float32)
+        attention = (torch.arange(ids.shape[1], device=self.device) < lengths[:, None]).long()
+        pooled: list[Tensor] = []
+
+        def take(_module: nn.Module, args: tuple, kwargs: Mapping) -> None:
+            hidden = args[0] if args else kwargs["hidden_states"]
+            pooled.append(pool_text(hidden, mask, lengths, self.pooling))
+
+        with _hooked(block.register_forward_pre_hook(take, with_kwargs=True) for block in self._blocks):
+            output = self.module(input_ids=ids, attention_mask=attention)
+        pooled.append(pool_text(output.last_hidden_state, mask, lengths, self.pooling))
+        return pooled
+
+
+def _language_blocks(module: nn.Module) -> list[nn.Module]:
+    """The blocks of a transformers language model: its largest list of modules, one per hidden layer."""
+    lists = [part for part in module.modules() if isinstance(part, nn.ModuleList)]
+    count = getattr(module.config, "num_hidden_layers", None)
+    fitting = [part for part in lists if len(part) == count]
+    if not fitting:
+        raise ModelError(f"cannot find the {count} blocks of {type(module).__name__}.")
+    return list(max(fitting, key=lambda part: sum(p.numel() for p in part.parameters())))
+
+
+class WordVectors:
+    """A static baseline: the mean of the vectors of a text's known words (lower-cased, letters only)."""
+
+    layer_names = ("mean_vector",)
+
+    def __init__(self, vectors: Tensor, vocabulary: Sequence[str], device: str = "cpu") -> None:
+        if len(vectors) != len(vocabulary):
+            raise ModelError(f"{len(vectors)} word vectors and {len(vocabulary)} words: they must be as many.")
+        self.parameters = vectors.numel()
+        self.vectors, self.device = vectors.float().to(device), device
+        self._row = {word: i for i, word in enumerate(vocabulary)}
+
+    def tokenize(self, texts: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
+        """For each text the rows of its known words and a mask of ones; ModelError for a text without any."""
+        items = []
+        for text in texts:
+            rows = [self._row[word] for word in re.findall(r"[a-z]+", text.lower()) if word in self._row]
+            if not rows:
+                raise ModelError(f"none of the words of {text!r} has a vector.")
+            items.append((torch.tensor(rows), torch.ones(len(rows))))
+        return items
+
+    @torch.inference_mode()
+    def encode(self, items: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+        """Mean vectors, one float32 [batch, width] in a list."""
+        return [torch.stack([self.vectors[rows.to(self.device)].mean(0) for rows, _ in items])]
+
+
+# ---- loading --------------------------------------------------------------------------------------------------
+
+
+def choose_device(wanted: str = "auto") -> str:
+    """``cuda`` or ``cpu``; auto takes a GPU where there is one. Raises ModelError for cuda where there is none."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ModelError("device 'cuda' is asked for and there is no GPU here; set compute.device: auto.")
+    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def choose_dtype(wanted: str, device: str) -> torch.dtype:
+    """The torch dtype of an entry; auto: bfloat16 on a GPU that has it, else float32."""
+    if wanted == "auto":
+        return torch.bfloat16 if device == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+    return getattr(torch, wanted)
+
+
+def load(entry: Mapping, root: Path | None, device: str = "cpu") -> VisionEncoder | LanguageEncoder | WordVectors:
+    """The encoder of a model entry (see prh.config), with weights from ``root`` (None for random ones).
+
+    Only safetensors and ``weights_only`` PyTorch files are read. Raises ModelError, or the library's own error,
+    where the weights do not fit the architecture.
+    """
+    dtype = choose_dtype(entry["dtype"], device)
+    match entry["modality"], entry["library"]:
+        case "vision", "timm":
+            return _load_timm(entry, root, device, dtype)
+        case "vision", "transformers":
+            return _load_transformers_vision(entry, root, device, dtype)
+        case "language", "transformers":
+            return _load_transformers_language(entry, root, device, dtype)
+        case "language", "word_vectors":
+            return _load_word_vectors(root, device)
+    raise ModelError(f"cannot load {entry['modality']} models of library {entry['library']!r}.")
+
+
+def _load_timm(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> VisionEncoder:
+    import timm
+    from timm.data import create_transform, resolve_model_data_config
+
+    arguments = dict(entry["model_args"])
+    torch.manual_seed(entry["seed"])
+    if root is None:
+        model = timm.create_model(entry["id"], pretrained=False, **arguments)
+    elif root.is_file():
+        model = timm.create_model(entry["id"], checkpoint_path=str(root), **arguments)
+    else:
+        model = timm.create_model(f"local-dir:{root}", pretrained=True, **arguments)
+    return VisionEncoder(
+        model,
+        create_transform(**resolve_model_data_config(model), is_training=False),
+        pooling=entry["pooling"],
+        layers=entry["layers"],
+        prefix=getattr(model, "num_prefix_tokens", 0),
+        class_token=getattr(model, "cls_token", None) is not None,
+        channels_last=getattr(model, "output_fmt", "NCHW") == "NHWC",
+        device=device,
+        dtype=dtype,
+    )
+
+
+def _load_transformers_vision(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> VisionEncoder:
+    from transformers import AutoImageProcessor
+
+    model = _auto_model(entry, root, dtype)
+    model = getattr(model, "vision_model", model)
+    embeddings = getattr(model, "embeddings", None)
+    class_token = any(getattr(embeddings, name, None) is not None for name in ("cls_token", "class_embedding"))
+    processor = AutoImageProcessor.from_pretrained(root or entry["path"], local_files_only=True)
+    return VisionEncoder(
+        model,
+        _ProcessorTransform(processor),
+        pooling=entry["pooling"],
+        layers=entry["layers"],
+        prefix=class_token + (getattr(model.config, "num_register_tokens", 0) or 0),
+        class_token=class_token,
+        device=device,
+        dtype=dtype,
+    )
+
+
+class _ProcessorTransform:
+    """A transformers image processor as a transform of one image (a class, so that worker processes can load it)."""
+
+    def __init__(self, processor: Callable) -> None:
+        self.processor = processor
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        return self.processor(image, return_tensors="pt")["pixel_values"][0]
+
+
+def _load_transformers_language(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> LanguageEncoder:
+    from transformers import AutoTokenizer
+
+    model = _auto_model(entry, root, dtype)
+    tokenizer = AutoTokenizer.from_pretrained(
+        root or entry["path"], local_files_only=True, trust_remote_code=entry["trust_remote_code"]
+    )
+    return LanguageEncoder(
+        model, tokenizer, pooling=entry["pooling"], special_tokens=entry["special_tokens"], device=device, dtype=dtype
+    )
+
+
+def _auto_model(entry: Mapping, root: Path | None, dtype: torch.dtype) -> nn.Module:
+    """The headless model of a transformers folder, without a cache of keys and values; encoders only of pairs."""
+    from transformers import AutoConfig, AutoModel
+
+    folder, trust = root or entry["path"], entry["trust_remote_code"]
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust)
+    config.use_cache = False
+    for key, value in entry["model_args"].items():
+        setattr(config, key, value)
+    if root is None:
+        torch.manual_seed(entry["seed"])
+        model = AutoModel.from_config(config, dtype=dtype, trust_remote_code=trust)
+    else:
+        model = AutoModel.from_pretrained(
+            root, config=config, dtype=dtype, local_files_only=True, trust_remote_code=trust, weights_only=True
+        )
+    return model.get_encoder() if getattr(config, "is_encoder_decoder", False) else model
+
+
+def _load_word_vectors(root: Path, device: str) -> WordVectors:
+    from safetensors.torch import load_file
+
+    for name in ("vectors.safetensors", "vocab.txt"):
+        if not (root / name).is_file():
+            raise ModelError(
+                f"{root} has no {name}; word vectors are vectors.safetensors (tensor 'vectors') + vocab.txt."
+            )
+    vectors = load_file(root / "vectors.safetensors")["vectors"]
+    return WordVectors(vectors, (root / "vocab.txt").read_text(encoding="utf-8").splitlines(), device)

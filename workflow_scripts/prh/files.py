@@ -1,0 +1,51 @@
+"""Files as the stages leave them: complete or absent, and known by their content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[Path]:
+    """Yield a name beside ``path`` to write to; rename it to ``path`` if the block ends well, remove it if not."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file's content, in hexadecimal."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def listing(root: Path) -> dict[str, dict[str, object]]:
+    """{"bytes": size, "sha256": hash} of every file below ``root`` (or of the file ``root``), by relative path.
+
+    Hidden files and folders (.git, a hub's .cache) are left out. Raises ValueError where nothing is left.
+    """
+    files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if _is_content(path, root))
+    if not files:
+        raise ValueError(f"{root} holds no file.")
+    with ThreadPoolExecutor() as pool:
+        return {
+            path.name if path == root else path.relative_to(root).as_posix(): {
+                "bytes": path.stat().st_size,
+                "sha256": digest,
+            }
+            for path, digest in zip(files, pool.map(sha256, files), strict=True)
+        }
+
+
+def _is_content(path: Path, root: Path) -> bool:
+    return path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
