@@ -15,6 +15,7 @@ include: "rules/datasets.smk"
 include: "rules/models.smk"
 include: "rules/features.smk"
 include: "rules/alignment.smk"
+include: "rules/benchmarks.smk"
 include: "rules/figures.smk"
 
 

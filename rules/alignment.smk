@@ -57,9 +57,9 @@ rule best_layers:
         rows=[
             f"<results>/alignment/{dataset}/{metric}/{model}.best.parquet"
             for metric in experiment.alignment.metrics
-            for dataset, model in plan.runs()
+            for dataset, model in plan.comparisons()
         ],
-        features=[f"<results>/features/{dataset}/{model}.parquet" for dataset, model in plan.runs()],
+        features=[f"<results>/features/{dataset}/{model}.parquet" for dataset, model in plan.comparisons()],
     output:
         models="<results>/tables/models.parquet",
         best="<results>/tables/alignment.parquet",

@@ -28,8 +28,8 @@ pathvars:
 
 
 def one_of(names):
-    """A regular expression for one of some names."""
-    return "|".join(map(re.escape, sorted(names)))
+    """A regular expression for one of some names (for none, one that nothing matches)."""
+    return "|".join(map(re.escape, sorted(names))) or "(?!)"
 
 
 wildcard_constraints:
@@ -38,6 +38,9 @@ wildcard_constraints:
     metric=one_of(experiment.alignment.metrics),
     measure=one_of(plan.measures),
     pair=one_of(plan.layer_pairs),
+    text=one_of(plan.texts),
+    task=one_of(plan.harness),
+    kind="(_calibrated)?",
 
 
 def code(*programs):

@@ -15,6 +15,8 @@ rule features:
         "<logs>/features/{dataset}/{model}.log",
     benchmark:
         "<benchmarks>/features/{dataset}/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(plan.by_source("hub", "local", "random", "world")),
     conda:
         "../envs/prh.yaml"
     threads: compute.threads
@@ -29,3 +31,26 @@ rule features:
         "python {input.script} --spec {params.spec:q} --manifest {input.manifest} --shards {input.shards}"
         " --weights {input.weights} --output {output} --threads {threads}"
         " --device {resources.device} --batch-size {resources.batch_size} > {log} 2>&1"
+
+
+rule reality:
+    input:
+        script="workflow_scripts/reality.py",
+        code=code("reality.py"),
+        manifest="<results>/datasets/{dataset}/manifest.json",
+        shards=ancient("<results>/datasets/{dataset}/shards"),
+    output:
+        "<results>/features/{dataset}/{model}.parquet",
+    log:
+        "<logs>/features/{dataset}/{model}.log",
+    benchmark:
+        "<benchmarks>/features/{dataset}/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(plan.realities()),
+    conda:
+        "../envs/prh.yaml"
+    params:
+        spec=plan.world_spec(),
+    shell:
+        "python {input.script} --spec {params.spec:q} --model {wildcards.model} --manifest {input.manifest}"
+        " --shards {input.shards} --output {output} > {log} 2>&1"

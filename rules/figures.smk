@@ -12,8 +12,6 @@ rule alignment_matrix:
         png="<results>/figures/{dataset}/{measure}/alignment_matrix{kind}.png",
     log:
         "<logs>/figures/{dataset}/{measure}/alignment_matrix{kind}.log",
-    wildcard_constraints:
-        kind="(_calibrated)?",
     conda:
         "../envs/prh.yaml"
     params:
@@ -81,3 +79,25 @@ rule layer_matrix:
     shell:
         "python {input.script} layer_matrix --tables rows={input.scores} --options {params.metric:q}"
         " --output {output.svg} > {log} 2>&1"
+
+
+rule paper_figure:
+    input:
+        script="workflow_scripts/draw.py",
+        code=lambda wildcards: code("draw.py", f"prh/figures/figure{wildcards.number}.py"),
+        table="<results>/tables/{dataset}/{measure}/figure{number}{kind}.parquet",
+        statistics="<results>/tables/{dataset}/{measure}/figure{number}{kind}_statistics.parquet",
+    output:
+        svg="<results>/figures/{dataset}/{measure}/figure{number}{kind}.svg",
+        png="<results>/figures/{dataset}/{measure}/figure{number}{kind}.png",
+    log:
+        "<logs>/figures/{dataset}/{measure}/figure{number}{kind}.log",
+    wildcard_constraints:
+        number="[234]",
+    conda:
+        "../envs/prh.yaml"
+    params:
+        options=lambda wildcards: plan.drawing_spec(int(wildcards.number)),
+    shell:
+        "python {input.script} figure{wildcards.number} --tables table={input.table} statistics={input.statistics}"
+        " --options {params.options:q} --output {output.svg} > {log} 2>&1"

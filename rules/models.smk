@@ -1,4 +1,4 @@
-# Stage 2: fetch the weights of the models. Every later job runs with the hub offline.
+# Stage 2: the weights of the models, fetched or, in the idealised world, trained. Every later job runs with the hub offline.
 
 
 rule download_model:
@@ -11,10 +11,32 @@ rule download_model:
         "<logs>/download_model/{model}.log",
     benchmark:
         "<benchmarks>/download_model/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(plan.by_source("hub", "local", "random")),
     localrule: True
     conda:
         "../envs/prh.yaml"
     params:
         spec=lambda wildcards: plan.weights_spec(wildcards.model),
+    shell:
+        "python {input.script} --spec {params.spec:q} --output {output} > {log} 2>&1"
+
+
+rule train_model:
+    input:
+        script="workflow_scripts/train_model.py",
+        code=code("train_model.py"),
+    output:
+        "<results>/models/{model}/weights.json",
+    log:
+        "<logs>/train_model/{model}.log",
+    benchmark:
+        "<benchmarks>/train_model/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(plan.by_source("world")),
+    conda:
+        "../envs/prh.yaml"
+    params:
+        spec=lambda wildcards: plan.training_spec(wildcards.model),
     shell:
         "python {input.script} --spec {params.spec:q} --output {output} > {log} 2>&1"

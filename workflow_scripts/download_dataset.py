@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from prh import datasets, files
+from prh import datasets, files, world
 from prh.command import failing_in_one_sentence
 
 
@@ -21,6 +21,9 @@ def main() -> None:
             root = Path(entry["path"])
         case "hub":
             root, source["revision"] = datasets.fetch_hub(entry["id"], entry["revision"], folder)
+        case "world":
+            place = world.build(**entry["world"])
+            root = world.write_dataset(place, folder, density=entry["density"], shuffled=entry["shuffled"])
         case "url":
             root = datasets.fetch_url(entry["url"], entry["sha256"], folder) / entry["folder"]
     found = files.listing(root)

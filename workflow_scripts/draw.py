@@ -23,17 +23,12 @@ def main() -> None:
 
     given = {}
     for name, path in (item.split("=", 1) for item in arguments.tables):
-        given[name] = selected(pl.from_arrow(tables.read(path)), arguments.where)
+        given[name] = tables.selected(pl.from_arrow(tables.read(path)), arguments.where)
+        missing = tables.made_by(path).get("missing")
+        if missing is not None:  # models without a score: named under the figure
+            given["missing"] = missing
     drawing = import_module(f"prh.figures.{arguments.figure}")
     style.save(drawing.draw(**given, **arguments.options), arguments.output)
-
-
-def selected(table: pl.DataFrame, where: dict[str, object]) -> pl.DataFrame:
-    """The rows that have the wanted values, of the columns that the table has (None: null)."""
-    for column, value in where.items():
-        if column in table.columns:
-            table = table.filter(pl.col(column).is_null() if value is None else pl.col(column) == value)
-    return table
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="table to write")
     arguments = parser.parse_args()
 
-    best = pl.from_arrow(tables.read(arguments.best))
-    pair = arguments.pair or comparisons.strongest_pair(best, **arguments.where)
+    best = tables.selected(pl.from_arrow(tables.read(arguments.best)), arguments.where)
+    pair = arguments.pair or comparisons.strongest_pair(best)
     rows = pl.concat(pl.from_arrow(tables.read(path)) for path in arguments.rows)
-    scores = comparisons.layer_scores(rows, *pair, k=arguments.where["k"])
+    scores = comparisons.layer_scores(tables.selected(rows, {"k": arguments.where["k"]}), *pair)
     tables.write(scores.to_arrow(), arguments.output, tables.provenance(pair=pair, **arguments.where))
 
 

@@ -18,7 +18,7 @@ def main() -> None:
 
     entry = arguments.spec
     source = json.loads(arguments.source.read_text(encoding="utf-8"))
-    columns = datasets.Columns(entry["image"], entry["captions"], entry["label"], entry["group"])
+    columns = datasets.Columns(entry["image"], entry["captions"], tuple(entry["labels"]), entry["group"])
     chosen = {"samples": entry["samples"], "shuffle_seed": entry["shuffle_seed"]}
     if entry["source"] == "hub":
         cache = arguments.manifest.parent / "cache"

@@ -86,7 +86,7 @@ def test_parquet_and_class_folders(tmp_path):
     for name in ("cat/1.jpg", "dog/2.jpg"):
         (tmp_path / "c" / name).parent.mkdir(parents=True)
         (tmp_path / "c" / name).write_bytes(picture(1, "JPEG"))
-    assert [(s.sample_id, s.label) for s in read_local(tmp_path / "c", Columns(captions=None))] == [
+    assert [(s.sample_id, s.labels["class"]) for s in read_local(tmp_path / "c", Columns(captions=None))] == [
         ("cat/1.jpg", "cat"),
         ("dog/2.jpg", "dog"),
     ]

@@ -176,22 +176,23 @@ def collect(rows: Sequence[tuple[str, str, pl.DataFrame]], models: pl.DataFrame)
     return whole.select(*first, pl.exclude(first))
 
 
-def strongest_pair(best: pl.DataFrame, dataset: str, metric: str, k: int | None) -> tuple[str, str]:
-    """The two models of different modalities that align most (of any two, where there is one modality only)."""
-    of_k = pl.col("k").is_null() if k is None else pl.col("k") == k
-    pairs = best.filter(pl.col("dataset") == dataset, pl.col("metric") == metric, of_k)
+def strongest_pair(best: pl.DataFrame) -> tuple[str, str]:
+    """The two models of different modalities that align most (of any two, where there is one modality only).
+
+    ``best`` holds the rows of one data set, metric and k. The kernel of a world, being no model, is left out.
+    """
+    pairs = best.filter(pl.col("modality_x") != "world", pl.col("modality_y") != "world")
     across = pairs.filter(pl.col("modality_x") != pl.col("modality_y"))
     pairs = pairs if across.is_empty() else across
     if pairs.is_empty():
-        raise ValueError(f"no two models are compared by {metric} on {dataset}; add a model to the experiment.")
+        raise ValueError("no two models are compared; add a model to the experiment.")
     return pairs.sort("score", descending=True).select("model_x", "model_y").row(0)
 
 
-def layer_scores(rows: pl.DataFrame, model_x: str, model_y: str, k: int | None) -> pl.DataFrame:
-    """The scores of one model pair out of ``rows`` (schema tables.ALIGNMENT), whichever way round it stands there."""
-    either = pl.col("model_x").is_in([model_x, model_y]) & pl.col("model_y").is_in([model_x, model_y])
-    of_k = pl.col("k").is_null() if k is None else pl.col("k") == k
-    found = rows.filter(either, of_k)
-    if found.is_empty():
-        raise ValueError(f"{model_x} and {model_y} are not compared; both must read the data set.")
-    return found
+def layer_scores(rows: pl.DataFrame, model_x: str, model_y: str) -> pl.DataFrame:
+    """The scores of one model pair out of ``rows`` (schema tables.ALIGNMENT, one k), x with y where there are both."""
+    for pair in ((model_x, model_y), (model_y, model_x)):
+        found = rows.filter(pl.col("model_x") == pair[0], pl.col("model_y") == pair[1])
+        if not found.is_empty():
+            return found
+    raise ValueError(f"{model_x} and {model_y} are not compared; both must read the data set.")

@@ -43,14 +43,17 @@ class _Dataset(Section):
     """Column with the image (null: the data set has none)."""
     captions: str | None = "text"
     """Column with the caption or the list of captions (null: the data set has none)."""
-    label: str | None = None
-    """Column with the class of a sample."""
+    labels: list[str] = []
+    """Columns with classes of a sample, for probes ("class": the folder, where there is one folder per class)."""
     group: str | None = None
     """Column with the group of a sample (a subject, a page, a video): groups are kept together when calibrating."""
     on_error: Literal["fail", "skip"] = "fail"
     """What a bad sample does (unreadable image, empty caption): stop the job, or leave the sample out and count it."""
     shard_size: Annotated[int, Field(ge=1)] = 512
     """Samples in a shard; a killed extraction goes on after its last finished shard."""
+    use: Literal["alignment", "control", "probe"] = "alignment"
+    """alignment: models are compared and all figures drawn; control: compared, with the alignment figures only;
+    probe: features for probes, no comparison."""
 
 
 class LocalDataset(_Dataset):
@@ -87,7 +90,69 @@ class UrlDataset(_Dataset):
     """The folder inside the archive."""
 
 
-Dataset = Annotated[LocalDataset | HubDataset | UrlDataset, Field(discriminator="source")]
+class WorldDataset(_Dataset):
+    """The events of the idealised world, each as an image and a caption."""
+
+    source: Literal["world"]
+    density: Annotated[float, Field(ge=0)] = 1.0
+    """Words in a caption: the event and those that go with it best; below 1, the share of events told at all."""
+    shuffled: bool = False
+    """Deal the captions to the images at random: the negative control."""
+
+
+Dataset = Annotated[LocalDataset | HubDataset | UrlDataset | WorldDataset, Field(discriminator="source")]
+
+
+class World(Section):
+    """The idealised world that data sets and models of source 'world' live in. See docs/world.md."""
+
+    events: Annotated[int, Field(ge=32)] = 512
+    """Number of events."""
+    scale: Annotated[float, Field(gt=0, le=2)] = 1.25
+    """How far a walk steps, in units of the spacing of the events."""
+    image_size: Annotated[int, Field(ge=16)] = 32
+    """Pixels on a side of an image."""
+    seed: Seed = 0
+    """Everything in the world is drawn from it."""
+
+
+class _Training(Section):
+    steps: Annotated[int, Field(ge=1)] = 200
+    """Steps of AdamW."""
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    """Highest learning rate; it warms up and falls to zero."""
+    seed: Seed = 0
+    """Seed of weights and batches."""
+
+
+class VisionTraining(_Training):
+    """How a vision model of the world is trained."""
+
+    architecture: str
+    """Name of a timm architecture; its arguments are in model_args."""
+    objective: Literal["temporal_contrastive", "next_event", "autoencoder", "supervised", "random"] = "next_event"
+    """What it learns: see docs/world.md. random: nothing."""
+    batch: Annotated[int, Field(ge=2)] = 256
+    """Images in a batch."""
+
+
+class LanguageTraining(_Training):
+    """How a language model of the world is trained."""
+
+    architecture: Literal["gpt2", "llama"] = "gpt2"
+    """Class of transformers."""
+    width: Annotated[int, Field(ge=1)] = 32
+    """Width of the transformer."""
+    depth: Annotated[int, Field(ge=1)] = 2
+    """Number of blocks."""
+    heads: Annotated[int, Field(ge=1)] = 2
+    """Attention heads; they divide the width."""
+    batch: Annotated[int, Field(ge=1)] = 64
+    """Sequences in a batch."""
+    context: Annotated[int, Field(ge=2)] = 32
+    """Words in a sequence."""
+    density: Annotated[float, Field(ge=0)] = 1.0
+    """How events are told in the text that it reads."""
 
 
 class _Model(Section):
@@ -95,8 +160,9 @@ class _Model(Section):
     """Name in paths, tables and figures."""
     family: str | None = None
     """Models of one family are drawn together (null: the name)."""
-    source: Literal["hub", "local", "random"]
-    """Where the weights come from: the Hugging Face hub, a folder or file here, or a random initialisation."""
+    source: Literal["hub", "local", "random", "world"]
+    """Where the weights come from: the Hugging Face hub, a folder or file here, a random initialisation, or training in
+    the idealised world."""
     id: str | None = None
     """hub: repository or timm name; random: name of the timm architecture."""
     path: str | None = None
@@ -111,6 +177,10 @@ class _Model(Section):
     """Type of weights and activations; auto: bfloat16 on a GPU that has it, else float32. Features are float32."""
     trust_remote_code: bool = False
     """Run code from the model's repository. Read it first."""
+    parameters: Annotated[int, Field(ge=1)] | None = None
+    """Number of parameters, for figures, where counting them would mislead (null: counted)."""
+    training: _Training | None = None
+    """world: how it is trained."""
 
     @model_validator(mode="after")
     def _source_is_told(self) -> _Model:
@@ -120,6 +190,10 @@ class _Model(Section):
             raise ValueError("source 'hub' needs 'id', the repository or timm name")
         if self.source == "random" and not (self.id or self.path):
             raise ValueError("source 'random' needs 'id' (timm architecture) or 'path' (folder with config.json)")
+        if (self.source == "world") != (self.training is not None):
+            raise ValueError(
+                "source 'world' and 'training' belong together: a model of the world is trained, no other is"
+            )
         return self
 
 
@@ -132,6 +206,8 @@ class VisionModel(_Model):
     pooling: Literal["auto", "cls", "mean", "gap"] = "auto"
     """A layer's vector: cls, the class token; mean, over all tokens; gap, over the places of the image (class and
     register tokens left out). auto: cls where there is a class token, else gap."""
+    training: VisionTraining | None = None
+    """world: how it is trained."""
     layers: str | None = None
     """Regular expression for the names of the modules whose outputs are the layers (null: every block)."""
 
@@ -144,6 +220,10 @@ class LanguageModel(_Model):
     """Library that has the architecture; word_vectors: a folder with vectors.safetensors and vocab.txt."""
     pooling: Literal["mean", "last", "cls"] = "mean"
     """A layer's vector: mean over the tokens of the text, the last token, or the first."""
+    training: LanguageTraining | None = None
+    """world: how it is trained."""
+    causal: bool = True
+    """Whether it predicts the next token: texts and harness tasks are scored for such models only."""
     special_tokens: bool = True
     """Whether the mean takes in special tokens such as BOS (the paper does; a BOS adds a constant to every sample)."""
     template: str = "{caption}"
@@ -158,7 +238,87 @@ class LanguageModel(_Model):
         return self
 
 
-Model = Annotated[VisionModel | LanguageModel, Field(discriminator="modality")]
+class Reality(Section):
+    """The kernel of the idealised world itself, as a model: what all others should converge to."""
+
+    name: Name
+    """Name in paths, tables and figures."""
+    modality: Literal["world"]
+    source: Literal["world"] = "world"
+    family: str | None = None
+    """Models of one family are drawn together (null: the name)."""
+
+
+Model = Annotated[VisionModel | LanguageModel | Reality, Field(discriminator="modality")]
+
+
+class Probe(Section):
+    """A classification task for vision models: a linear probe on their features."""
+
+    name: Name
+    """Name of the task."""
+    group: Literal["natural", "specialised", "structured"] = "natural"
+    """VTAB group."""
+    train: str
+    """Data set with the training samples."""
+    test: str | None = None
+    """Data set with the test samples (null: a part of the training samples, held out)."""
+    label: str
+    """Column with the classes, one of the data set's 'labels'."""
+    limit: Annotated[int, Field(ge=2)] = 10_000
+    """At most so many training samples, drawn by class."""
+    test_share: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    """Share of the samples that is held out where 'test' is null."""
+    layer: int = -1
+    """Layer whose features are probed, counted from the end if negative."""
+    seed: Seed = 0
+    """Seed of every draw."""
+
+
+class Text(Section):
+    """A text on which language models are scored in bits per byte."""
+
+    name: Name
+    """Name of the text."""
+    source: Literal["local", "world"]
+    """A file here, or walks through the idealised world that no learner has read."""
+    path: str | None = None
+    """local: a .txt file (a document per line), or a folder or .jsonl file with captions, as a data set."""
+    documents: Annotated[int, Field(ge=1)] | None = None
+    """How many documents to take (null: all; world: 64)."""
+    window: Annotated[int, Field(ge=2)] = 512
+    """Tokens that a model sees at once."""
+    stride: Annotated[int, Field(ge=1)] | None = None
+    """Tokens that each window scores after the first (null: half a window)."""
+
+    @model_validator(mode="after")
+    def _source_is_told(self) -> Text:
+        if (self.source == "local") != (self.path is not None):
+            raise ValueError("source 'local' and 'path' belong together")
+        return self
+
+
+class HarnessTask(Section):
+    """A task of EleutherAI's lm-eval."""
+
+    name: Name
+    """lm-eval's name of the task."""
+    source: Literal["lm_eval", "local", "world"]
+    """lm-eval's own tasks, a folder with a task file here, or walks of the idealised world to be continued."""
+    path: str | None = None
+    """local: folder with the task's YAML file."""
+    metric: str = "acc"
+    """The metric of the task that figures show."""
+    shots: Annotated[int, Field(ge=0)] | None = None
+    """Examples in the prompt (null: the task's own number)."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """At most so many questions (world: 200 are made)."""
+
+    @model_validator(mode="after")
+    def _source_is_told(self) -> HarnessTask:
+        if (self.source == "local") != (self.path is not None):
+            raise ValueError("source 'local' and 'path' belong together")
+        return self
 
 
 class Alignment(Section):
@@ -193,6 +353,12 @@ class Figures(Section):
 
     layer_pairs: list[tuple[str, str]] = []
     """Model pairs whose layer x layer matrix is drawn besides that of the best vision and language pair."""
+    tasks: str = "VTAB"
+    """What the probed tasks are called in Figure 2."""
+    text: str | None = None
+    """The text whose bits per byte stand for competence in language (null: the first)."""
+    reference: str | None = None
+    """Vision family (or model) to which Figure 4 aligns language models (null: the family of the last vision model)."""
 
 
 class Compute(Section):
@@ -215,7 +381,14 @@ class Experiment(Section):
     """The data sets; every model that can read a data set is run on it."""
     models: Annotated[list[Model], Field(min_length=1)]
     """The models. Add new ones at the end: each is compared with those before it."""
+    world: World = World()
     alignment: Alignment = Alignment()
+    probes: list[Probe] = []
+    """Tasks for vision models (Figure 2)."""
+    texts: list[Text] = []
+    """Texts for language models (Figure 3)."""
+    harness: list[HarnessTask] = []
+    """Tasks for language models (Figure 4)."""
     figures: Figures = Figures()
     compute: Compute = Compute()
 
@@ -245,7 +418,12 @@ def load(raw: Mapping[str, object], folder: str | Path = ".") -> Experiment:
         experiment = Experiment.model_validate(dict(raw))
     except ValidationError as error:
         raise ConfigError("\n".join(dict.fromkeys(_sentence(item, raw) for item in error.errors()))) from None
-    mistakes = [*_repeated(experiment), *_metric_mistakes(experiment), *_missing_paths(experiment, Path(folder))]
+    mistakes = [
+        *_repeated(experiment),
+        *_metric_mistakes(experiment),
+        *_probe_mistakes(experiment),
+        *_missing_paths(experiment, Path(folder)),
+    ]
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     return experiment
@@ -253,7 +431,8 @@ def load(raw: Mapping[str, object], folder: str | Path = ".") -> Experiment:
 
 def _repeated(experiment: Experiment) -> list[str]:
     mistakes = []
-    for kind, entries in (("datasets", experiment.datasets), ("models", experiment.models)):
+    for kind in ("datasets", "models", "probes", "texts", "harness"):
+        entries = getattr(experiment, kind)
         counts = Counter(entry.name for entry in entries)
         mistakes += [
             f"{kind}: the name '{name}' is used {count} times; give each entry its own."
@@ -263,6 +442,20 @@ def _repeated(experiment: Experiment) -> list[str]:
     known = {model.name for model in experiment.models}
     for pair in experiment.figures.layer_pairs:
         mistakes += [f"figures.layer_pairs: there is no model '{name}'." for name in pair if name not in known]
+    if experiment.figures.text not in {None, *(text.name for text in experiment.texts)}:
+        mistakes.append(f"figures.text: there is no text '{experiment.figures.text}'.")
+    return mistakes
+
+
+def _probe_mistakes(experiment: Experiment) -> list[str]:
+    labels = {entry.name: set(entry.labels) for entry in experiment.datasets}
+    mistakes = []
+    for probe in experiment.probes:
+        for name in filter(None, (probe.train, probe.test)):
+            if name not in labels:
+                mistakes.append(f"probe '{probe.name}': there is no data set '{name}'{_meant(name, labels)}.")
+            elif probe.label not in labels[name]:
+                mistakes.append(f"probe '{probe.name}': add '{probe.label}' to the labels of data set '{name}'.")
     return mistakes
 
 
@@ -277,6 +470,8 @@ def _metric_mistakes(experiment: Experiment) -> list[str]:
     if largest > settings.k_max:
         mistakes.append(f"alignment.k: {largest} is above k_max = {settings.k_max}; raise k_max.")
     for dataset in experiment.datasets:
+        if dataset.use == "probe":
+            continue
         if dataset.samples is not None and largest >= dataset.samples:
             mistakes.append(
                 f"alignment.k: {largest} neighbours need more than the {dataset.samples} samples of data set "
@@ -287,8 +482,9 @@ def _metric_mistakes(experiment: Experiment) -> list[str]:
 
 def _missing_paths(experiment: Experiment, folder: Path) -> list[str]:
     mistakes = []
-    for kind, entries in (("data set", experiment.datasets), ("model", experiment.models)):
-        for entry in entries:
+    entries = (experiment.datasets, experiment.models, experiment.texts, experiment.harness)
+    for kind, group in zip(("data set", "model", "text", "harness task"), entries, strict=True):
+        for entry in group:
             path = getattr(entry, "path", None)
             if path is not None and not (folder / path).exists():
                 mistakes.append(f"{kind} '{entry.name}': path {path} does not exist (relative to {folder.resolve()}).")
@@ -337,8 +533,12 @@ def _place(loc: tuple, raw: Mapping[str, object]) -> tuple[str, Mapping, str]:
 
 
 _SECTIONS: dict[str, tuple[type[Section], ...]] = {
-    "datasets": (LocalDataset, HubDataset, UrlDataset),
-    "models": (VisionModel, LanguageModel),
+    "datasets": (LocalDataset, HubDataset, UrlDataset, WorldDataset),
+    "models": (VisionModel, LanguageModel, Reality),
+    "probes": (Probe,),
+    "texts": (Text,),
+    "harness": (HarnessTask,),
+    "world": (World,),
     "alignment": (Alignment,),
     "figures": (Figures,),
     "compute": (Compute,),

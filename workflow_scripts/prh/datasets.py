@@ -10,13 +10,12 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from prh import files, tables
@@ -36,17 +35,17 @@ class Sample:
     image: bytes | None
     path: str | None
     captions: tuple[str, ...]
-    label: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
     group_id: str | None = None
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of the source that hold image, captions, label and group (None: the source has none)."""
+    """The columns of the source that hold image, captions, labels and group (None: the source has none)."""
 
     image: str | None = "image"
     captions: str | None = "text"
-    label: str | None = None
+    labels: tuple[str, ...] = ()
     group: str | None = None
 
 
@@ -117,10 +116,10 @@ def read_hub(
     if columns.image is not None and columns.image in data.column_names:
         data = data.cast_column(columns.image, datasets.Image(decode=False))
     chosen_rows = list(_subset(range(len(data)), **(chosen or {})))
-    names = data.features[columns.label].names if hasattr(data.features.get(columns.label), "names") else None
+    names = {column: getattr(data.features.get(column), "names", None) for column in columns.labels}
     for i, row in zip(chosen_rows, data.select(chosen_rows), strict=True):
-        if names and row[columns.label] is not None:
-            row[columns.label] = names[row[columns.label]]
+        for column in filter(names.get, names):
+            row[column] = None if row[column] is None else names[column][row[column]]
         yield _parquet_sample(i, row, columns)
 
 
@@ -157,14 +156,14 @@ def _metadata_sample(root: Path, row: dict, columns: Columns) -> Sample:
         image=path.read_bytes() if columns.image and path.is_file() else None,
         path=row["file_name"],
         captions=_captions(row, columns, root),
-        label=_text(row, columns.label),
+        labels=_labels(row, columns),
         group_id=_text(row, columns.group),
     )
 
 
 def _classfolder_sample(root: Path, path: Path) -> Sample:
     name = path.relative_to(root).as_posix()
-    return Sample(sample_id=name, image=path.read_bytes(), path=name, captions=(), label=path.parent.name)
+    return Sample(sample_id=name, image=path.read_bytes(), path=name, captions=(), labels={"class": path.parent.name})
 
 
 def _parquet_rows(path: Path) -> int:
@@ -173,7 +172,7 @@ def _parquet_rows(path: Path) -> int:
 
 
 def _parquet_samples(paths: list[Path], columns: Columns) -> Iterator[dict]:
-    wanted = [columns.image, columns.captions, columns.label, columns.group, "sample_id", "id"]
+    wanted = [columns.image, columns.captions, *columns.labels, columns.group, "sample_id", "id"]
     for path in paths:
         with tables.open_table(path) as source:
             present = [name for name in dict.fromkeys(wanted) if name in source.schema_arrow.names]
@@ -193,7 +192,7 @@ def _parquet_sample(index: int, row: dict, columns: Columns) -> Sample:
         image=content,
         path=image["path"],
         captions=_captions(row, columns, f"row {index}"),
-        label=_text(row, columns.label),
+        labels=_labels(row, columns),
         group_id=_text(row, columns.group),
     )
 
@@ -205,6 +204,11 @@ def _captions(row: dict, columns: Columns, where: object) -> tuple[str, ...]:
         raise DataError(f"{where}: no column '{columns.captions}' with captions; it has {', '.join(sorted(row))}.")
     value = row[columns.captions]
     return tuple(str(caption or "") for caption in ([value] if isinstance(value, str) or value is None else value))
+
+
+def _labels(row: dict, columns: Columns) -> dict[str, str]:
+    found = {column: _text(row, column) for column in columns.labels}
+    return {column: label for column, label in found.items() if label is not None}
 
 
 def _text(row: dict, column: str | None) -> str | None:
@@ -297,7 +301,7 @@ def _shard_table(samples: Iterable[Sample]) -> pa.Table:
             "sample_id": sample.sample_id,
             "image": None if sample.image is None else {"bytes": sample.image, "path": sample.path},
             "captions": list(sample.captions),
-            "label": sample.label,
+            "labels": [{"name": name, "value": value} for name, value in sample.labels.items()],
             "group_id": sample.group_id,
         }
         for sample in samples
@@ -314,6 +318,31 @@ def shard_paths(manifest: Mapping, folder: Path) -> list[Path]:
     return paths
 
 
-def sample_ids(paths: Iterable[Path]) -> list[str]:
-    """The sample_ids of some shards, in order."""
-    return [value for path in paths for value in pq.read_table(path, columns=["sample_id"])["sample_id"].to_pylist()]
+def labels_of(paths: Iterable[Path], name: str) -> tuple[list[str], list[str | None]]:
+    """The sample_ids of some shards, in order, and the class called ``name`` of each (None where it has none)."""
+    ids: list[str] = []
+    values: list[str | None] = []
+    for path in paths:
+        table = tables.read(path, ["sample_id", "labels"])
+        ids += table["sample_id"].to_pylist()
+        values += [
+            next((pair["value"] for pair in pairs or () if pair["name"] == name), None)
+            for pairs in table["labels"].to_pylist()
+        ]
+    return ids, values
+
+
+def read_documents(path: Path) -> list[str]:
+    """The documents of a text: the lines of a .txt file, or every caption (column text) of a local data set.
+
+    Empty lines are left out. Raises DataError where nothing is left.
+    """
+    if path.suffix == ".txt":
+        documents = path.read_text(encoding="utf-8").splitlines()
+    else:
+        samples = read_local(path, Columns(image=None))
+        documents = [caption for sample in samples for caption in sample.captions]
+    documents = [document for document in documents if document.strip()]
+    if not documents:
+        raise DataError(f"{path} holds no text.")
+    return documents

@@ -13,15 +13,17 @@ from functools import cached_property
 from itertools import product
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from prh.config import Experiment
 from prh.metrics import METRICS
 
 # What of a model's entry has no part in its weights, and what has none in its features.
 NOT_IN_WEIGHTS = {
     *("family", "pooling", "layers", "special_tokens", "template", "caption"),
-    *("dtype", "seed", "model_args", "trust_remote_code"),
+    *("dtype", "seed", "model_args", "trust_remote_code", "parameters", "causal"),
 }
-NOT_IN_FEATURES = {"family"}
+NOT_IN_FEATURES = {"family", "parameters", "causal"}
 
 PREPARATION = ("clamp", "clamp_scope", "normalise")
 EVIDENCE = ("permutations", "subsamples", "splits", "alpha", "seed")
@@ -39,18 +41,57 @@ class Plan:
         self.experiment = experiment
         self.datasets = {entry.name: entry for entry in experiment.datasets}
         self.models = {entry.name: entry for entry in experiment.models}
+        self.texts = {entry.name: entry for entry in experiment.texts}
+        self.harness = {entry.name: entry for entry in experiment.harness}
 
     # ---- which jobs there are
 
     def models_of(self, dataset: str) -> list[str]:
         """The models that find something to read in a data set, in the order of the experiment."""
         entry = self.datasets[dataset]
-        readable = {"vision": entry.image is not None, "language": entry.captions is not None}
+        readable = {
+            "vision": entry.image is not None,
+            "language": entry.captions is not None and entry.use != "probe",
+            "world": entry.source == "world" and entry.use != "probe",
+        }
         return [name for name, model in self.models.items() if readable[model.modality]]
 
     def runs(self) -> list[tuple[str, str]]:
-        """Every (dataset, model) of the experiment."""
+        """Every (dataset, model) of which there are features."""
         return [(dataset, model) for dataset in self.datasets for model in self.models_of(dataset)]
+
+    def comparisons(self) -> list[tuple[str, str]]:
+        """Every (dataset, model) that has a row in the alignment matrix."""
+        return [(dataset, model) for dataset, model in self.runs() if self.datasets[dataset].use != "probe"]
+
+    def by_source(self, *sources: str) -> list[str]:
+        """The models that are seen through weights from one of ``sources``."""
+        return [name for name, model in self.models.items() if model.modality != "world" and model.source in sources]
+
+    def realities(self) -> list[str]:
+        """The models that are the kernel of the world itself."""
+        return [name for name, model in self.models.items() if model.modality == "world"]
+
+    def probe_runs(self) -> list[tuple[str, str]]:
+        """Every (training data set, vision model) that is probed; all tasks of one data set are one job."""
+        trained_on = dict.fromkeys(probe.train for probe in self.experiment.probes)
+        return [(dataset, model) for dataset in trained_on for model in self._vision()]
+
+    def probe_datasets(self, dataset: str) -> list[str]:
+        """The data sets that probes trained on ``dataset`` read, itself first."""
+        tests = [probe.test for probe in self.experiment.probes if probe.train == dataset and probe.test]
+        return list(dict.fromkeys([dataset, *tests]))
+
+    def scored(self) -> list[str]:
+        """The language models that can be scored on text."""
+        return [
+            name
+            for name, model in self.models.items()
+            if model.modality == "language" and model.library == "transformers" and model.causal
+        ]
+
+    def _vision(self) -> list[str]:
+        return [name for name, model in self.models.items() if model.modality == "vision"]
 
     def row(self, dataset: str, model: str) -> list[str]:
         """The models of a row of the alignment matrix: ``model``, then those before it in the experiment."""
@@ -74,7 +115,7 @@ class Plan:
 
     @cached_property
     def layer_pairs(self) -> dict[str, list[str]]:
-        """The model pairs whose layers are drawn: those of the experiment, and the strongest one (named by its table)."""
+        """The model pairs whose layers are drawn: those of the experiment, and the strongest one (found in a table)."""
         chosen = {f"{x}__{y}": [x, y] for x, y in self.experiment.figures.layer_pairs}
         return {"strongest": []} | chosen
 
@@ -82,27 +123,69 @@ class Plan:
         """Paths, below the folder of figures, of all that the models of the experiment allow to draw."""
         for dataset, measure in product(self.datasets, self.measures):
             names = self.models_of(dataset)
-            if len(names) < 2:
+            if len(names) < 2 or self.datasets[dataset].use == "probe":
                 continue
             folder = f"{dataset}/{measure}"
             yield f"{folder}/alignment_matrix.svg"
-            if self.experiment.alignment.permutations and METRICS[str(self.measures[measure]["metric"])].bounded:
+            if self.is_calibrated(measure):
                 yield f"{folder}/alignment_matrix_calibrated.svg"
             for pair, chosen in self.layer_pairs.items():
                 if set(chosen) <= set(names):
                     yield f"{folder}/layer_matrix_{pair}.svg"
             if {"vision", "language"} <= {self.models[name].modality for name in names}:
                 yield f"{folder}/cross_modal.svg"
+            if self.datasets[dataset].use == "alignment":
+                kinds = ["", "_calibrated"] if self.is_calibrated(measure) else [""]
+                yield from (f"{folder}/figure{number}{kind}.svg" for number in self.joins(dataset) for kind in kinds)
+
+    def is_calibrated(self, measure: str) -> bool:
+        """Whether there are calibrated scores of ``measure``."""
+        return bool(self.experiment.alignment.permutations and METRICS[str(self.measures[measure]["metric"])].bounded)
+
+    def joins(self, dataset: str) -> list[int]:
+        """The numbers of the paper's figures for which the experiment has models and scores enough (three models)."""
+        names = set(self.models_of(dataset))
+        vision, scored = names.intersection(self._vision()), names.intersection(self.scored())
+        across = len(scored) >= 3 and vision and self.experiment.texts
+        enough = {
+            2: len(vision) >= 3 and self.experiment.probes,
+            3: across,
+            4: across and self.experiment.harness,
+        }
+        return [number for number, there in enough.items() if there]
 
     # ---- what each of them depends on
 
     def dataset_spec(self, dataset: str) -> str:
-        """The entry of a data set."""
-        return canonical(self.datasets[dataset].model_dump(mode="json"))
+        """The entry of a data set; with the world, for one that comes from there."""
+        entry = self.datasets[dataset]
+        world = {"world": self._world()} if entry.source == "world" else {}
+        return canonical(entry.model_dump(mode="json", exclude={"use"}) | world)
 
     def weights_spec(self, model: str) -> str:
         """What the weights of a model depend on."""
         return canonical(self.models[model].model_dump(mode="json", exclude=NOT_IN_WEIGHTS))
+
+    def training_spec(self, model: str) -> str:
+        """What the training of a model of the world depends on."""
+        wanted = {"name", "modality", "training", "model_args"}
+        return canonical(self.models[model].model_dump(mode="json", include=wanted) | {"world": self._world()})
+
+    def world_spec(self) -> str:
+        """The settings of the world."""
+        return canonical(self._world())
+
+    def probe_spec(self, dataset: str) -> str:
+        """The tasks that are probed on a training data set."""
+        return canonical([probe.model_dump(mode="json") for probe in self.experiment.probes if probe.train == dataset])
+
+    def text_spec(self, text: str) -> str:
+        """The entry of a text, with the world it may come from."""
+        return self._with_world(self.texts[text])
+
+    def harness_spec(self, task: str) -> str:
+        """The entry of a task of lm-eval, with the world it may come from."""
+        return self._with_world(self.harness[task])
 
     def features_spec(self, model: str) -> str:
         """What the features of a model depend on, besides data and weights."""
@@ -121,10 +204,46 @@ class Plan:
     def models_spec(self) -> str:
         """Name, modality and family of each model, in the order of the experiment."""
         rows = [
-            {"model": name, "modality": model.modality, "family": model.family or name}
+            {
+                "model": name,
+                "modality": model.modality,
+                "family": model.family or name,
+                "parameters": getattr(model, "parameters", None),
+            }
             for name, model in self.models.items()
         ]
         return canonical(rows)
+
+    def join_spec(self, dataset: str, measure: str, number: int, value: str) -> str:
+        """What the table of figure 2, 3 or 4 depends on: its rows, its scores and its choices."""
+        figures = self.experiment.figures
+        text = figures.text or next((text.name for text in self.experiment.texts), None)
+        choices: dict[int, dict[str, object]] = {
+            2: {},
+            3: {"task": text},
+            4: {
+                "modelling_task": text,
+                "tasks": {task.name: task.metric for task in self.experiment.harness},
+                "reference": figures.reference or self._last_vision_family(dataset),
+            },
+        }
+        where = {"dataset": dataset, **self.measures[measure]}
+        return canonical({"where": where, "options": {"value": value, **choices[number]}})
+
+    def drawing_spec(self, number: int) -> str:
+        """Arguments of the drawing of figure 2, 3 or 4: what its tasks are called."""
+        return canonical({"tasks": self.experiment.figures.tasks} if number == 2 else {})
+
+    def _last_vision_family(self, dataset: str) -> str | None:
+        vision = [name for name in self.models_of(dataset) if self.models[name].modality == "vision"]
+        return self.models[vision[-1]].family or vision[-1] if vision else None
+
+    def _world(self) -> dict[str, object]:
+        return self.experiment.world.model_dump(mode="json")
+
+    def _with_world(self, entry: BaseModel) -> str:
+        world = {"world": self._world()} if entry.source == "world" else {}
+        return canonical(entry.model_dump(mode="json") | world)
 
     def figure_spec(self, dataset: str, measure: str) -> str:
         """The rows of a table that a figure is about."""
@@ -155,11 +274,16 @@ def modules_of(programs: list[Path], library: Path) -> list[Path]:
     return sorted(found.difference(programs[:1]))
 
 
-def _imports(path: Path) -> Iterator[str]:
-    """Names of the prh modules that a file imports; ``from prh import tables`` names prh and prh.tables."""
+def _imports(path: Path) -> set[str]:
+    """Names of the prh modules that a file imports, with the packages that hold them.
+
+    ``from prh import tables`` may mean the module prh.tables or a name in prh: both are given.
+    """
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "prh")
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").split(".")[0] == "prh":
-            yield str(node.module)
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    parts = [name.split(".") for name in names if name.split(".")[0] == "prh"]
+    return {".".join(name[:length]) for name in parts for length in range(1, len(name) + 1)}

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -26,7 +27,7 @@ SHARD = pa.schema(
         ("sample_id", pa.string()),
         ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
         ("captions", pa.list_(pa.string())),
-        ("label", pa.string()),
+        ("labels", pa.list_(pa.struct([("name", pa.string()), ("value", pa.string())]))),
         ("group_id", pa.string()),
     ]
 )
@@ -176,3 +177,11 @@ def require_same_samples(left: Sequence[str], right: Sequence[str], names: tuple
         f"{names[0]} and {names[1]} do not hold the same samples: {what}. "
         "They must come from the same shards: delete the older one and run again."
     )
+
+
+def selected(table: pl.DataFrame, where: Mapping[str, object]) -> pl.DataFrame:
+    """The rows with the wanted values (None: null), of those columns of ``where`` that the table has."""
+    for column in set(where) & set(table.columns):
+        value = where[column]
+        table = table.filter(pl.col(column).is_null() if value is None else pl.col(column) == value)
+    return table

@@ -1,0 +1,166 @@
+# Stage 5: what the models can do: probes for vision, bits per byte and lm-eval for language; joined to their alignment.
+
+
+rule probes:
+    input:
+        script="workflow_scripts/probes.py",
+        code=code("probes.py"),
+        shards=lambda wildcards: [
+            ancient(f"<results>/datasets/{dataset}/shards") for dataset in plan.probe_datasets(wildcards.dataset)
+        ],
+        features=lambda wildcards: [
+            f"<results>/features/{dataset}/{wildcards.model}.parquet"
+            for dataset in plan.probe_datasets(wildcards.dataset)
+        ],
+    output:
+        "<results>/benchmarks/probes/{dataset}/{model}.parquet",
+    log:
+        "<logs>/probes/{dataset}/{model}.log",
+    benchmark:
+        "<benchmarks>/probes/{dataset}/{model}.tsv"
+    conda:
+        "../envs/prh.yaml"
+    params:
+        spec=lambda wildcards: plan.probe_spec(wildcards.dataset),
+        datasets=lambda wildcards: plan.probe_datasets(wildcards.dataset),
+    shell:
+        "python {input.script} --spec {params.spec:q} --model {wildcards.model} --datasets {params.datasets}"
+        " --shards {input.shards} --features {input.features} --output {output} --threads {threads} > {log} 2>&1"
+
+
+rule download_text:
+    input:
+        script="workflow_scripts/download_text.py",
+        code=code("download_text.py"),
+        source=lambda wildcards: plan.texts[wildcards.text].path or [],
+    output:
+        "<results>/texts/{text}.jsonl",
+    log:
+        "<logs>/download_text/{text}.log",
+    localrule: True
+    conda:
+        "../envs/prh.yaml"
+    params:
+        spec=lambda wildcards: plan.text_spec(wildcards.text),
+    shell:
+        "python {input.script} --spec {params.spec:q} --output {output} > {log} 2>&1"
+
+
+rule bits_per_byte:
+    input:
+        script="workflow_scripts/bits_per_byte.py",
+        code=code("bits_per_byte.py"),
+        text="<results>/texts/{text}.jsonl",
+        weights="<results>/models/{model}/weights.json",
+    output:
+        "<results>/benchmarks/bits_per_byte/{text}/{model}.parquet",
+    log:
+        "<logs>/bits_per_byte/{text}/{model}.log",
+    benchmark:
+        "<benchmarks>/bits_per_byte/{text}/{model}.tsv"
+    conda:
+        "../envs/prh.yaml"
+    resources:
+        gpu=int(compute.device != "cpu"),
+        device=compute.device,
+    params:
+        spec=lambda wildcards: plan.text_spec(wildcards.text),
+    shell:
+        "python {input.script} --spec {params.spec:q} --model {wildcards.model} --text {input.text}"
+        " --weights {input.weights} --output {output} --device {resources.device} --threads {threads} > {log} 2>&1"
+
+
+rule download_task:
+    input:
+        script="workflow_scripts/download_task.py",
+        code=code("download_task.py"),
+    output:
+        "<results>/tasks/{task}/{task}.yaml",
+    log:
+        "<logs>/download_task/{task}.log",
+    localrule: True
+    conda:
+        "../envs/prh.yaml"
+    params:
+        spec=lambda wildcards: plan.harness_spec(wildcards.task),
+    shell:
+        "python {input.script} --spec {params.spec:q} --output {output} > {log} 2>&1"
+
+
+rule harness:
+    input:
+        script="workflow_scripts/harness.py",
+        code=code("harness.py"),
+        task="<results>/tasks/{task}/{task}.yaml",
+        weights="<results>/models/{model}/weights.json",
+    output:
+        results="<results>/benchmarks/harness/{task}/{model}.json",
+        scores="<results>/benchmarks/harness/{task}/{model}.parquet",
+    log:
+        "<logs>/harness/{task}/{model}.log",
+    benchmark:
+        "<benchmarks>/harness/{task}/{model}.tsv"
+    conda:
+        "../envs/prh.yaml"
+    resources:
+        gpu=int(compute.device != "cpu"),
+        device=compute.device,
+    params:
+        spec=lambda wildcards: plan.harness_spec(wildcards.task),
+    shell:
+        "python {input.script} --spec {params.spec:q} --model {wildcards.model} --task {input.task}"
+        " --weights {input.weights} --results {output.results} --scores {output.scores}"
+        " --device {resources.device} --threads {threads} > {log} 2>&1"
+
+
+rule scores:
+    input:
+        script="workflow_scripts/scores.py",
+        code=code("scores.py"),
+        published="resources/published_scores.csv",
+        probes=[f"<results>/benchmarks/probes/{dataset}/{model}.parquet" for dataset, model in plan.probe_runs()],
+        texts=[
+            f"<results>/benchmarks/bits_per_byte/{text}/{model}.parquet"
+            for text in plan.texts
+            for model in plan.scored()
+        ],
+        harness=[
+            f"<results>/benchmarks/harness/{task}/{model}.parquet" for task in plan.harness for model in plan.scored()
+        ],
+    output:
+        "<results>/tables/scores.parquet",
+    log:
+        "<logs>/scores.log",
+    conda:
+        "../envs/prh.yaml"
+    params:
+        models=list(plan.models),
+        measured=lambda wildcards, input: option("--measured", [*input.probes, *input.texts, *input.harness]),
+    shell:
+        "python {input.script} --models {params.models} {params.measured} --published {input.published}"
+        " --output {output} > {log} 2>&1"
+
+
+rule join:
+    input:
+        script="workflow_scripts/join.py",
+        code=code("join.py"),
+        best="<results>/tables/alignment.parquet",
+        models="<results>/tables/models.parquet",
+        scores="<results>/tables/scores.parquet",
+    output:
+        table="<results>/tables/{dataset}/{measure}/figure{number}{kind}.parquet",
+        statistics="<results>/tables/{dataset}/{measure}/figure{number}{kind}_statistics.parquet",
+    log:
+        "<logs>/join/{dataset}/{measure}/figure{number}{kind}.log",
+    wildcard_constraints:
+        number="[234]",
+    conda:
+        "../envs/prh.yaml"
+    params:
+        spec=lambda wildcards: plan.join_spec(
+            wildcards.dataset, wildcards.measure, int(wildcards.number), "calibrated" if wildcards.kind else "score"
+        ),
+    shell:
+        "python {input.script} figure{wildcards.number} --spec {params.spec:q} --best {input.best}"
+        " --models {input.models} --scores {input.scores} --table {output.table} --statistics {output.statistics} > {log} 2>&1"

@@ -1,0 +1,173 @@
+"""From layers to an Alignment: preparation, choice of the layer pair, null, interval, cross-fitting."""
+
+import numpy as np
+import pytest
+
+from prh.alignment import Representation, align, best_pair, compare, prepare, scores
+from prh.metrics import METRICS
+from prh.neighbours import nearest
+
+
+def layers(rng, n=60, widths=(5, 8, 6), shared=None):
+    return [rng.normal(size=(n, d)).astype(np.float32) + (0 if shared is None else shared[:, :d]) for d in widths]
+
+
+@pytest.fixture
+def pair():
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=(60, 8)).astype(np.float32)
+    return layers(rng, shared=shared), layers(rng, widths=(7, 4), shared=shared)
+
+
+def test_prepare_clamps_at_the_floor_of_the_count():
+    x = np.arange(1, 21, dtype=np.float32).reshape(10, 2) * np.array([1, -1], np.float32)
+    prepared = prepare(x, clamp=0.9, normalise=False)
+    np.testing.assert_array_equal(prepared, np.clip(x, -19, 19))  # the element at place 18 of 1 ... 20
+    np.testing.assert_array_equal(prepare(x, clamp=1.0, normalise=False), x)
+    np.testing.assert_array_equal(prepare(x, clamp=None, normalise=False), x)
+
+
+def test_prepare_normalises_rows():
+    x = np.random.default_rng(1).normal(size=(10, 4))
+    prepared = prepare(x, clamp=None)
+    assert prepared.dtype == np.float32
+    np.testing.assert_allclose(prepared, x / np.linalg.norm(x, axis=1, keepdims=True), rtol=1e-6)
+
+
+def test_prepare_takes_a_quantile_per_layer_or_one_for_all():
+    rng = np.random.default_rng(2)
+    small, large = rng.normal(size=(2, 50, 4)) * [[[1]], [[10]]]
+    own = prepare([small, large], normalise=False)
+    assert [np.abs(layer).max() for layer in own] == pytest.approx(
+        [np.sort(np.abs(layer).ravel())[190] for layer in (small, large)], rel=1e-6
+    )
+    common = np.sort(np.abs([small, large]).ravel())[380]
+    together = prepare([small, large], normalise=False, clamp_scope="global")
+    np.testing.assert_allclose(together, np.clip([small, large], -common, common), rtol=1e-6)
+
+
+def test_prepare_keeps_tensors_tensors():
+    torch = pytest.importorskip("torch")
+    x = torch.randn(10, 4, dtype=torch.bfloat16)
+    prepared = prepare([x])
+    assert isinstance(prepared[0], torch.Tensor)
+    assert prepared[0].dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("x", "options", "message"),
+    [
+        (np.zeros((3, 2)), {"clamp": None}, "x: row 0 is all zeros"),
+        (np.ones((3, 2), int), {}, "x holds torch.int64"),
+        ([np.ones((3, 2)), np.full((3, 2), np.nan)], {}, "layer 1 holds NaN"),
+        (np.ones(3), {}, "x has shape"),
+        (np.ones((3, 2)), {"clamp": 95}, "clamp is 95"),
+        (np.ones((3, 2)), {"clamp_scope": "model"}, "clamp_scope is 'model'"),
+    ],
+)
+def test_prepare_refuses(x, options, message):
+    with pytest.raises(ValueError, match=message):
+        prepare(x, **options)
+
+
+def test_align_reports_the_best_layer_pair(pair):
+    xs, ys = pair
+    found = align(xs, [*ys, xs[1]], k=5)
+    assert found.best == 1
+    assert found.layers == (1, 2)
+    assert found.scores.shape == (3, 3)
+    assert (found.metric, found.k, found.n) == ("mutual_knn", 5, 60)
+    assert found.null is found.p is found.interval is found.crossfitted is None
+    assert align(xs[0], ys[0], metric="cka").k is None
+
+
+def test_equal_scores_give_the_lowest_pair():
+    assert best_pair(np.array([[0.1, 0.3], [0.3, 0.3]])) == (0.3, (0, 1))
+    assert best_pair(np.array([[-0.5, -0.2]])) == (-0.2, (0, 1))  # a best score below 0 is still a best score
+
+
+def test_neighbour_tables_are_all_a_comparison_needs(pair):
+    xs, ys = pair
+    by_tables = [Representation("", neighbours=[nearest(layer, 59).indices for layer in side]) for side in pair]
+    settings = {"k": 5, "permutations": 20, "subsamples": 10, "splits": 3, "seed": 4}
+    one, two = compare(*by_tables, **settings), align(xs, ys, **settings)
+    np.testing.assert_array_equal(one.scores, two.scores)
+    np.testing.assert_array_equal(one.null, two.null)
+    assert (one.interval, one.crossfitted, one.optimism) == (two.interval, two.crossfitted, two.optimism)
+
+
+@pytest.mark.parametrize("metric", sorted(METRICS))
+def test_the_null_is_the_maximum_over_permuted_layers(metric, pair):
+    xs, ys = pair
+    x, y = Representation("x", xs), Representation("y", ys)
+    found = compare(x, y, metric, 5, permutations=3, seed=7)
+    rng = np.random.default_rng([7, 0])
+    orders = [rng.permutation(60) for _ in range(3)]
+    wanted = [scores(x, Representation("y", [layer[order] for layer in ys]), metric, 5).max() for order in orders]
+    np.testing.assert_allclose(found.null, wanted, atol=1e-5)
+    assert (found.calibrated is not None) == METRICS[metric].bounded
+
+
+def test_seeds_repeat_and_streams_do_not_mix(pair):
+    one, two = align(*pair, k=5, permutations=10, seed=1), align(*pair, k=5, permutations=10, subsamples=5, seed=1)
+    np.testing.assert_array_equal(one.null, two.null)
+    assert not np.array_equal(one.null, align(*pair, k=5, permutations=10, seed=2).null)
+
+
+def test_mean_of_the_null_of_one_pair_is_chance():
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(2, 200, 6)).astype(np.float32)
+    null = align(x, y, k=10, permutations=200).null
+    assert null.mean() == pytest.approx(10 / 199, abs=4 * null.std() / np.sqrt(200))
+
+
+def test_the_interval_has_the_width_of_repeated_experiments():
+    """Over fresh draws of the samples, the spread of the score is what the interval of each single draw says."""
+    rng = np.random.default_rng(4)
+    best, halfwidths = [], []
+    for _ in range(30):
+        shared = rng.normal(size=(100, 4))
+        x, y = (shared + 0.5 * rng.normal(size=(100, 4)) for _ in range(2))
+        found = align(x, y, k=10, subsamples=20)
+        best.append(found.best)
+        halfwidths.append((found.interval[1] - found.interval[0]) / 2)
+    assert np.mean(halfwidths) / 1.96 == pytest.approx(np.std(best), rel=0.4)
+
+
+def test_crossfitting_takes_the_optimism_off():
+    rng = np.random.default_rng(5)
+    found = align(layers(rng, 100, (4,) * 8), layers(rng, 100, (4,) * 8), k=5, splits=20)
+    assert found.crossfitted == pytest.approx(5 / 49, abs=0.01)  # unrelated models: chance at half the samples
+    assert found.optimism > 0.02
+    one = align(layers(rng, 100, (4,)), layers(rng, 100, (4,)), k=5, splits=5)
+    assert one.optimism == pytest.approx(0, abs=1e-12)  # nothing to choose from
+
+
+def test_groups_are_split_as_wholes(pair):
+    groups = np.repeat(np.arange(20), 3)
+    found = align(*pair, k=5, permutations=10, subsamples=5, splits=2, groups=groups)
+    assert 0 < found.p <= 1
+    with pytest.raises(ValueError, match="each of the 60 samples"):
+        align(*pair, k=5, permutations=10, groups=groups[:-1])
+
+
+def test_scores_that_are_not_numbers_name_the_layer_pair(pair):
+    xs, ys = pair
+    flat = np.repeat(np.arange(60, dtype=np.float32)[:, None], 3, axis=1)  # no row has variance: no correlation
+    with pytest.raises(ValueError, match="rsa of x layer 0 and y layer 1 is not a number"):
+        align(xs, [ys[0], flat], metric="rsa")
+
+
+def test_unknown_metrics_and_too_few_subsamples_are_refused(pair):
+    with pytest.raises(ValueError, match="there is no metric 'nearest'; there are cka"):
+        align(*pair, metric="nearest")
+    with pytest.raises(ValueError, match="subsamples is 1"):
+        align(*pair, k=5, subsamples=1)
+
+
+def test_the_example_in_the_docstring():
+    import doctest
+
+    import prh.alignment
+
+    assert doctest.testmod(prh.alignment).failed == 0

@@ -1,0 +1,254 @@
+import json
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers.decoders import ByteLevel
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from prh.language_scores import Window, bits_per_byte, harness_scores, run_harness, windows
+
+REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
+STORIES = REAL / "weights" / "language" / "stories260K"
+needs_stories = pytest.mark.skipif(not STORIES.exists(), reason="the weights of stories260K are not here")
+
+
+def byte_tokenizer(bos: bool = True, eos: bool = False, lower: bool = False) -> PreTrainedTokenizerFast:
+    """One token per byte."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: i for i, token in enumerate(["<s>", "</s>", *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = ByteLevel()
+    if lower:
+        tokenizer.normalizer = normalizers.Lowercase()
+    special = {"bos_token": "<s>"} if bos else {}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special, **({"eos_token": "</s>"} if eos else {}))
+
+
+@pytest.fixture(scope="module")
+def model() -> GPT2LMHeadModel:
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=258, n_positions=32, n_embd=16, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=1)
+    model = GPT2LMHeadModel(config).double().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(4)  # far from uniform predictions
+    return model
+
+
+@torch.no_grad()
+def direct_bits(model, tokens: list[int], scored: int) -> float:
+    """Bits of the last ``scored`` of ``tokens``, one call per token."""
+    total = 0.0
+    for end in range(len(tokens) - scored, len(tokens)):
+        logits = model(torch.tensor([tokens[:end]])).logits[0, -1]
+        total -= float(logits.float().log_softmax(-1)[tokens[end]]) / math.log(2)
+    return total
+
+
+DOCUMENTS = ["A small text.", "é", "Another document, longer than the first one: it needs windows.", "x"]
+
+
+def test_bits_are_the_direct_sum_over_tokens(model):
+    tokenizer = byte_tokenizer()
+    result = bits_per_byte(model, tokenizer, DOCUMENTS, window=9, stride=3)
+    bits = 0.0
+    for document in DOCUMENTS:
+        tokens = [2 + sorted(pre_tokenizers.ByteLevel.alphabet()).index(c) for c in byte_alphabet(document)]
+        bits += direct_bits(model, [0, *tokens[:8]], len(tokens[:8]))
+        for start in range(8, len(tokens), 3):  # three new tokens, five before them, the prefix in front
+            end = min(start + 3, len(tokens))
+            bits += direct_bits(model, [0, *tokens[end - 8 : end]], end - start)
+    size = sum(len(d.encode()) for d in DOCUMENTS)
+    assert result.bytes == result.tokens == size
+    assert result.value == pytest.approx(bits / size, rel=1e-5)
+    assert (result.documents, result.altered) == (4, 0)
+
+
+def byte_alphabet(text: str) -> str:
+    return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(text)[0][0]
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 100])
+def test_value_does_not_depend_on_batch_size_or_padding(model, batch_size):
+    one = bits_per_byte(model, byte_tokenizer(), DOCUMENTS, window=16, stride=4, batch_size=1)
+    many = bits_per_byte(model, byte_tokenizer(), DOCUMENTS, window=16, stride=4, batch_size=batch_size)
+    assert many.value == pytest.approx(one.value, rel=1e-6)
+    assert many.stderr == pytest.approx(one.stderr, rel=1e-5)
+
+
+def test_value_does_not_depend_on_the_order_of_documents_or_on_empty_ones(model):
+    plain = bits_per_byte(model, byte_tokenizer(), DOCUMENTS, window=16)
+    other = bits_per_byte(model, byte_tokenizer(), iter([*DOCUMENTS[::-1], ""]), window=16)
+    assert other.value == pytest.approx(plain.value, rel=1e-6)
+    assert other.tokens == plain.tokens
+
+
+def test_eos_stands_in_for_a_missing_bos(model):
+    eos = bits_per_byte(model, byte_tokenizer(bos=False, eos=True), "ab", window=8)
+    ids = [2 + sorted(pre_tokenizers.ByteLevel.alphabet()).index(c) for c in "ab"]
+    assert eos.value == pytest.approx(direct_bits(model, [1, *ids], 2) / 2, rel=1e-5)
+
+
+def test_without_bos_and_eos_the_first_token_is_scored_against_a_uniform_guess(model):
+    result = bits_per_byte(model, byte_tokenizer(bos=False), "ab", window=8)
+    ids = [2 + sorted(pre_tokenizers.ByteLevel.alphabet()).index(c) for c in "ab"]
+    assert result.value == pytest.approx((math.log2(258) + direct_bits(model, ids, 1)) / 2, rel=1e-5)
+    single = bits_per_byte(model, byte_tokenizer(bos=False), "a", window=8)
+    assert single.value == pytest.approx(math.log2(258))
+
+
+def test_text_that_spells_a_special_token_costs_its_bytes(model):
+    result = bits_per_byte(model, byte_tokenizer(), "<s>", window=8)
+    assert result.tokens == 3
+
+
+def test_a_uniform_model_needs_the_logarithm_of_its_vocabulary(model):
+    silent = GPT2LMHeadModel(model.config).eval()
+    with torch.no_grad():
+        for parameter in silent.parameters():
+            parameter.zero_()
+    assert bits_per_byte(silent, byte_tokenizer(), DOCUMENTS, window=8).value == pytest.approx(math.log2(258))
+
+
+def test_a_tokeniser_that_alters_text_is_noticed(model):
+    with pytest.warns(UserWarning, match=r"alters 1 of 2 documents.*'Upper' becomes 'upper'"):
+        result = bits_per_byte(model, byte_tokenizer(lower=True), ["Upper", "lower"], window=8)
+    assert result.altered == 1
+
+
+def test_stderr_is_the_spread_over_documents(model):
+    same = bits_per_byte(model, byte_tokenizer(), ["same text"] * 5, window=16)
+    assert same.stderr == pytest.approx(0, abs=1e-9)
+    assert math.isnan(bits_per_byte(model, byte_tokenizer(), "one text", window=16).stderr)
+
+
+@given(st.lists(st.integers(0, 40), max_size=5), st.integers(1, 12), st.data())
+def test_windows_score_each_token_once_with_as_much_before_it_as_fits(lengths, room, data):
+    stride = data.draw(st.integers(1, room))
+    pieces = list(windows(lengths, room, stride))
+    for document, length in enumerate(lengths):
+        own = [p for p in pieces if p.document == document]
+        assert [i for p in own for i in range(p.scored_from, p.stop)] == list(range(length))
+        assert all(p.start <= p.scored_from < p.stop <= p.start + room for p in own)
+        assert all(b.stop - b.start == room for _, b in pairwise(own))
+
+
+def test_windows_by_hand():
+    assert list(windows([5], 3, 1)) == [Window(0, 0, 0, 3), Window(0, 1, 3, 4), Window(0, 2, 4, 5)]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("", {}, "text to score is empty"),
+        ([], {}, "text to score is empty"),
+        ("text", {"window": 33}, "window of 33 tokens is more than the 32"),
+        ("text", {"window": 1}, "stride must lie between 1 and 0"),
+        ("text", {"window": 8, "stride": 8}, "stride must lie between 1 and 7"),
+        ("text", {"window": 8, "batch_size": 0}, "batch size"),
+    ],
+)
+def test_bad_input_is_refused_in_words(model, text, options, message):
+    with pytest.raises(ValueError, match=message):
+        bits_per_byte(model, byte_tokenizer(), text, **{"window": 16, **options})
+
+
+def test_a_model_that_gives_nan_is_refused(model):
+    broken = GPT2LMHeadModel(model.config).eval()
+    with torch.no_grad():
+        broken.lm_head.weight.fill_(math.nan)
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        bits_per_byte(broken, byte_tokenizer(), "text", window=8)
+
+
+@needs_stories
+def test_stories260k_on_captions():
+    """2.653 bits per byte on the first captions of the first 40 photographs, as measured independently."""
+    lines = (REAL / "flickr1k" / "metadata.jsonl").read_text(encoding="utf-8").splitlines()[:40]
+    captions = [json.loads(line)["text"][0] for line in lines]
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(STORIES), AutoTokenizer.from_pretrained(STORIES)
+    result = bits_per_byte(model, tokenizer, captions, window=512)
+    assert result.value == pytest.approx(2.653, abs=0.001)
+    assert result.altered == 0
+    assert 0.02 < result.stderr < 0.2
+
+
+RESULTS = {
+    "results": {
+        "endings": {"alias": "endings", "acc,none": 0.25, "acc_stderr,none": 0.05, "acc_norm,none": 0.5},
+        "sums": {"alias": "sums", "exact_match,strict-match": 0.1, "exact_match_stderr,strict-match": "N/A"},
+    },
+    "versions": {"endings": 1.0, "sums": 3},
+    "n-shot": {"endings": 0, "sums": 5},
+    "n-samples": {"endings": {"original": 60, "effective": 50}, "sums": {"original": 9, "effective": 9}},
+}
+
+
+def test_harness_results_become_rows(tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(RESULTS))
+    scores = harness_scores(path)
+    assert scores.columns == ["task", "metric", "value", "stderr", "n", "version", "shots"]
+    assert scores.rows() == [
+        ("endings", "acc", 0.25, 0.05, 50, "1.0", 0),
+        ("endings", "acc_norm", 0.5, None, 50, "1.0", 0),
+        ("sums", "exact_match,strict-match", 0.1, None, 9, "3", 5),
+    ]
+    assert harness_scores(RESULTS).equals(scores)
+
+
+def test_a_file_that_is_no_harness_result_is_refused(tmp_path):
+    path = tmp_path / "other.json"
+    path.write_text("{}")
+    with pytest.raises(ValueError, match=r"other\.json holds no lm-eval results"):
+        harness_scores(path)
+
+
+@pytest.fixture
+def endings(tmp_path) -> Path:
+    """A local task in the form of HellaSwag: which ending belongs to the beginning?"""
+    rows = [
+        {"query": "Once upon a", "choices": ["time, there was a girl.", "xq zj kk vv"], "gold": 0},
+        {"query": "She was very", "choices": ["qqq zz jj", "happy and played."], "gold": 1},
+    ] * 3
+    (tmp_path / "endings.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "endings.yaml").write_text(
+        f"""
+task: endings
+dataset_path: json
+dataset_kwargs: {{data_files: {{validation: {tmp_path}/endings.jsonl}}}}
+output_type: multiple_choice
+validation_split: validation
+doc_to_text: "{{{{query}}}}"
+doc_to_target: "{{{{gold}}}}"
+doc_to_choice: choices
+metric_list: [{{metric: acc, aggregation: mean, higher_is_better: true}}]
+metadata: {{version: 2}}
+"""
+    )
+    return tmp_path
+
+
+@pytest.mark.slow
+@needs_stories
+def test_harness_runs_a_local_task_without_the_network(endings, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(endings / "cache"))
+    out = endings / "results.json"
+    run_harness(STORIES, ["endings"], include_path=endings, num_fewshot=0, limit=4, out_json=out)
+    (row,) = harness_scores(out).rows(named=True)
+    assert row["value"] == 1.0
+    assert (row["n"], row["version"], row["shots"]) == (4, "2", 0)
+
+
+@pytest.mark.slow
+def test_harness_refuses_a_task_it_does_not_know(endings):
+    with pytest.raises(ValueError, match="has no task endigns"):
+        run_harness("nowhere", ["endigns"], include_path=endings, out_json=endings / "out.json")

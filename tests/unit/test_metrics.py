@@ -1,0 +1,274 @@
+"""Every metric against its plain definition, its invariances, and what it must refuse."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import prh.metrics
+from prh.metrics import METRICS, Representation
+from tests.unit import reference
+
+NAMES = sorted(METRICS)
+KNN = ["mutual_knn", "jaccard_knn", "cycle_knn", "lcs_knn", "edit_distance_knn"]
+KINDS = ["random", "low-rank", "duplicated", "tied", "offset", "tiny"]
+
+
+def features(kind, seed, n=None):
+    """[n, d] float32 of a kind that metrics get wrong: low rank, equal rows, equal similarities, a large mean."""
+    rng = np.random.default_rng(seed)
+    n, d = n or int(rng.integers(12, 40)), int(rng.integers(3, 24))
+    x = rng.normal(size=(n, d))
+    if kind == "low-rank":
+        x = rng.normal(size=(n, 2)) @ rng.normal(size=(2, d))
+    elif kind == "duplicated":
+        x = x[rng.integers(0, n // 2, n)]
+    elif kind == "tied":
+        x = rng.integers(-1, 2, size=(n, d))
+        x[:, 0] += np.arange(n) % 3  # no row without variance
+    elif kind == "offset":
+        x = x * 0.1 + 3
+    elif kind == "tiny":
+        x = rng.normal(size=(n, 2)) * 1e-3
+    return x.astype(np.float32)
+
+
+def score(name, x, y, k=None):
+    metric = METRICS[name]
+    return metric.function(x, y, **({"k": k} if metric.needs_k else {}), **metric.options)
+
+
+def expected(name, x, y, k):
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    return getattr(reference, name)(x, y, **({"k": k} if METRICS[name].needs_k else {}))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(
+    kinds=st.tuples(st.sampled_from(KINDS), st.sampled_from(KINDS)),
+    seed=st.integers(0, 10**6),
+    n=st.integers(12, 32),
+    k=st.integers(2, 11),
+)
+def test_equal_to_the_plain_definition(name, kinds, seed, n, k):
+    n = 3 * n if name == "pwcca" else n  # with fewer samples than dimensions its weights are not unique
+    x, y = features(kinds[0], seed, n), features(kinds[1], seed + 1, n)
+    if name.startswith("rsa") and "tiny" in kinds:
+        return  # two columns: correlations are +1 or -1, and their rounding is all there is to rank
+    with np.errstate(invalid="ignore", divide="ignore"):
+        wanted = expected(name, x, y, k)
+    if np.isnan(wanted):
+        with pytest.raises(ValueError, match="not a number"):
+            score(name, x, y, k)
+    else:
+        exact = name in KNN
+        assert score(name, x, y, k) == pytest.approx(wanted, rel=0 if exact else 2e-4, abs=1e-12 if exact else 2e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_all_layer_pairs_at_once_are_the_pairs_one_by_one(name):
+    rng = np.random.default_rng(3)
+    shared = rng.normal(size=(40, 6))
+    xs = [(shared @ rng.normal(size=(6, d)) + rng.normal(size=(40, d))).astype(np.float32) for d in (5, 12, 70)]
+    ys = [(shared @ rng.normal(size=(6, d)) + rng.normal(size=(40, d))).astype(np.float32) for d in (9, 50)]
+    together = METRICS[name].scores(Representation("x", xs), Representation("y", ys), 7)
+    assert together.shape == (3, 2)
+    assert together.dtype == np.float64
+    np.testing.assert_allclose(together, [[score(name, x, y, 7) for y in ys] for x in xs], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_traits_are_true(name):
+    x, y = features("random", 1, 61), features("random", 2, 61)
+    y[:, : x.shape[1]] += x[:, : y.shape[1]]
+    forward, back = score(name, x, y, 3), score(name, y, x, 3)
+    if METRICS[name].symmetric:
+        assert forward == pytest.approx(back, abs=1e-6)
+    else:
+        assert forward != pytest.approx(back, abs=1e-6)
+    if name not in ("cycle_knn", "linear_regression"):
+        assert score(name, x, x, 8) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_invariant_to_rotation_scale_and_order_of_samples(name):
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(50, 8)).astype(np.float32), rng.normal(size=(50, 8)).astype(np.float32)
+    y += x
+    rotation = np.linalg.qr(rng.normal(size=(8, 8)))[0].astype(np.float32)
+    order = rng.permutation(50)
+    before = score(name, x, y, 6)
+    if not name.startswith(("rsa", "svcca", "pwcca")):  # these depend on the axes: they centre or scale along them
+        assert score(name, x @ rotation, y, 6) == pytest.approx(before, abs=1e-5)
+    if name not in ("cka_rbf", "cknna_official"):  # a kernel width and an epsilon have a scale
+        assert score(name, 3 * x, y, 6) == pytest.approx(before, abs=1e-5)
+    if name != "linear_regression":  # its folds go by order
+        assert score(name, x[order], y[order], 6) == pytest.approx(before, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_permutation_moves_states_instead_of_building_them_again(name):
+    rng = np.random.default_rng(6)
+    xs, ys = ([rng.normal(size=(30, d)).astype(np.float32) for d in (4, 9)] for _ in range(2))
+    x, y, order = Representation("x", xs), Representation("y", ys), rng.permutation(30)
+    METRICS[name].scores(x, y, 5)
+    moved = METRICS[name].scores(x, y.reordered(order), 5)
+    afresh = METRICS[name].scores(x, Representation("y", [layer[order] for layer in ys]), 5)
+    np.testing.assert_allclose(moved, afresh, atol=1e-5)
+
+
+def test_rows_of_rows_are_rows():
+    rng = np.random.default_rng(18)
+    xs = [rng.normal(size=(30, d)).astype(np.float32) for d in (4, 6)]
+    x, order, keep = Representation("x", xs), rng.permutation(30), rng.permutation(30)[:12]
+    wanted = [reference.knn(layer[order][keep], 3) for layer in xs]
+    np.testing.assert_array_equal(x.reordered(order).subset(keep).knn(3), wanted)
+    np.testing.assert_array_equal(x.reordered(order).subset(keep).layer(1).knn(3), wanted[1:])
+    np.testing.assert_array_equal(x.reordered(order).layer(1).knn(29)[0], reference.knn(xs[1][order], 29))
+
+
+@pytest.mark.parametrize("name", KNN)
+def test_neighbour_metrics_by_tiles(name, monkeypatch):
+    import prh.metrics.knn
+
+    x, y = features("random", 7, 50), features("tied", 8, 50)
+    whole = score(name, x, y, 5)
+    monkeypatch.setattr(prh.metrics.knn, "TILE", 640)
+    assert score(name, x, y, 5) == pytest.approx(whole, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["cka", "unbiased_cka"])
+def test_features_give_the_same_as_kernels(name):
+    x, y = features("random", 9, 40), features("offset", 10, 40)
+    by_kernels = score(name, x, y)
+    tight = [Representation(side, [z], memory_gb=1e-9) for side, z in (("x", x), ("y", y))]
+    assert METRICS[name].scores(*tight)[0, 0] == pytest.approx(by_kernels, abs=1e-5)
+
+
+def test_chance_level_of_mutual_knn():
+    rng = np.random.default_rng(11)
+    n, k = 300, 10
+    scores = [prh.metrics.mutual_knn(*rng.normal(size=(2, n, 20)), k=k) for _ in range(30)]
+    assert np.mean(scores) == pytest.approx(k / (n - 1), abs=4 * np.std(scores) / np.sqrt(30))
+
+
+def test_cknna_with_all_neighbours_is_unbiased_cka():
+    x, y = features("random", 12, 30), features("offset", 13, 30)
+    assert prh.metrics.cknna(x, y, k=29) == pytest.approx(prh.metrics.unbiased_cka(x, y), abs=1e-5)
+    assert prh.metrics.cknna(x, y, k=29, definition="official") == pytest.approx(
+        prh.metrics.unbiased_cka(x, y), abs=1e-3
+    )
+
+
+def test_unbiased_cka_of_unrelated_features_is_about_zero_where_cka_is_not():
+    rng = np.random.default_rng(14)
+    x, y = rng.normal(size=(2, 100, 200)).astype(np.float32)
+    assert abs(prh.metrics.unbiased_cka(x, y)) < 0.05
+    assert prh.metrics.cka(x, y) > 0.5
+
+
+def test_torch_tensors_are_taken_too():
+    torch = pytest.importorskip("torch")
+    x, y = features("random", 15, 20), features("random", 16, 20)
+    wanted = prh.metrics.mutual_knn(x, y, k=3)
+    assert prh.metrics.mutual_knn(torch.as_tensor(x), torch.as_tensor(y, dtype=torch.float64), k=3) == wanted
+
+
+GOOD = features("random", 17, 20)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (GOOD[:-1], "x has 20 samples and y has 19"),
+        (np.where(np.arange(20)[:, None] == 3, np.nan, GOOD), "y, layer 0 holds NaN"),
+        (np.where(np.arange(20)[:, None] == 3, np.inf, GOOD), "y, layer 0 holds NaN or infinite"),
+        (np.ones_like(GOOD), "y, layer 0: all rows are equal"),
+        (GOOD.astype(int), "y, layer 0 holds torch.int64"),
+        (GOOD[:1], "y, layer 0 has one sample"),
+        (GOOD[:0], "y, layer 0 has shape"),
+        (GOOD[:, 0], "y, layer 0 has shape"),
+    ],
+    ids=["n", "nan", "inf", "constant", "integers", "one-sample", "empty", "one-dimensional"],
+)
+def test_bad_input_is_refused_by_name(name, bad, message):
+    with pytest.raises(ValueError, match=message):
+        score(name, GOOD, bad, 3)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if METRICS[name].needs_k])
+@pytest.mark.parametrize("k", [0, 20, 2.5])
+def test_bad_k_is_refused(name, k):
+    with pytest.raises(ValueError, match="k is"):
+        score(name, GOOD, GOOD, k)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: prh.metrics.cka(GOOD, GOOD, kernel="cosine"), "kernel is 'cosine'"),
+        (lambda: prh.metrics.cka(GOOD, GOOD, kernel="rbf", sigma=0), "sigma is 0"),
+        (lambda: prh.metrics.cknna(GOOD, GOOD, k=3, definition="mine"), "definition is 'mine'"),
+        (lambda: prh.metrics.unbiased_cka(GOOD[:3], GOOD[:3]), "at least 4"),
+        (lambda: prh.metrics.rsa(GOOD, GOOD, compare="kendall"), "compare is 'kendall'"),
+        (lambda: prh.metrics.rsa(GOOD[:2], GOOD[:2]), "at least 3"),
+        (lambda: prh.metrics.svcca(GOOD, GOOD, dims=20), "dims is 20"),
+        (lambda: prh.metrics.pwcca(GOOD, GOOD, variance=0), "variance is 0"),
+        (lambda: prh.metrics.linear_regression(GOOD, GOOD, folds=1), "folds is 1"),
+        (lambda: prh.metrics.linear_regression(GOOD, GOOD, ridge=-1), "ridge is -1"),
+    ],
+)
+def test_bad_options_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "neither layers nor neighbours"),
+        ({"layers": [GOOD, GOOD[:5]]}, "samples; every layer must have the same"),
+        ({"layers": [GOOD], "neighbours": [np.zeros((20, 3), int)] * 2}, "1 layers but neighbours of 2"),
+        ({"neighbours": [np.zeros((20, 3))]}, "must be integers"),
+        ({"neighbours": [np.full((20, 3), 20)]}, "samples 0 to 19"),
+    ],
+)
+def test_bad_representations_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Representation("model", **arguments)
+
+
+def test_neighbours_alone_serve_neighbour_metrics_only():
+    x = Representation("model", neighbours=[reference.knn(GOOD, 5)])
+    assert prh.metrics.mutual_knn(x, x, k=5) == 1
+    with pytest.raises(ValueError, match="5 deep; raise k_max"):
+        prh.metrics.mutual_knn(x, x, k=6)
+    with pytest.raises(ValueError, match="neighbours only"):
+        prh.metrics.cka(x, x)
+
+
+def test_names_and_traits_are_known_without_torch():
+    code = "import sys, prh.metrics; assert 'mutual_knn' in prh.metrics.METRICS; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, env=_environment())
+
+
+def _environment():
+    import os
+
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def test_one_function_makes_a_metric(monkeypatch):
+    monkeypatch.setattr(prh.metrics.base, "METRICS", dict(METRICS))
+
+    @prh.metrics.metric(summary="share with one nearest neighbour", needs="neighbours", symmetric=True, bounded=True)
+    def same_nearest(x, y):
+        return np.array([[np.mean(a[:, 0] == b[:, 0]) for b in y.knn(1)] for a in x.knn(1)])
+
+    assert same_nearest(GOOD, GOOD) == 1
+    assert prh.metrics.base.METRICS["same_nearest"].needs_k is False

@@ -1,0 +1,153 @@
+"""Exact neighbours: equal to a sort, at any tile, with ties by index."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prh import neighbours
+from prh.neighbours import nearest, restrict
+from tests.unit import reference
+
+
+def unit(rng, n, d):
+    x = rng.normal(size=(n, d))
+    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 10**6), n=st.integers(3, 40), d=st.integers(1, 12), kind=st.sampled_from("abcd"), data=st.data()
+)
+def test_equal_to_a_stable_sort(seed, n, d, kind, data):
+    rng = np.random.default_rng(seed)
+    x = {
+        "a": lambda: rng.normal(size=(n, d)),
+        "b": lambda: rng.integers(-2, 3, size=(n, d)),  # many equal products
+        "c": lambda: rng.normal(size=(n, d))[rng.integers(0, max(1, n // 3), n)],  # many equal rows
+        "d": lambda: np.ones((n, d)) + 1e-8 * rng.normal(size=(n, d)),  # equal in float32
+    }[kind]().astype(np.float32)
+    k = data.draw(st.integers(1, n - 1))
+    found = nearest(x, k)
+    wanted = reference.knn(x, n - 1)
+    np.testing.assert_array_equal(found.indices, wanted[:, :k])
+    assert found.indices.dtype == np.int32
+    similarity = np.array([[np.dot(a, b) for b in x.astype(np.float64)] for a in x.astype(np.float64)]).astype(
+        np.float32
+    )
+    ordered = np.take_along_axis(similarity, wanted, axis=1)
+    assert found.ties == (np.mean(ordered[:, k - 1] == ordered[:, k]) if k < n - 1 else 0)
+
+
+@pytest.mark.parametrize("memory_gb", [1e-5, 1e-3, 1])
+def test_tiles_do_not_matter(memory_gb, monkeypatch):
+    rng = np.random.default_rng(0)
+    x = unit(rng, 300, 16)
+    x[100:110] = x[5]
+    wanted = nearest(x, 12)
+    plan = neighbours._plan
+
+    def narrow(n, m, depth, memory):
+        for rows, _ in plan(n, m, depth, memory):
+            yield rows, [slice(start, min(start + 37, m)) for start in range(0, m, 37)]
+
+    monkeypatch.setattr(neighbours, "_plan", narrow)
+    tiled = nearest(x, 12, memory_gb=memory_gb)
+    np.testing.assert_array_equal(tiled.indices, wanted.indices)
+    assert tiled.ties == wanted.ties
+
+
+def test_long_rows_are_selected_by_groups():
+    import torch
+
+    products = torch.randn(50, 4096).round(decimals=1)
+    values, places = neighbours._largest(products, 5)
+    torch.testing.assert_close(values, products.topk(5, dim=1).values)
+    torch.testing.assert_close(products.gather(1, places), values)
+
+
+def test_a_gallery_and_the_own_place_in_it():
+    rng = np.random.default_rng(1)
+    x = unit(rng, 50, 8)
+    whole = nearest(x, 5).indices
+    np.testing.assert_array_equal(nearest(x[:10], 5, gallery=x, own=np.arange(10)).indices, whole[:10])
+    with_itself = nearest(x[:10], 5, gallery=x).indices
+    np.testing.assert_array_equal(with_itself[:, 0], np.arange(10))
+    np.testing.assert_array_equal(with_itself[:, 1:], whole[:10, :4])
+
+
+def test_near_ties_are_ordered_by_more_than_float32_products():
+    """A large mean leaves float32 products no digits to order neighbours with."""
+    x = (1 + 1e-3 * np.random.default_rng(2).normal(size=(40, 999))).astype(np.float32)
+    naive = x @ x.T
+    np.fill_diagonal(naive, -np.inf)
+    wanted = reference.knn(x, 10)
+    assert (np.argsort(-naive, axis=1, kind="stable")[:, :10] != wanted).any()
+    np.testing.assert_array_equal(nearest(x, 10).indices, wanted)
+
+
+def test_the_bound_on_rounding_holds():
+    rng = np.random.default_rng(2)
+    for d in (64, 1024, 8192):
+        x = unit(rng, 64, d) + np.float32(0.5)
+        norms = np.linalg.norm(x.astype(np.float64), axis=1)
+        error = np.abs((x @ x.T) - x.astype(np.float64) @ x.T.astype(np.float64)) / np.outer(norms, norms)
+        assert error.max() < neighbours.ROUNDING / 2
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10**6))
+def test_restricting_deep_lists_is_searching_again(seed):
+    rng = np.random.default_rng(seed)
+    x = unit(rng, 30, 3)
+    keep = np.sort(rng.permutation(30)[:15])
+    deep = nearest(x, 29).indices
+    np.testing.assert_array_equal(restrict(deep, keep, 6), nearest(x[keep], 6).indices)
+    assert restrict(deep, keep, 6).dtype == np.int32
+
+
+def test_lists_that_are_not_deep_enough_are_refused():
+    x = unit(np.random.default_rng(3), 30, 3)
+    with pytest.raises(ValueError, match="have fewer than k = 6 kept samples among their 8 nearest"):
+        restrict(nearest(x, 8).indices, np.arange(10), 6)
+
+
+@pytest.mark.parametrize("keep", [[0, 0, 1], [[0, 1]], [0.0, 1.0]])
+def test_bad_subsets_are_refused(keep):
+    with pytest.raises(ValueError, match="keep must be distinct"):
+        restrict(np.array([[1, 2], [0, 2], [0, 1]]), np.array(keep), 1)
+
+
+GOOD = unit(np.random.default_rng(4), 10, 4)
+
+
+@pytest.mark.parametrize(
+    ("x", "k", "options", "message"),
+    [
+        (GOOD, 10, {}, "k is 10, but a query has 9 possible"),
+        (GOOD, 0, {}, "k is 0"),
+        (GOOD, 1.0, {}, "k is 1.0"),
+        (GOOD[0], 1, {}, "x has shape"),
+        (GOOD[:0], 1, {}, "x has shape"),
+        (GOOD[:1], 1, {}, "k is 1, but a query has 0"),
+        (GOOD * np.nan, 1, {}, "x holds NaN"),
+        (GOOD.astype(np.float64) * 1e300, 1, {}, "x holds NaN or infinite values"),
+        ((GOOD * 9).astype(int), 1, {}, "x holds torch.int64"),
+        (GOOD, 1, {"gallery": GOOD[:, :2]}, "x has 4 columns and gallery 2"),
+        (GOOD, 11, {"gallery": GOOD}, "k is 11"),
+    ],
+)
+def test_bad_input_is_refused(x, k, options, message):
+    with pytest.raises(ValueError, match=message):
+        nearest(x, k, **options)
+
+
+def test_the_precision_of_products_is_put_back():
+    import torch
+
+    torch.set_float32_matmul_precision("high")
+    try:
+        nearest(GOOD, 2)
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")

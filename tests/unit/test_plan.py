@@ -1,0 +1,151 @@
+"""Each job depends on its own settings and on the code that it runs, and on nothing else."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from prh.config import load
+from prh.plan import Plan, modules_of
+
+
+def plan_of(models=(), datasets=(), **sections) -> Plan:
+    base = [{"name": "photos", "source": "hub", "id": "a/b", "revision": "main"}]
+    return Plan(load({"datasets": base + list(datasets), "models": list(models), **sections}))
+
+
+def vision(name, **more):
+    return {"name": name, "modality": "vision", "source": "random", "id": "test_vit", **more}
+
+
+def language(name, **more):
+    return {"name": name, "modality": "language", "source": "hub", "id": "a/b", **more}
+
+
+TEXT_ONLY = {"name": "texts", "source": "hub", "id": "a/b", "revision": "main", "image": None}
+PICTURES = {"name": "cifar", "source": "hub", "id": "a/b", "revision": "main", "captions": None, "labels": ["class"], "use": "probe"}
+
+
+def test_models_meet_the_data_that_they_can_read():
+    plan = plan_of([vision("v"), language("l"), {"name": "r", "modality": "world"}], [TEXT_ONLY, PICTURES])
+    assert plan.models_of("photos") == ["v", "l"]
+    assert plan.models_of("texts") == ["l"]
+    assert plan.models_of("cifar") == ["v"]
+    assert ("cifar", "v") in plan.runs()
+    assert ("cifar", "v") not in plan.comparisons()
+
+
+def test_a_row_holds_the_models_before_it():
+    plan = plan_of([vision("a"), language("b"), vision("c")])
+    assert plan.row("photos", "c") == ["c", "b", "a"]
+    assert plan.row("photos", "a") == ["a"]
+
+
+def test_measures_have_a_k_where_the_metric_has_one():
+    plan = plan_of([vision("a")], alignment={"metrics": ["mutual_knn", "cka"], "k": [5, 10]})
+    assert plan.measures == {
+        "mutual_knn_k5": {"metric": "mutual_knn", "k": 5},
+        "mutual_knn_k10": {"metric": "mutual_knn", "k": 10},
+        "cka": {"metric": "cka", "k": None},
+    }
+
+
+def test_rows_read_the_tables_that_their_metric_needs():
+    plan = plan_of([vision("a")])
+    assert plan.row_needs("mutual_knn", "neighbours")
+    assert not plan.row_needs("mutual_knn", "features")
+    assert plan.row_needs("cka", "features")
+
+
+@pytest.mark.parametrize(
+    ("change", "spec", "changes"),
+    [
+        ({"pooling": "mean"}, Plan.features_spec, True),
+        ({"pooling": "mean"}, Plan.weights_spec, False),
+        ({"family": "ViT"}, Plan.features_spec, False),
+        ({"parameters": 5}, Plan.features_spec, False),
+        ({"id": "test_resnet"}, Plan.weights_spec, True),
+        ({"dtype": "float32"}, Plan.features_spec, True),
+    ],
+)
+def test_a_setting_enters_the_jobs_that_it_changes(change, spec, changes):
+    before, after = plan_of([vision("v")]), plan_of([vision("v", **change)])
+    assert (spec(before, "v") != spec(after, "v")) == changes
+
+
+def test_k_is_no_setting_of_a_metric_without_neighbours():
+    few, many = (plan_of([vision("a")], alignment={"k": k}) for k in ([5], [5, 10]))
+    assert few.row_spec("cka") == many.row_spec("cka")
+    assert few.row_spec("mutual_knn") != many.row_spec("mutual_knn")
+    assert few.neighbours_spec() == many.neighbours_spec()
+
+
+def test_specs_do_not_depend_on_the_order_of_keys():
+    entry = vision("v", pooling="mean", model_args={"b": 1, "a": 2})
+    turned = {key: entry[key] for key in reversed(entry)} | {"model_args": {"a": 2, "b": 1}}
+    assert plan_of([entry]).features_spec("v") == plan_of([turned]).features_spec("v")
+
+
+def test_the_world_is_a_setting_of_what_comes_from_it():
+    world = {"name": "w", "source": "world"}
+    plans = [plan_of([vision("v")], [world], world={"events": events}) for events in (64, 128)]
+    assert json.loads(plans[0].dataset_spec("w"))["world"]["events"] == 64
+    assert plans[0].dataset_spec("w") != plans[1].dataset_spec("w")
+    assert plans[0].dataset_spec("photos") == plans[1].dataset_spec("photos")
+
+
+def test_figures_of_the_paper_need_three_models_and_their_scores():
+    texts, harness = [{"name": "t", "source": "world"}], [{"name": "h", "source": "world"}]
+    probes = [{"name": "p", "train": "cifar", "label": "class"}]
+    three = [language(f"l{i}") for i in range(3)]
+    assert plan_of([*three, vision("v")], texts=texts).joins("photos") == [3]
+    assert plan_of([*three, vision("v")], texts=texts, harness=harness).joins("photos") == [3, 4]
+    assert plan_of(three[:2] + [vision("v")], texts=texts).joins("photos") == []
+    vectors = [language(f"w{i}", library="word_vectors") for i in range(3)]
+    assert plan_of([*vectors, vision("v")], texts=texts).joins("photos") == []
+    pictures = [vision(f"v{i}") for i in range(3)]
+    assert plan_of(pictures, [PICTURES], probes=probes).joins("photos") == [2]
+
+
+def test_code_of_a_job_is_what_it_imports(tmp_path):
+    library = tmp_path / "lib"
+    (library / "prh" / "sub").mkdir(parents=True)
+    for name, text in {
+        "prh/__init__.py": "",
+        "prh/a.py": "import numpy\nfrom prh import b",
+        "prh/b.py": "def f():\n    from prh.sub.c import x",
+        "prh/sub/__init__.py": "",
+        "prh/sub/c.py": "x = 1",
+        "prh/unused.py": "",
+        "script.py": "import prh.a",
+    }.items():
+        (library / name).write_text(text)
+    found = [path.relative_to(library).as_posix() for path in modules_of([library / "script.py"], library)]
+    assert found == ["prh/__init__.py", "prh/a.py", "prh/b.py", "prh/sub/__init__.py", "prh/sub/c.py"]
+
+
+def scripts(repository):
+    return sorted(path.name for path in (repository / "workflow_scripts").glob("*.py"))
+
+
+@pytest.mark.slow
+def test_declared_code_holds_all_that_each_script_loads(repository):
+    """Import every script in a fresh interpreter: no prh module may be loaded that the rule does not declare."""
+    library = repository / "workflow_scripts"
+    for script in scripts(repository):
+        command = f"import sys, runpy; runpy.run_path({str(library / script)!r}, run_name='imported'); "
+        command += "print(*(m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'prh'))"
+        loaded = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True).stdout.split()
+        declared = {str(path) for path in modules_of([library / script], library)}
+        assert set(loaded) <= declared, script
+
+
+@pytest.mark.parametrize("script", ["draw.py", "join.py", "scores.py", "best_layers.py", "layer_scores.py", "alignment.py",
+                                    "download_dataset.py", "shard_dataset.py", "download_model.py"])  # fmt: skip
+def test_jobs_without_tensors_do_not_load_torch(repository, script):
+    library = repository / "workflow_scripts"
+    command = f"import sys, runpy; runpy.run_path({str(library / script)!r}, run_name='imported'); "
+    command += "print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

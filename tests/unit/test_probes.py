@@ -1,0 +1,135 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+
+from prh.probes import fit_logistic, linear_probe, stratified_split
+
+
+def blobs(n: int, width: int, classes: int, gap: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % classes
+    centres = np.random.default_rng(99).normal(size=(classes, width))
+    mixing = np.random.default_rng(98).normal(size=(width, width))  # correlated features, as real ones are
+    return ((gap * centres[y] + rng.normal(size=(n, width))) @ mixing).astype(np.float32), y
+
+
+@pytest.mark.parametrize(("n", "width", "classes"), [(300, 20, 5), (60, 90, 3), (200, 10, 2)])
+@pytest.mark.parametrize("l2", [1.0, 0.01, 1e-4])
+def test_logistic_regression_has_the_optimum_of_scikit_learn(n, width, classes, l2):
+    x, y = blobs(n, width, classes, 0.5, seed=0)
+    x = (x - x.mean(0)) / x.std(0)
+    ours = fit_logistic(torch.from_numpy(x).double(), y, classes, [l2], tolerance=1e-8, max_iter=2000)[-1]
+    theirs = LogisticRegression(C=1 / (n * l2), tol=1e-8, max_iter=20_000).fit(x.astype(np.float64), y)
+    weight, bias = theirs.coef_, theirs.intercept_
+    if classes == 2:  # scikit-learn has one vector w for two classes; softmax has +w/2 and -w/2 at half the penalty
+        theirs = LogisticRegression(C=2 / (n * l2), tol=1e-8, max_iter=20_000).fit(x.astype(np.float64), y)
+        weight, bias = np.stack([-theirs.coef_[0], theirs.coef_[0]]) / 2, np.array([-1, 1]) * theirs.intercept_ / 2
+    assert ours.converged
+    assert ours.loss == pytest.approx(objective(x, y, weight, bias, l2), rel=1e-5)
+    np.testing.assert_allclose(ours.weight.numpy(), weight, atol=1e-3 * np.abs(weight).max())
+    in_single_precision = fit_logistic(torch.from_numpy(x), y, classes, [l2])[-1]
+    assert in_single_precision.loss == pytest.approx(ours.loss, rel=3e-3)
+
+
+def objective(x, y, weight, bias, l2) -> float:
+    logits = x.astype(np.float64) @ weight.T + bias
+    log_z = np.log(np.exp(logits).sum(1))
+    return float((log_z - logits[np.arange(len(y)), y]).mean() + l2 / 2 * (weight**2).sum())
+
+
+def test_warm_starts_end_where_cold_starts_do():
+    x, y = blobs(200, 15, 4, 0.5, seed=1)
+    x = torch.from_numpy((x - x.mean(0)) / x.std(0))
+    warm = fit_logistic(x, y, 4, [1.0, 0.1, 0.01])[-1]
+    cold = fit_logistic(x, y, 4, [0.01])[-1]
+    assert warm.loss == pytest.approx(cold.loss, rel=1e-5)
+    torch.testing.assert_close(warm.weight, cold.weight, atol=2e-3, rtol=2e-3)
+
+
+def test_probe_reads_what_is_linearly_there():
+    x, y = blobs(600, 12, 4, 3.0, seed=2)
+    result = linear_probe(x[:400], y[:400], x[400:], y[400:])
+    assert result.top1 > 0.97
+    assert (result.n_train, result.n_test, result.classes) == (400, 200, 4)
+    assert result.stderr == pytest.approx(math.sqrt(result.top1 * (1 - result.top1) / 200))
+    assert result.converged
+
+
+def test_random_labels_give_chance():
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(3000, 16)).astype(np.float32)
+    y = rng.integers(0, 5, 3000)
+    result = linear_probe(x[:1000], y[:1000], x[1000:], y[1000:])
+    assert abs(result.top1 - 0.2) < 4 * math.sqrt(0.2 * 0.8 / 2000)
+
+
+def test_the_probe_does_not_depend_on_scale_shift_order_or_names_of_classes():
+    x, y = blobs(300, 8, 3, 0.6, seed=4)
+    plain = linear_probe(x[:200], y[:200], x[200:], y[200:])
+    scale, shift = np.logspace(-3, 3, 8, dtype=np.float32), np.linspace(-2, 2, 8, dtype=np.float32)
+    moved = x * scale + shift * scale
+    names = np.array(["ant", "bee", "cat"])[y]
+    assert linear_probe(moved[:200], names[:200], moved[200:], names[200:]).top1 == pytest.approx(plain.top1, abs=0.011)
+    assert linear_probe(x[:200], y[:200], x[200:], y[200:]) == plain
+
+
+def test_a_feature_that_never_varies_changes_nothing():
+    x, y = blobs(300, 8, 3, 0.6, seed=5)
+    constant = np.concatenate([x, np.full((300, 1), 1234.567, np.float32)], axis=1)
+    plain = linear_probe(x[:200], y[:200], x[200:], y[200:])
+    assert linear_probe(constant[:200], y[:200], constant[200:], y[200:]).top1 == pytest.approx(plain.top1, abs=0.011)
+
+
+@given(
+    st.lists(st.integers(0, 4), min_size=4, max_size=60).filter(lambda y: max(np.bincount(y)) > 1),
+    st.floats(0.05, 0.95),
+    st.integers(0, 5),
+)
+@settings(max_examples=50, deadline=None)
+def test_split_is_a_partition_that_keeps_every_class(labels, share, seed):
+    kept, held = stratified_split(np.array(labels), share, seed)
+    assert sorted([*kept, *held]) == list(range(len(labels)))
+    assert set(np.array(labels)[kept]) == set(labels)
+    assert len(held) > 0
+
+
+def test_split_holds_out_the_same_share_of_each_class():
+    labels = np.repeat([0, 1, 2], [50, 100, 10])
+    _, held = stratified_split(labels, 0.2, 0)
+    assert np.bincount(labels[held]).tolist() == [10, 20, 2]
+
+
+X, Y = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32), np.arange(20) % 2
+NAN = np.where(np.arange(60).reshape(20, 3) == 16, np.nan, X)
+
+
+@pytest.mark.parametrize(
+    ("args", "options", "message"),
+    [
+        ((NAN, Y, X, Y), {}, "training features hold NaN or infinity, first in row 5"),
+        ((X, Y, NAN, Y), {}, "test features hold NaN"),
+        ((X, Y[:-1], X, Y), {}, "20 training samples and labels of shape"),
+        ((X, Y, X, Y[:, None]), {}, "20 test samples and labels of shape"),
+        ((X, Y, X[:, :2], Y), {}, "3 columns and test features 2"),
+        ((X[:0], Y[:0], X, Y), {}, "filled array"),
+        ((X[0], Y, X, Y), {}, "filled array"),
+        ((X.astype(int), Y, X, Y), {}, "floating-point"),
+        ((X, Y * 0, X, Y * 0), {}, "one class"),
+        ((X, Y, X, Y * 0), {}, "1 classes of the training samples are missing from the test samples, such as 1"),
+        ((X, Y, X, np.arange(20) % 3), {}, "1 classes of the test samples are missing from the training samples"),
+        ((X, [None] * 20, X, Y), {}, "labels must be integers or strings"),
+        ((X, Y + 0.5, X, Y), {}, "labels must be integers or strings"),
+        ((X[:2], Y[:2], X, Y), {}, "No class has two training samples"),
+        ((X, Y, X, Y), {"grid": []}, "grid of regularisation"),
+        ((X, Y, X, Y), {"grid": [0.0]}, "grid of regularisation"),
+        ((X, Y, X, Y), {"validation": 1.0}, "between 0 and 1"),
+    ],
+)
+def test_bad_input_is_refused_in_words(args, options, message):
+    with pytest.raises(ValueError, match=message):
+        linear_probe(*args, **options)

@@ -1,0 +1,121 @@
+"""A copy of the workflow in a folder of its own, with an experiment small enough to run many times."""
+
+import copy
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import save_file
+
+WORDS = ["red", "green", "blue", "big", "small", "cat", "dog", "house", "tree", "car"]
+SAMPLES = 24
+
+
+class Workflow:
+    """The workflow in ``folder``: change its experiment and its code, run it, count the jobs it would run."""
+
+    def __init__(self, folder: Path, experiment: dict) -> None:
+        self.folder, self.experiment = folder, experiment
+
+    def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
+        (self.folder / "tiny.yaml").write_text(yaml.safe_dump(self.experiment, sort_keys=False))
+        command = [sys.executable, "-m", "snakemake", "--configfile", "tiny.yaml", *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(self.folder / "workflow_scripts")}
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=900)
+        if check and done.returncode:
+            raise AssertionError(f"snakemake failed:\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess:
+        return self.snakemake("--cores", "2", *arguments)
+
+    def would_run(self) -> dict[str, int]:
+        """How many jobs of each rule a run would start now."""
+        done = self.snakemake("--dry-run", "--quiet", "progress")
+        table = re.search(r"job +count\n-[- ]+\n(.*?)\ntotal", done.stdout + done.stderr, re.DOTALL)
+        assert table or "Nothing to be done" in done.stdout + done.stderr, f"no table of jobs in:\n{done.stdout}\n{done.stderr}"
+        rows = [line.split() for line in table.group(1).splitlines()] if table else []
+        return {rule: int(count) for rule, count in rows if rule != "all"}
+
+    def table(self, name: str):
+        import polars as pl
+
+        return pl.read_parquet(self.folder / "results" / name)
+
+    def copy(self, folder: Path) -> "Workflow":
+        """The same workflow and results elsewhere, to be changed at will."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Workflow(folder, copy.deepcopy(self.experiment))
+
+
+def write_data(folder: Path) -> None:
+    """Pictures of one colour each, with captions that say so."""
+    (folder / "images").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(SAMPLES):
+        stream = io.BytesIO()
+        pixels = np.full((24, 24, 3), 40, np.uint8)
+        pixels[..., i % 3] = 200
+        Image.fromarray(pixels + rng.integers(0, 40, pixels.shape, dtype=np.uint8)).save(stream, "PNG")
+        (folder / f"images/{i:02d}.png").write_bytes(stream.getvalue())
+        caption = " ".join([WORDS[i % 3], *rng.choice(WORDS[3:], 2 + i % 4)])
+        rows.append({"file_name": f"images/{i:02d}.png", "text": [caption]})
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_word_vectors(folder: Path, seed: int) -> None:
+    folder.mkdir()
+    vectors = torch.randn(len(WORDS), 6, generator=torch.Generator().manual_seed(seed))
+    save_file({"vectors": vectors}, folder / "vectors.safetensors")
+    (folder / "vocab.txt").write_text("\n".join(WORDS))
+
+
+def vision(name: str, identity: str = "test_vit", **more) -> dict:
+    return {"name": name, "modality": "vision", "source": "random", "id": identity, **more}
+
+
+def words(name: str, path: str) -> dict:
+    return {"name": name, "modality": "language", "library": "word_vectors", "source": "local", "path": path}
+
+
+def experiment() -> dict:
+    return {
+        "datasets": [{"name": "colours", "source": "local", "path": "data", "shard_size": 10}],
+        "models": [vision("vit"), vision("resnet", "test_resnet"), words("words", "words0"), words("other", "words1")],
+        "alignment": {"k": [3], "k_max": 20, "permutations": 20, "subsamples": 5, "splits": 2},
+    }
+
+
+def lay_out(repository: Path, folder: Path, settings: dict) -> Workflow:
+    for name in ("rules", "workflow_scripts", "profiles", "envs"):
+        shutil.copytree(repository / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(repository / "Snakefile", folder)
+    return Workflow(folder, settings)
+
+
+@pytest.fixture(scope="session")
+def finished(repository, tmp_path_factory) -> Workflow:
+    """The small experiment, run to its end once; tests that change something take a copy."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_data(folder / "data")
+    write_word_vectors(folder / "words0", 0)
+    write_word_vectors(folder / "words1", 1)
+    workflow = lay_out(repository, folder, experiment())
+    workflow.run()
+    return workflow
+
+
+@pytest.fixture
+def workflow(finished, tmp_path) -> Workflow:
+    return finished.copy(tmp_path / "copy")

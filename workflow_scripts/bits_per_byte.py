@@ -1,0 +1,53 @@
+"""Bits per byte of a text under a language model."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
+
+import polars as pl
+import torch
+
+from prh import encoders, joins, language_scores, tables
+from prh.command import failing_in_one_sentence
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spec", type=json.loads, required=True, help="text entry, as JSON")
+    parser.add_argument("--model", required=True, help="name of the model")
+    parser.add_argument("--text", type=Path, required=True, help=".jsonl file, a document per line")
+    parser.add_argument("--weights", type=Path, required=True, help="weights.json of the model")
+    parser.add_argument("--output", type=Path, required=True, help="table of scores to write")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    arguments = parser.parse_args()
+
+    torch.set_num_threads(arguments.threads)
+    spec = arguments.spec
+    root = json.loads(arguments.weights.read_text(encoding="utf-8"))["root"]
+    documents = [json.loads(line) for line in arguments.text.read_text(encoding="utf-8").splitlines()]
+    device = encoders.choose_device(arguments.device)
+    model, tokenizer = language_scores.load_causal(root, device)
+    window = min(spec["window"], language_scores.longest_window(model) or spec["window"])
+    found = language_scores.bits_per_byte(
+        model, tokenizer, documents, window=window, stride=spec["stride"], device=device, progress=True
+    )
+    print(f"{arguments.model} on {spec['name']}: {found}")
+    row = {
+        "model": arguments.model,
+        "task": spec["name"],
+        "metric": "bits_per_byte",
+        "value": found.value,
+        "stderr": found.stderr,
+        "n": found.bytes,
+        "source": joins.MEASURED,
+    }
+    tables.write(joins.scores_table(pl.DataFrame([row])), arguments.output, tables.provenance(text=spec, device=device))
+
+
+if __name__ == "__main__":
+    with failing_in_one_sentence():
+        main()

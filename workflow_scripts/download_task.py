@@ -1,0 +1,41 @@
+"""Fetch a task of lm-eval: a task file of one's own, questions about the idealised world, or one of lm-eval's own."""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+from prh import files, world
+from prh.command import failing_in_one_sentence
+
+WORLD_QUESTIONS = 200
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spec", type=json.loads, required=True, help="task entry, as JSON")
+    parser.add_argument("--output", type=Path, required=True, help="task file to write: {folder}/{task}.yaml")
+    arguments = parser.parse_args()
+
+    spec, folder = arguments.spec, arguments.output.parent
+    match spec["source"]:
+        case "world":
+            questions = world.build(**spec["world"]).multiple_choice(spec["limit"] or WORLD_QUESTIONS, seed=0)
+            world.write_multiple_choice(questions, folder, task=spec["name"])
+        case "local":
+            shutil.copytree(spec["path"], folder, dirs_exist_ok=True)
+            if not arguments.output.is_file():
+                raise ValueError(f"{spec['path']} has no {arguments.output.name}, the file of task '{spec['name']}'.")
+        case "lm_eval":
+            from datasets import load_dataset
+            from lm_eval.tasks import TaskManager
+
+            config = TaskManager().load_task_or_group(spec["name"])[spec["name"]].config
+            load_dataset(config.dataset_path, config.dataset_name, **(config.dataset_kwargs or {}))
+            with files.writing(arguments.output) as part:
+                part.write_text(f"# lm-eval's own task {spec['name']}; its data are in the cache of `datasets`.\n")
+
+
+if __name__ == "__main__":
+    with failing_in_one_sentence():
+        main()

@@ -1,0 +1,33 @@
+"""Fetch a text to score language models on: one document per line, as JSON strings."""
+
+import argparse
+import json
+from pathlib import Path
+
+from prh import datasets, files, world
+from prh.command import failing_in_one_sentence
+
+WORLD_DOCUMENTS, WORLD_LENGTH = 64, 31
+HELD_OUT = 2**31  # no learner is trained with this seed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spec", type=json.loads, required=True, help="text entry, as JSON")
+    parser.add_argument("--output", type=Path, required=True, help=".jsonl file to write")
+    arguments = parser.parse_args()
+
+    spec = arguments.spec
+    if spec["source"] == "world":
+        count = spec["documents"] or WORLD_DOCUMENTS
+        documents = world.build(**spec["world"]).text(count, WORLD_LENGTH, seed=HELD_OUT).splitlines()
+    else:
+        documents = datasets.read_documents(Path(spec["path"]))[: spec["documents"]]
+    with files.writing(arguments.output) as part:
+        part.write_text("".join(json.dumps(document) + "\n" for document in documents), encoding="utf-8")
+    print(f"{spec['name']}: {len(documents)} documents, {sum(len(d.encode()) for d in documents):,} bytes")
+
+
+if __name__ == "__main__":
+    with failing_in_one_sentence():
+        main()

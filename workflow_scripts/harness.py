@@ -1,0 +1,48 @@
+"""A task of lm-eval on a language model; its results file is kept whole."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
+
+import polars as pl
+import torch
+
+from prh import encoders, joins, language_scores, tables
+from prh.command import failing_in_one_sentence
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spec", type=json.loads, required=True, help="task entry, as JSON")
+    parser.add_argument("--model", required=True, help="name of the model")
+    parser.add_argument("--task", type=Path, required=True, help="task file")
+    parser.add_argument("--weights", type=Path, required=True, help="weights.json of the model")
+    parser.add_argument("--results", type=Path, required=True, help="lm-eval's results, JSON, to write")
+    parser.add_argument("--scores", type=Path, required=True, help="table of scores to write")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    arguments = parser.parse_args()
+
+    torch.set_num_threads(arguments.threads)
+    spec = arguments.spec
+    language_scores.run_harness(
+        json.loads(arguments.weights.read_text(encoding="utf-8"))["root"],
+        [spec["name"]],
+        include_path=None if spec["source"] == "lm_eval" else arguments.task.parent,
+        num_fewshot=spec["shots"],
+        limit=spec["limit"],
+        device=encoders.choose_device(arguments.device),
+        out_json=arguments.results,
+    )
+    found = language_scores.harness_scores(arguments.results)
+    print(found)
+    scores = found.with_columns(model=pl.lit(arguments.model), source=pl.lit(joins.MEASURED))
+    tables.write(joins.scores_table(scores), arguments.scores, tables.provenance(task=spec))
+
+
+if __name__ == "__main__":
+    with failing_in_one_sentence():
+        main()

@@ -1,0 +1,360 @@
+"""Alignment of two models: scores of all layer pairs, the best one, and how far it can be trusted.
+
+The best of ~1,000 layer pairs is high by chance and by choice. Four numbers say how high, each from the same tables:
+the permutation null of the maximum (``calibration``), the interval by subsampling, the cross-fitted score, and the
+optimism of the maximum. See ``Alignment``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from prh import calibration
+from prh.metrics import METRICS, Metric, Representation
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "Alignment",
+    "Representation",
+    "align",
+    "best_pair",
+    "compare",
+    "crossfit",
+    "interval",
+    "null_maxima",
+    "prepare",
+    "scores",
+]
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How much two models agree, and how far that can be trusted.
+
+    scores : float64 [L_x, L_y], one per layer pair.
+    best, layers : the largest score and its layer pair (x, y); the lowest pair among equals.
+    null : float64 [K], maxima over layer pairs of permuted samples; None without permutations, as the next three.
+    threshold : the score that chance exceeds with probability alpha.
+    p : the p-value of ``best``.
+    calibrated : max((best - threshold) / (1 - threshold), 0); None also where the metric can exceed 1.
+    interval : (low, high) for the score of ``layers`` (see ``interval``); None without subsamples.
+    crossfitted, optimism : see ``crossfit``; None without splits.
+    """
+
+    metric: str
+    k: int | None
+    n: int
+    scores: np.ndarray
+    best: float
+    layers: tuple[int, int]
+    null: np.ndarray | None = None
+    threshold: float | None = None
+    p: float | None = None
+    calibrated: float | None = None
+    interval: tuple[float, float] | None = None
+    crossfitted: float | None = None
+    optimism: float | None = None
+
+
+def prepare(
+    x: Any, clamp: float | None = 0.95, normalise: bool = True, clamp_scope: Literal["layer", "global"] = "layer"
+) -> Any:
+    """Features as the paper compares them: outliers clamped, then every row divided by its Euclidean norm.
+
+    Parameters
+    ----------
+    x : floating [n, d], or a list of them
+        One layer or all layers of a model, NumPy or torch.
+    clamp : float, optional
+        Quantile q of the absolute values; what is beyond it is set to it, sign kept. The quantile is the element at
+        place floor(q * count) in ascending order, as in the official code with ``exact=True``. None: no clamping.
+    normalise : bool
+        Divide rows by their norms, so that inner products are cosines.
+    clamp_scope : {"layer", "global"}
+        A quantile per layer, or one over all layers together as the official code takes it for a tensor [n, L, d].
+        Layers of different scale then lose very different parts: "layer" is the safer choice.
+
+    Returns float32 of the same kind (array or tensor, one or a list). Raises ValueError for integers, NaN, inf, a wrong
+    shape, or a row of zeros, which has no direction.
+    """
+    import torch
+
+    from prh.neighbours import as_matrix
+
+    if clamp is not None and not 0 < clamp <= 1:
+        raise ValueError(f"clamp is {clamp}; it must be a quantile in (0, 1], or None for no clamping.")
+    if clamp_scope not in ("layer", "global"):
+        raise ValueError(f"clamp_scope is {clamp_scope!r}; it must be 'layer' or 'global'.")
+    many = isinstance(x, (list, tuple))
+    given = x if many else [x]
+    layers = [as_matrix(a, f"layer {i}" if many else "x", _device(a)) for i, a in enumerate(given)]
+    if clamp is not None:
+        limits = (
+            [_quantile([a], clamp) for a in layers]
+            if clamp_scope == "layer"
+            else [_quantile(layers, clamp)] * len(layers)
+        )
+        layers = [a.clamp(-limit, limit) for a, limit in zip(layers, limits, strict=True)]
+    if normalise:
+        layers = [_unit_rows(a, f"layer {i}" if many else "x") for i, a in enumerate(layers)]
+    done = [a if isinstance(b, torch.Tensor) else a.numpy() for a, b in zip(layers, given, strict=True)]
+    return done if many else done[0]
+
+
+def scores(x: Representation, y: Representation, metric: str | Metric, k: int | None = None) -> np.ndarray:
+    """Scores of all layer pairs: float64 [L_x, L_y].
+
+    Raises ValueError for an unknown metric, unequal n, k >= n, and a score that is not a number, naming the layer pair.
+    """
+    metric = _metric(metric)
+    with nullcontext() if metric.needs == "neighbours" else _full_float32():
+        result = np.asarray(metric.scores(x, y, k), np.float64)
+    if np.isnan(result).any():
+        i, j = np.argwhere(np.isnan(result))[0]
+        raise ValueError(
+            f"{metric.name} of {x.name} layer {i} and {y.name} layer {j} is not a number; "
+            "a layer may be constant or too low in rank for this metric: leave it out or mend its features."
+        )
+    return result
+
+
+def best_pair(scores: np.ndarray) -> tuple[float, tuple[int, int]]:
+    """The largest of ``scores`` [L_x, L_y] and its layer pair (x, y), the lowest pair (x first) among equals."""
+    i, j = np.unravel_index(np.argmax(scores), scores.shape)
+    return float(scores[i, j]), (int(i), int(j))
+
+
+def align(
+    layers_x: Any,
+    layers_y: Any,
+    metric: str = "mutual_knn",
+    k: int = 10,
+    permutations: int = 0,
+    seed: int = 0,
+    **options: Any,
+) -> Alignment:
+    """Align two models given as their layers; ``compare`` on two ``Representation`` objects made of them.
+
+    Nothing is prepared: layers are compared as they are. Call ``prepare`` on both first to follow the paper.
+
+    Parameters
+    ----------
+    layers_x, layers_y : floating [n, d], or a sequence of them
+        One layer or all layers of a model; rows are the same samples in the same order.
+    metric : str
+        A name in ``prh.metrics.METRICS``.
+    k : int
+        Number of neighbours, for the metrics that look at them.
+    permutations : int
+        Size of the permutation null; 0 for none.
+    seed : int
+        Makes it repeatable.
+    **options
+        As in ``compare``: groups, alpha, subsamples, splits.
+
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(100, 8)).astype("float32")
+    >>> found = align([x, x**3], [-x], permutations=99)
+    >>> found.layers, found.best, found.p
+    ((0, 0), 1.0, 0.01)
+    """
+    x, y = (Representation(name, _as_list(layers)) for name, layers in (("x", layers_x), ("y", layers_y)))
+    return compare(x, y, metric, k, permutations=permutations, seed=seed, **options)
+
+
+def compare(
+    x: Representation,
+    y: Representation,
+    metric: str = "mutual_knn",
+    k: int | None = 10,
+    *,
+    permutations: int = 0,
+    groups: np.ndarray | None = None,
+    alpha: float = 0.05,
+    subsamples: int = 0,
+    splits: int = 0,
+    seed: int = 0,
+) -> Alignment:
+    """Alignment of two representations. What belongs to ``x`` alone is kept in it, ready for the next ``y``.
+
+    Parameters
+    ----------
+    x, y : Representation
+        The models, on the same samples in the same order.
+    metric : str
+        A name in ``prh.metrics.METRICS``.
+    k : int
+        Number of neighbours, for the metrics that look at them.
+    permutations : int
+        Size K of the permutation null of the maximum over layer pairs; 0 for none.
+    groups : array [n], optional
+        Names the group of each sample where samples are not independent of each other: groups are then permuted, drawn
+        and split as wholes (``prh.calibration.permutation``).
+    alpha : float
+        Level of the threshold and of the interval.
+    subsamples : int
+        Number of half-samples for the interval; 0 for none, 100 is plenty.
+    splits : int
+        Number of random splits for the cross-fitted score and the optimism; 0 for none, 10 is plenty.
+    seed : int
+        Of all of these; each draws from a stream of its own, so that asking for one does not change another.
+    """
+    traits = _metric(metric)
+    k = k if traits.needs_k else None
+    table = scores(x, y, traits, k)
+    best, layers = best_pair(table)
+    found: dict[str, Any] = {}
+    streams = [np.random.default_rng([seed, stream]) for stream in range(3)]
+    if permutations:
+        null = null_maxima(x, y, traits, k, permutations, streams[0], groups)
+        tau = calibration.threshold(best, null, alpha)
+        found |= {"null": null, "threshold": tau, "p": calibration.p_value(best, null)}
+        if traits.bounded:
+            found["calibrated"] = calibration.calibrated(best, tau, bounded=True)
+    if subsamples:
+        found["interval"] = interval(x, y, traits, k, layers, best, subsamples, streams[1], groups, alpha)
+    if splits:
+        found["crossfitted"], found["optimism"] = crossfit(x, y, traits, k, splits, streams[2], groups)
+    return Alignment(traits.name, k, x.gallery, table, best, layers, **found)
+
+
+def null_maxima(
+    x: Representation,
+    y: Representation,
+    metric: str | Metric,
+    k: int | None,
+    permutations: int,
+    rng: np.random.Generator,
+    groups: np.ndarray | None = None,
+) -> np.ndarray:
+    """Maxima over layer pairs after permuting the samples of y, alike in all its layers: float64 [permutations].
+
+    Neighbours are moved by an index map, inverse[knn[order]], never searched again.
+    """
+    if groups is not None:
+        calibration.require_exchangeable(groups, y.n, permutations)
+    orders = (_order(rng, y, groups) for _ in range(permutations))
+    return np.array([scores(x, y.reordered(order), metric, k).max() for order in orders])
+
+
+def interval(
+    x: Representation,
+    y: Representation,
+    metric: str | Metric,
+    k: int | None,
+    layers: tuple[int, int],
+    score: float,
+    subsamples: int,
+    rng: np.random.Generator,
+    groups: np.ndarray | None = None,
+    alpha: float = 0.05,
+) -> tuple[float, float]:
+    """Confidence interval of the score of one given layer pair, from random halves of the samples.
+
+    Rows must not be bootstrapped: a sample drawn twice is its own nearest neighbour in both models and lifts every
+    score of neighbours. The delete-half jackknife draws half of the samples *without* replacement. With d of n samples
+    left out, (n - d) / d times the variance of these scores estimates that of the full score, and the factor is 1 here
+    (Shao and Wu 1989; Politis, Romano and Wolf 1999). Only their spread is used: their mean is that of a score at
+    n / 2, where k neighbours reach further. The interval is the score -+ z sd.
+
+    It is about the sampling of stimuli, for a layer pair held fixed; what the choice of the pair adds, ``crossfit``
+    says. With ``groups``, whole groups are drawn.
+    """
+    from scipy.stats import norm
+
+    if subsamples < 2:
+        raise ValueError(f"subsamples is {subsamples}; a spread needs at least 2, and a hundred to be steady.")
+    one_x, one_y = x.layer(layers[0]), y.layer(layers[1])
+    drawn = (_halves(rng, x.n, groups)[0] for _ in range(subsamples))
+    values = [scores(one_x.subset(half), one_y.subset(half), metric, k)[0, 0] for half in drawn]
+    margin = norm.ppf(1 - alpha / 2) * np.std(values, ddof=1)
+    return float(score - margin), float(score + margin)
+
+
+def crossfit(
+    x: Representation,
+    y: Representation,
+    metric: str | Metric,
+    k: int | None,
+    splits: int,
+    rng: np.random.Generator,
+    groups: np.ndarray | None = None,
+) -> tuple[float, float]:
+    """(cross-fitted score, optimism of the maximum), averaged over random splits of the samples into halves.
+
+    The layer pair is chosen on one half and scored on the other, both ways: a score that does not profit from the
+    choice. The optimism is what the choosing half promised beyond that. Both are at n / 2 samples, where k neighbours
+    reach further than at n: compare the score with other cross-fitted scores, not with ``best``.
+    """
+    honest, promised = [], []
+    for _ in range(splits):
+        first, second = (scores(x.subset(half), y.subset(half), metric, k) for half in _halves(rng, x.n, groups))
+        for chosen_on, scored_on in ((first, second), (second, first)):
+            best, layers = best_pair(chosen_on)
+            promised.append(best)
+            honest.append(scored_on[layers])
+    return float(np.mean(honest)), float(np.mean(promised) - np.mean(honest))
+
+
+def _order(rng: np.random.Generator, y: Representation, groups: np.ndarray | None) -> np.ndarray:
+    """A random order of all samples of the gallery in which queries stay among queries, whose neighbours are known."""
+    rest = np.arange(y.n, y.gallery)
+    return np.concatenate([calibration.permutation(rng, y.n, groups), rng.permutation(rest)])
+
+
+def _halves(rng: np.random.Generator, n: int, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Two random halves of n samples, each in ascending order; with groups, halves of the groups."""
+    labels = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
+    count = int(labels.max()) + 1
+    first = np.isin(labels, rng.permutation(count)[: count // 2])
+    return np.flatnonzero(first), np.flatnonzero(~first)
+
+
+def _metric(metric: str | Metric) -> Metric:
+    if isinstance(metric, Metric):
+        return metric
+    if metric not in METRICS:
+        raise ValueError(f"there is no metric {metric!r}; there are {', '.join(sorted(METRICS))}.")
+    return METRICS[metric]
+
+
+def _full_float32() -> AbstractContextManager:
+    from prh.neighbours import full_float32  # imports torch, which a comparison of neighbour tables never needs
+
+    return full_float32()
+
+
+def _as_list(layers: Any) -> Sequence[Any]:
+    return layers if isinstance(layers, (list, tuple)) else [layers]
+
+
+def _device(x: Any) -> str:
+    return str(getattr(x, "device", "cpu"))
+
+
+def _quantile(layers: list[torch.Tensor], q: float) -> float:
+    """The element at place floor(q * count) of the sorted absolute values of all layers."""
+    import torch
+
+    magnitudes = torch.cat([layer.abs().flatten() for layer in layers])
+    place = min(int(q * len(magnitudes)), len(magnitudes) - 1)
+    if magnitudes.is_cuda:
+        return float(magnitudes.kthvalue(place + 1).values)
+    return float(np.partition(magnitudes.numpy(), place)[place])
+
+
+def _unit_rows(layer: torch.Tensor, name: str) -> torch.Tensor:
+    norms = layer.norm(dim=1, keepdim=True)
+    if bool((norms == 0).any()):
+        row = int((norms == 0).flatten().nonzero()[0])
+        raise ValueError(
+            f"{name}: row {row} is all zeros and has no direction; drop that sample or set normalise=False."
+        )
+    return layer / norms

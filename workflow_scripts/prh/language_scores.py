@@ -1,0 +1,306 @@
+"""How well a language model models language: bits per byte of text, and tasks of the lm-eval harness.
+
+Bits per byte divides by the bytes of the original text, not by tokens, so that models with other tokenisers compare.
+Which text a token is conditioned on must then be alike too. The rule here, for every model:
+
+- text is cut into tokens without the tokeniser's own special tokens;
+- each window begins with one prefix token, the tokeniser's BOS, else its EOS (the choice of lm-eval), which is never
+  scored: the first real token of a document is predicted from it, and models trained with BOS always see one;
+- with a tokeniser that has neither, the first token that a window scores without anything before it is scored against
+  the uniform distribution over the vocabulary.
+
+So every token, and with it every byte, is scored exactly once.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+import torch
+from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from prh.files import writing
+
+
+@dataclass(frozen=True)
+class BitsPerByte:
+    """Bits per byte of a text under a model.
+
+    value: total bits / total bytes. stderr: its standard error with documents as the independent units (NaN for one).
+    altered: documents that the tokeniser does not give back as they were (case, accents, unknown characters ...); their
+    lost text costs the model nothing, so a large share means that the value is too low to compare.
+    """
+
+    value: float
+    stderr: float
+    bytes: int
+    tokens: int
+    documents: int
+    altered: int
+
+
+class Window(NamedTuple):
+    """Tokens ``start:stop`` of document ``document`` are shown; those from ``scored_from`` on are scored."""
+
+    document: int
+    start: int
+    scored_from: int
+    stop: int
+
+
+def windows(lengths: Sequence[int], room: int, stride: int) -> Iterator[Window]:
+    """Cover documents of ``lengths`` tokens with windows of at most ``room`` tokens, each token scored once.
+
+    The first window of a document scores all it shows; each later one scores the next ``stride`` tokens and shows as
+    many tokens before them as fit.
+    """
+    for document, length in enumerate(lengths):
+        scored_from, stop = 0, min(room, length)
+        while scored_from < length:
+            yield Window(document, max(stop - room, 0), scored_from, stop)
+            scored_from, stop = stop, min(stop + stride, length)
+
+
+def bits_per_byte(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    text: str | Iterable[str],
+    *,
+    window: int = 1024,
+    stride: int | None = None,
+    batch_size: int = 8,
+    device: str | torch.device = "cpu",
+    progress: bool = False,
+) -> BitsPerByte:
+    """Bits per byte (UTF-8) of ``text``, one document or several, under a causal language model.
+
+    window: tokens the model sees at once, the prefix token included. stride: tokens scored by each window after a
+    document's first (window // 2 by default); the smaller, the more context and the more work.
+    The value does not depend on ``batch_size``: windows are padded on the right, where a causal model never looks.
+
+    Raises ValueError for text without bytes, a window beyond what the model can see, or a model that returns NaN.
+    """
+    documents = [text] if isinstance(text, str) else list(text)
+    sizes = [len(document.encode("utf-8")) for document in documents]
+    if not sum(sizes):
+        raise ValueError("The text to score is empty; give at least one document with text.")
+    prefix = _prefix(tokenizer)
+    room = window - len(prefix)
+    stride = max(window // 2, 1) if stride is None else stride
+    _check_window(model, window, stride, room, batch_size)
+
+    ids = _tokenise(tokenizer, documents)
+    model = model.to(device).eval()
+    # longest first: windows of a batch are alike in length, and too large a batch fails at once, not after hours
+    todo = sorted(windows([len(d) for d in ids], room, stride), key=lambda w: w.start - w.stop)
+    bits = [0.0] * len(documents)
+    starts = range(0, len(todo), batch_size)
+    for start in tqdm(starts, desc="bits per byte", unit="batch", disable=not progress):
+        batch = todo[start : start + batch_size]
+        for piece, nats in zip(batch, _window_nats(model, ids, batch, prefix, device), strict=True):
+            bits[piece.document] += nats / math.log(2)
+    if not math.isfinite(sum(bits)):
+        raise ValueError("The model gives NaN or infinity on this text; load it in bfloat16 or float32, not float16.")
+    return BitsPerByte(
+        value=sum(bits) / sum(sizes),
+        stderr=_ratio_stderr(bits, sizes),
+        bytes=sum(sizes),
+        tokens=sum(map(len, ids)),
+        documents=len(documents),
+        altered=_altered(tokenizer, documents, ids),
+    )
+
+
+def load_causal(folder: str | Path, device: str = "cpu") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The causal language model and the tokeniser of a Hugging Face folder; float32, on a GPU the weights' own type."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    dtype = torch.float32 if device == "cpu" else "auto"
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True, weights_only=True)
+    return model.eval().to(device), AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def longest_window(model: PreTrainedModel) -> int | None:
+    """The most tokens that ``model`` sees at once; None where its positions have no end."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+
+def _prefix(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
+        if token is not None:
+            return [token]
+    return []
+
+
+def _check_window(model: PreTrainedModel, window: int, stride: int, room: int, batch_size: int) -> None:
+    longest = longest_window(model) or window
+    if window > longest:
+        raise ValueError(f"A window of {window} tokens is more than the {longest} that this model sees; lower it.")
+    if not 1 <= stride <= room:
+        raise ValueError(f"The stride must lie between 1 and {room} (what fits a window of {window}), got {stride}.")
+    if batch_size < 1:
+        raise ValueError(f"The batch size must be at least 1, got {batch_size}.")
+
+
+def _tokenise(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str]) -> list[list[int]]:
+    # text that spells a special token is text: it must cost what its bytes cost
+    return tokenizer(
+        list(documents),
+        add_special_tokens=False,
+        split_special_tokens=True,
+        truncation=False,
+        return_attention_mask=False,
+        verbose=False,
+    )["input_ids"]
+
+
+@torch.inference_mode()
+def _window_nats(
+    model: PreTrainedModel,
+    ids: Sequence[Sequence[int]],
+    batch: Sequence[Window],
+    prefix: Sequence[int],
+    device: str | torch.device,
+) -> Iterator[float]:
+    """Negative log-likelihood in nats of the scored tokens of each window."""
+    rows = [[*prefix, *ids[w.document][w.start : w.stop]] for w in batch]
+    width = max(map(len, rows))
+    filler = prefix[0] if prefix else 0
+    tokens = torch.tensor([row + [filler] * (width - len(row)) for row in rows], device=device)
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)
+    logits = model(input_ids=tokens, attention_mask=mask, use_cache=False).logits
+    for row, (piece, length) in enumerate(zip(batch, map(len, rows), strict=True)):
+        first = length - (piece.stop - piece.scored_from)
+        uniform = math.log(logits.shape[-1]) if first == 0 else 0.0
+        first = max(first, 1)
+        # one row at a time: float32 copies of a whole batch of logits over a large vocabulary do not fit
+        nats = torch.nn.functional.cross_entropy(
+            logits[row, first - 1 : length - 1].float(), tokens[row, first:length], reduction="none"
+        )
+        yield float(nats.double().sum()) + uniform
+
+
+def _ratio_stderr(bits: Sequence[float], sizes: Sequence[int]) -> float:
+    """Standard error of sum(bits) / sum(sizes), documents being drawn independently (ratio estimator)."""
+    n = len(bits)
+    if n < 2:
+        return math.nan
+    value = sum(bits) / sum(sizes)
+    squares = sum((b - value * s) ** 2 for b, s in zip(bits, sizes, strict=True))
+    return math.sqrt(n / (n - 1) * squares) / sum(sizes)
+
+
+def _altered(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str], ids: Sequence[Sequence[int]]) -> int:
+    """How many documents do not decode to themselves (spaces at the ends aside); warns with an example."""
+    changed = []
+    for document, tokens in zip(documents, ids, strict=True):
+        decoded = tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        if decoded.strip() != document.strip():
+            changed.append((document, decoded))
+    if changed:
+        before, after = (text.strip()[:60] for text in changed[0])
+        warnings.warn(
+            f"The tokeniser alters {len(changed)} of {len(documents)} documents, so bits per byte may be too low: "
+            f"{before!r} becomes {after!r}.",
+            stacklevel=3,
+        )
+    return len(changed)
+
+
+def run_harness(
+    model_dir: str | Path,
+    tasks: Sequence[str],
+    *,
+    include_path: str | Path | None = None,
+    num_fewshot: int | None = None,
+    limit: int | None = None,
+    batch_size: int | str = 8,
+    device: str = "cpu",
+    dtype: str = "auto",
+    out_json: str | Path,
+) -> dict:
+    """Run ``tasks`` of EleutherAI's lm-eval, ``hf`` backend, on the model in ``model_dir``; keep its results JSON.
+
+    include_path: a folder of task YAML files (offline: ``dataset_path: json`` with local ``data_files``).
+    num_fewshot: examples in the prompt (None: the task's own number). limit: first documents of each task only.
+    Returns what is written to ``out_json``: lm-eval's own results without the single samples.
+    Raises ValueError for a task that lm-eval does not know.
+    """
+    import lm_eval
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager(include_path=None if include_path is None else os.fspath(include_path))
+    unknown = sorted(set(tasks) - set(manager.all_tasks))
+    if unknown or not tasks:
+        where = f" and {include_path}" if include_path else ""
+        raise ValueError(f"lm-eval {lm_eval.__version__}{where} has no task {', '.join(unknown) or '(none given)'}.")
+    results = lm_eval.simple_evaluate(
+        model="hf",
+        model_args={"pretrained": os.fspath(model_dir), "dtype": dtype},
+        tasks=list(tasks),
+        num_fewshot=num_fewshot,
+        limit=limit,
+        batch_size=batch_size,
+        device=device,
+        task_manager=manager,
+        log_samples=False,
+    )
+    with writing(out_json) as part:
+        part.write_text(json.dumps(results, indent=1, sort_keys=True, default=str), encoding="utf-8")
+    return json.loads(Path(out_json).read_text(encoding="utf-8"))
+
+
+def harness_scores(results: Mapping | str | Path) -> pl.DataFrame:
+    """Scores in an lm-eval results JSON: one row per (task, metric).
+
+    Columns: task, metric (with the filter, as in ``exact_match,strict-match``, unless it is ``none``), value, stderr
+    (null where lm-eval gives none), n (documents scored), version (of the task), shots (few-shot examples).
+    Raises ValueError for a file that is not an lm-eval result.
+    """
+    name = "The results"
+    if not isinstance(results, Mapping):
+        name = str(results)
+        results = json.loads(Path(results).read_text(encoding="utf-8"))
+    if not results.get("results"):
+        raise ValueError(f"{name} holds no lm-eval results (no entry `results`); run the harness again.")
+    rows = [row for task in results["results"] for row in _task_rows(results, task)]
+    return pl.DataFrame(rows, schema=_HARNESS_SCHEMA).sort("task", "metric")
+
+
+_HARNESS_SCHEMA = {
+    "task": pl.String,
+    "metric": pl.String,
+    "value": pl.Float64,
+    "stderr": pl.Float64,
+    "n": pl.Int64,
+    "version": pl.String,
+    "shots": pl.Int64,
+}
+
+
+def _task_rows(results: Mapping, task: str) -> Iterator[dict]:
+    entry = results["results"][task]
+    version = results.get("versions", {}).get(task)
+    for key, value in entry.items():
+        metric, _, kind = key.partition(",")
+        if not kind or metric.endswith("_stderr"):
+            continue
+        stderr = entry.get(f"{metric}_stderr,{kind}")
+        yield {
+            "task": task,
+            "metric": metric if kind == "none" else key,
+            "value": float(value),
+            "stderr": float(stderr) if isinstance(stderr, (int, float)) else None,
+            "n": results.get("n-samples", {}).get(task, {}).get("effective"),
+            "version": None if version is None else str(version),
+            "shots": results.get("n-shot", {}).get(task),
+        }

@@ -1,0 +1,247 @@
+"""Exact nearest neighbours by inner product, by tiles, on CPU or GPU.
+
+Products are float32 (never TF32 or bfloat16: they tie or swap neighbours). Where two candidates are closer than float32
+rounding can tell apart, their products are taken again in float64, so that the order does not depend on the device, the
+tile or the library: similarity is the float64 product rounded to float32, and equal ones are ordered by index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+MARGIN = 4  # candidates kept beyond the k-th place, so that near-ties there can be told apart without a new search
+ROUNDING = 2.0**-20  # bound on the error of a float32 product relative to the norms of its factors (measured: < 2**-22)
+
+
+class Neighbours(NamedTuple):
+    """indices: int32 [n, k], nearest first; ties: share of rows whose k-th and (k+1)-th neighbours are equally near."""
+
+    indices: np.ndarray
+    ties: float
+
+
+def nearest(
+    x: np.ndarray | torch.Tensor,
+    k: int,
+    *,
+    gallery: np.ndarray | torch.Tensor | None = None,
+    own: np.ndarray | None = None,
+    device: str = "cpu",
+    memory_gb: float = 2.0,
+) -> Neighbours:
+    """The k samples of a gallery with the largest inner product with each row of ``x``, exactly.
+
+    Parameters
+    ----------
+    x : floating [n, d]
+        Queries, taken as float32. Normalise rows first to search by cosine.
+    k : int
+        From 1 to the number of samples that a query can have as neighbours.
+    gallery : floating [m, d], optional
+        Where to search. By default ``x`` itself, each row's neighbours being other rows.
+    own : int [n], optional
+        Place of each query in ``gallery``, excluded from its neighbours; by default none is.
+    device : str
+        torch device of the products.
+    memory_gb : float
+        Bound on products and candidates beside the inputs: n x m is never held where it is larger than that.
+
+    Raises ValueError for arrays that are not floating [n, d], hold NaN or inf, differ in width, or have too few rows.
+    """
+    x = as_matrix(x, "x", device)
+    if gallery is None:
+        gallery, own = x, np.arange(len(x))
+    gallery = as_matrix(gallery, "gallery", device)
+    if gallery.shape[1] != x.shape[1]:
+        raise ValueError(f"x has {x.shape[1]} columns and gallery {gallery.shape[1]}; they must be the same features.")
+    most = len(gallery) - (own is not None)
+    if not isinstance(k, (int, np.integer)) or not 1 <= k <= most:
+        raise ValueError(
+            f"k is {k!r}, but a query has {most} possible neighbours: k must be an integer from 1 to {most}."
+        )
+    search = _Search(gallery, int(k), min(int(k) + MARGIN, most), most, ROUNDING * float(gallery.norm(dim=1).max()))
+    selves = None if own is None else torch.as_tensor(own, device=x.device)
+    indices, tied = np.empty((len(x), k), np.int32), 0
+    with full_float32():
+        for rows, tiles in _plan(len(x), len(gallery), search.depth, memory_gb):
+            own_rows = None if selves is None else selves[rows]
+            found, ties = search.neighbours(x[rows], tiles, own_rows)
+            indices[rows] = found.cpu().numpy()
+            tied += ties
+    return Neighbours(indices, tied / len(x))
+
+
+def restrict(indices: np.ndarray, keep: np.ndarray, k: int) -> np.ndarray:
+    """The k nearest neighbours among the samples ``keep`` only, read off deeper lists: int32 [len(keep), k].
+
+    Parameters
+    ----------
+    indices : int [n, k_max]
+        Neighbours among all n samples, nearest first.
+    keep : int [m]
+        Distinct samples; ``keep[i]`` becomes row i, and neighbours are numbered in the same way.
+    k : int
+        How many neighbours to return.
+
+    Exact: where a list holds fewer than k kept samples, ValueError is raised, never a shorter list returned.
+    """
+    keep = np.asarray(keep)
+    if keep.ndim != 1 or not np.issubdtype(keep.dtype, np.integer) or len(np.unique(keep)) != len(keep):
+        raise ValueError("keep must be distinct sample indices: a one-dimensional integer array without repeats.")
+    place = np.full(len(indices), -1, np.int32)
+    place[keep] = np.arange(len(keep), dtype=np.int32)
+    moved = place[np.asarray(indices)[keep]]
+    kept = moved >= 0
+    chosen = kept & (np.cumsum(kept, axis=1, dtype=np.int32) <= k)
+    short = int((chosen.sum(axis=1) < k).sum())
+    if short:
+        raise ValueError(
+            f"{short} of {len(keep)} samples have fewer than k = {k} kept samples among their {indices.shape[1]} "
+            "nearest; make the lists deeper (raise k_max), keep more samples or lower k."
+        )
+    return moved[chosen].reshape(len(keep), k)
+
+
+def as_matrix(x: Any, name: str, device: str = "cpu") -> torch.Tensor:
+    """``x`` as a float32 tensor [n, d] on ``device``; ValueError, calling it ``name``, if it is not finite floats."""
+    tensor = x.detach() if isinstance(x, torch.Tensor) else torch.as_tensor(np.asarray(x))
+    if tensor.ndim != 2 or 0 in tensor.shape:
+        raise ValueError(f"{name} has shape {list(tensor.shape)}; it must be [n, d], one row per sample.")
+    if not tensor.is_floating_point():
+        raise ValueError(f"{name} holds {tensor.dtype}; features must be floating: convert them with astype(float32).")
+    tensor = tensor.to(device, torch.float32)
+    if not all(map(torch.isfinite, tensor.aminmax())):  # NaN wins both
+        raise ValueError(
+            f"{name} holds NaN or infinite values (or beyond float32); mend the features or drop those samples."
+        )
+    return tensor
+
+
+def _plan(n: int, m: int, depth: int, memory_gb: float) -> Iterator[tuple[slice, list[slice]]]:
+    """Tiles of queries, each with the tiles of gallery it is multiplied with, that fit into the memory."""
+    entries = int(memory_gb * 2**30 / 16)  # a float32 product, and what top-k holds beside it
+    width = min(m, max(4 * depth, int(entries**0.5) // 32 * 32))  # square tiles: the least traffic per product
+    height = max(1, min(n, entries // width))
+    columns = [slice(start, min(start + width, m)) for start in range(0, m, width)]
+    for start in range(0, n, height):
+        yield slice(start, min(start + height, n)), columns
+
+
+class _Search(NamedTuple):
+    """A search for the k nearest in one gallery."""
+
+    gallery: torch.Tensor
+    k: int
+    depth: int  # candidates kept per query: k and a margin
+    most: int  # candidates there can be
+    rounding: float  # bound on the error of a float32 product with a query of norm 1
+
+    def neighbours(
+        self, queries: torch.Tensor, tiles: list[slice], own: torch.Tensor | None
+    ) -> tuple[torch.Tensor, int]:
+        """(indices [rows, k], number of rows with a tie at the k-th place) for one tile of queries."""
+        values, found = self.candidates(queries, tiles, own)
+        slack = 2 * self.rounding * queries.norm(dim=1, keepdim=True)
+        close = values[:, :-1] - values[:, 1:] <= slack
+        unsure = close[:, : self.k].any(dim=1)
+        # Candidates cannot settle a row whose last one is still within rounding of the k-th: more may be out there.
+        overflow = unsure & (values[:, self.k - 1] - values[:, -1] <= slack[:, 0]) & (self.depth < self.most)
+        tied = 0
+        rows = (unsure & ~overflow).nonzero().flatten()
+        if len(rows):
+            exact, found[rows] = self.rank_candidates(queries[rows], values[rows], found[rows], close[rows])
+            tied += self.count_ties(exact)
+        for rows in overflow.nonzero().flatten().split(max(1, 2**24 // len(self.gallery))):
+            exact, found[rows] = self.rank_gallery(queries[rows], None if own is None else own[rows])
+            tied += self.count_ties(exact)
+        return found[:, : self.k], tied
+
+    def candidates(
+        self, queries: torch.Tensor, tiles: list[slice], own: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Float32 products and indices of the best candidates, in order, by a running top-k over tiles."""
+        values = torch.empty((len(queries), 0), device=queries.device)
+        found = torch.empty((len(queries), 0), dtype=torch.int64, device=queries.device)
+        buffer = torch.empty(len(queries) * (tiles[0].stop - tiles[0].start), device=queries.device)
+        for tile in tiles:
+            products = buffer[: len(queries) * (tile.stop - tile.start)].view(len(queries), -1)
+            _multiply(queries, self.gallery[tile], products)
+            _exclude(products, own, tile)
+            top, places = _largest(products, min(self.depth, products.shape[1]))
+            values, found = torch.cat([values, top], 1), torch.cat([found, places + tile.start], 1)
+            if values.shape[1] > self.depth:
+                values, best = values.topk(self.depth, dim=1)
+                found = found.gather(1, best)
+        return values[:, : self.depth], found[:, : self.depth]
+
+    def rank_candidates(
+        self, queries: torch.Tensor, values: torch.Tensor, found: torch.Tensor, close: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The candidates in order of their products, then of index; those ``close`` to the next are multiplied again.
+
+        Again in float64, rounded to float32. The others are further from all than rounding can carry them.
+        """
+        near = torch.nn.functional.pad(close, (1, 0)) | torch.nn.functional.pad(close, (0, 1))
+        for part in near.nonzero().split(max(1, 2**24 // self.gallery.shape[1])):
+            row, place = part.T
+            factors = queries[row].double(), self.gallery[found[row, place]].double()
+            values[row, place] = (factors[0] * factors[1]).sum(dim=1).float()
+        found, by_index = found.sort(dim=1)
+        values, order = values.gather(1, by_index).sort(dim=1, descending=True, stable=True)
+        return values, found.gather(1, order)
+
+    def rank_gallery(self, queries: torch.Tensor, own: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same over the whole gallery: for duplicates and other rows with more near-ties than candidates."""
+        exact = torch.cat([(queries.double() @ part.double().T).float() for part in self.gallery.split(2**14)], 1)
+        _exclude(exact, own, slice(0, len(self.gallery)))
+        exact, order = exact.sort(dim=1, descending=True, stable=True)
+        return exact[:, : self.depth], order[:, : self.depth]
+
+    def count_ties(self, exact: torch.Tensor) -> int:
+        return int((exact[:, self.k - 1] == exact[:, self.k]).sum()) if self.depth > self.k else 0
+
+
+def _multiply(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
+    """Put a b' into ``out``. On the CPU by NumPy: its BLAS halves the work for a a', and is fast on any processor."""
+    if a.device.type == "cpu":
+        np.matmul(a.numpy(), b.numpy().T, out=out.numpy())
+    else:
+        torch.mm(a, b.T, out=out)
+
+
+def _largest(products: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Values and places of the ``count`` largest of each row, in order.
+
+    Of a long row, first the groups with the largest maxima: one pass that is much cheaper than a selection. The largest
+    values lie in them.
+    """
+    group = 32
+    if products.shape[1] % group or products.shape[1] < 512 * count:
+        return products.topk(count, dim=1)
+    groups = products.view(len(products), -1, group)
+    best = groups.amax(dim=2).topk(count, dim=1).indices
+    values, places = groups.gather(1, best[:, :, None].expand(-1, -1, group)).flatten(1).topk(count, dim=1)
+    return values, best.gather(1, places // group) * group + places % group
+
+
+def _exclude(products: torch.Tensor, own: torch.Tensor | None, tile: slice) -> None:
+    """Set to -inf, in place, the product of each query with itself where this tile of the gallery holds it."""
+    if own is not None:
+        rows = ((own >= tile.start) & (own < tile.stop)).nonzero().flatten()
+        products[rows, own[rows] - tile.start] = -torch.inf
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Products in true float32: switch TF32 off for the block, whatever the process has set."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
