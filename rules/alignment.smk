@@ -14,7 +14,7 @@ rule neighbours:
         "<benchmarks>/neighbours/{dataset}/{model}.tsv"
     conda:
         "../envs/prh.yaml"
-    threads: 2
+    threads: compute.threads
     params:
         spec=plan.neighbours_spec(),
     shell:
@@ -42,12 +42,10 @@ rule alignment:
     params:
         spec=lambda wildcards: plan.row_spec(wildcards.metric),
         models=lambda wildcards: plan.row(wildcards.dataset, wildcards.model),
-        features=lambda wildcards, input: option("--features", input.features),
-        neighbours=lambda wildcards, input: option("--neighbours", input.neighbours),
         groups=lambda wildcards, input: option("--groups-from", plan.datasets[wildcards.dataset].group and input.shards),
     shell:
-        "python {input.script} --spec {params.spec:q} --models {params.models} {params.features} {params.neighbours}"
-        " {params.groups} --scores {output.scores} --best {output.best} > {log} 2>&1"
+        "python {input.script} --spec {params.spec:q} --models {params.models}"
+        " --features {input.features} --neighbours {input.neighbours} {params.groups} --scores {output.scores} --best {output.best} > {log} 2>&1"
 
 
 rule best_layers:

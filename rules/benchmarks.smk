@@ -135,9 +135,9 @@ rule scores:
         "../envs/prh.yaml"
     params:
         models=list(plan.models),
-        measured=lambda wildcards, input: option("--measured", [*input.probes, *input.texts, *input.harness]),
     shell:
-        "python {input.script} --models {params.models} {params.measured} --published {input.published}"
+        "python {input.script} --models {params.models} --published {input.published}"
+        " --measured {input.probes} {input.texts} {input.harness}"
         " --output {output} > {log} 2>&1"
 
 

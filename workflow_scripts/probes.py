@@ -38,9 +38,7 @@ def main() -> None:
             test = None if probe["test"] is None else labelled(probe["test"], probe)
             train, test = probes.split(train, test, probe["limit"], probe["test_share"], probe["seed"])
             found = probes.linear_probe(train.features, train.labels, test.features, test.labels, seed=probe["seed"])
-            print(
-                f"{probe['name']}: top-1 {found.top1:.3f} ± {found.stderr:.3f} ({found.classes} classes)"
-            )
+            print(f"{probe['name']}: top-1 {found.top1:.3f} ± {found.stderr:.3f} ({found.classes} classes)")
             rows.append(
                 {
                     "model": arguments.model,

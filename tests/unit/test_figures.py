@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from prh.figures import alignment_matrix, cross_modal, k_sweep, layer_matrix, metric_correlation, n_sweep, style
 from scipy.stats import spearmanr
+
+from prh.figures import alignment_matrix, cross_modal, k_sweep, layer_matrix, metric_correlation, n_sweep, style
 
 
 def make_models(count: int, families: int = 3) -> pl.DataFrame:

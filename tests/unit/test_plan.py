@@ -24,7 +24,15 @@ def language(name, **more):
 
 
 TEXT_ONLY = {"name": "texts", "source": "hub", "id": "a/b", "revision": "main", "image": None}
-PICTURES = {"name": "cifar", "source": "hub", "id": "a/b", "revision": "main", "captions": None, "labels": ["class"], "use": "probe"}
+PICTURES = {
+    "name": "cifar",
+    "source": "hub",
+    "id": "a/b",
+    "revision": "main",
+    "captions": None,
+    "labels": ["class"],
+    "use": "probe",
+}
 
 
 def test_models_meet_the_data_that_they_can_read():
@@ -101,7 +109,7 @@ def test_figures_of_the_paper_need_three_models_and_their_scores():
     three = [language(f"l{i}") for i in range(3)]
     assert plan_of([*three, vision("v")], texts=texts).joins("photos") == [3]
     assert plan_of([*three, vision("v")], texts=texts, harness=harness).joins("photos") == [3, 4]
-    assert plan_of(three[:2] + [vision("v")], texts=texts).joins("photos") == []
+    assert plan_of([*three[:2], vision("v")], texts=texts).joins("photos") == []
     vectors = [language(f"w{i}", library="word_vectors") for i in range(3)]
     assert plan_of([*vectors, vision("v")], texts=texts).joins("photos") == []
     pictures = [vision(f"v{i}") for i in range(3)]
@@ -136,7 +144,9 @@ def test_declared_code_holds_all_that_each_script_loads(repository):
     for script in scripts(repository):
         command = f"import sys, runpy; runpy.run_path({str(library / script)!r}, run_name='imported'); "
         command += "print(*(m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'prh'))"
-        loaded = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True).stdout.split()
+        loaded = subprocess.run(
+            [sys.executable, "-c", command], capture_output=True, text=True, check=True
+        ).stdout.split()
         declared = {str(path) for path in modules_of([library / script], library)}
         assert set(loaded) <= declared, script
 

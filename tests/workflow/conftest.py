@@ -43,7 +43,9 @@ class Workflow:
         """How many jobs of each rule a run would start now."""
         done = self.snakemake("--dry-run", "--quiet", "progress")
         table = re.search(r"job +count\n-[- ]+\n(.*?)\ntotal", done.stdout + done.stderr, re.DOTALL)
-        assert table or "Nothing to be done" in done.stdout + done.stderr, f"no table of jobs in:\n{done.stdout}\n{done.stderr}"
+        assert table or "Nothing to be done" in done.stdout + done.stderr, (
+            f"no table of jobs in:\n{done.stdout}\n{done.stderr}"
+        )
         rows = [line.split() for line in table.group(1).splitlines()] if table else []
         return {rule: int(count) for rule, count in rows if rule != "all"}
 
@@ -100,6 +102,7 @@ def experiment() -> dict:
 def lay_out(repository: Path, folder: Path, settings: dict) -> Workflow:
     for name in ("rules", "workflow_scripts", "profiles", "envs"):
         shutil.copytree(repository / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(repository / "resources", folder / "resources")
     shutil.copy(repository / "Snakefile", folder)
     return Workflow(folder, settings)
 

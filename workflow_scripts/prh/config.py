@@ -18,6 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from prh.metrics import METRICS
 
+# How many times deeper than k the neighbours must be listed, for k of them to lie in any random half of the samples.
+HALVES_NEED = 3
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Seed = Annotated[int, Field(ge=0)]
 
@@ -51,6 +54,8 @@ class _Dataset(Section):
     """What a bad sample does (unreadable image, empty caption): stop the job, or leave the sample out and count it."""
     shard_size: Annotated[int, Field(ge=1)] = 512
     """Samples in a shard; a killed extraction goes on after its last finished shard."""
+    models: list[str] | None = None
+    """The models that are run on it (null: all that can read it)."""
     use: Literal["alignment", "control", "probe"] = "alignment"
     """alignment: models are compared and all figures drawn; control: compared, with the alignment figures only;
     probe: features for probes, no comparison."""
@@ -369,7 +374,7 @@ class Compute(Section):
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Samples in a batch; halved when memory runs out."""
     threads: Annotated[int, Field(ge=1)] = 2
-    """CPU threads of an extraction."""
+    """CPU threads of an extraction or a search for neighbours."""
 
 
 class Experiment(Section):
@@ -442,6 +447,12 @@ def _repeated(experiment: Experiment) -> list[str]:
     known = {model.name for model in experiment.models}
     for pair in experiment.figures.layer_pairs:
         mistakes += [f"figures.layer_pairs: there is no model '{name}'." for name in pair if name not in known]
+    for dataset in experiment.datasets:
+        mistakes += [
+            f"datasets, entry '{dataset.name}': there is no model '{name}'{_meant(name, known)}."
+            for name in dataset.models or ()
+            if name not in known
+        ]
     if experiment.figures.text not in {None, *(text.name for text in experiment.texts)}:
         mistakes.append(f"figures.text: there is no text '{experiment.figures.text}'.")
     return mistakes
@@ -469,6 +480,11 @@ def _metric_mistakes(experiment: Experiment) -> list[str]:
     largest = max(settings.k)
     if largest > settings.k_max:
         mistakes.append(f"alignment.k: {largest} is above k_max = {settings.k_max}; raise k_max.")
+    elif (settings.subsamples or settings.splits) and largest * HALVES_NEED > settings.k_max:
+        mistakes.append(
+            f"alignment.k_max: {settings.k_max} is too short for k = {largest} in halves of the samples; raise it to "
+            f"{largest * HALVES_NEED}, or set subsamples and splits to 0."
+        )
     for dataset in experiment.datasets:
         if dataset.use == "probe":
             continue

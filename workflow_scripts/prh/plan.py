@@ -47,14 +47,15 @@ class Plan:
     # ---- which jobs there are
 
     def models_of(self, dataset: str) -> list[str]:
-        """The models that find something to read in a data set, in the order of the experiment."""
+        """The models that are run on a data set, in the order of the experiment: those that find something to read."""
         entry = self.datasets[dataset]
         readable = {
             "vision": entry.image is not None,
             "language": entry.captions is not None and entry.use != "probe",
             "world": entry.source == "world" and entry.use != "probe",
         }
-        return [name for name, model in self.models.items() if readable[model.modality]]
+        wanted = self.models if entry.models is None else entry.models
+        return [name for name, model in self.models.items() if readable[model.modality] and name in wanted]
 
     def runs(self) -> list[tuple[str, str]]:
         """Every (dataset, model) of which there are features."""
@@ -160,7 +161,7 @@ class Plan:
         """The entry of a data set; with the world, for one that comes from there."""
         entry = self.datasets[dataset]
         world = {"world": self._world()} if entry.source == "world" else {}
-        return canonical(entry.model_dump(mode="json", exclude={"use"}) | world)
+        return canonical(entry.model_dump(mode="json", exclude={"use", "models"}) | world)
 
     def weights_spec(self, model: str) -> str:
         """What the weights of a model depend on."""

@@ -1,0 +1,48 @@
+"""The real experiment on a few samples: every model with its real weights, every table, every figure."""
+
+import os
+
+import pytest
+import yaml
+
+from tests.workflow.conftest import lay_out
+
+pytestmark = pytest.mark.slow
+
+
+def test_real_mini_runs_to_its_figures(repository, real, tmp_path):
+    settings = yaml.safe_load((repository / "experiments/real-mini.yaml").read_text())
+    for entry in settings["datasets"]:
+        entry["samples"] = 64
+    settings["alignment"] = {
+        "metrics": ["mutual_knn"],
+        "k": [5],
+        "permutations": 50,
+        "subsamples": 10,
+        "splits": 2,
+        "k_max": 30,
+    }
+    settings["compute"] = {"threads": 1}
+    settings["results"] = "results"
+    for entry in [*settings["datasets"], *settings["models"], *settings.get("texts", [])]:
+        if "path" in entry:  # relative to the repository, which the copy is not beside
+            entry["path"] = os.path.relpath(repository / entry["path"], tmp_path)
+    workflow = lay_out(repository, tmp_path, settings)
+    workflow.run()
+    best = workflow.table("tables/alignment.parquet").filter(dataset="flickr1k")
+    trained = best.filter(model_x="mobilenet_v1_0.50", model_y="mobilenet_v1_0.25")
+    assert trained["n"].item() == 64
+    assert trained["score"].item() > 0.4
+    assert trained["score"].item() > trained["threshold"].item()
+    figures = sorted(path.name for path in (tmp_path / "results/figures/flickr1k").rglob("*.png"))
+    assert {"alignment_matrix.png", "cross_modal.png", "layer_matrix_strongest.png"} <= set(figures)
+    assert workflow.would_run() == {}
+
+
+def test_without_its_data_the_experiment_says_so(repository, tmp_path):
+    settings = yaml.safe_load((repository / "experiments/real-mini.yaml").read_text())
+    workflow = lay_out(repository, tmp_path / "inner" / "copy", settings)
+    done = workflow.snakemake("--cores", "1", check=False)
+    assert done.returncode != 0
+    assert "data set 'flickr1k': path ../shared/real/flickr1k does not exist" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr

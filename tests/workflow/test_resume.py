@@ -1,0 +1,109 @@
+"""A run that is killed goes on where it was, and ends in the same tables."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import polars as pl
+import pytest
+import yaml
+from polars.testing import assert_frame_equal
+
+pytestmark = pytest.mark.slow
+
+
+def finished_files(folder):
+    return {
+        path: path.stat().st_mtime_ns
+        for path in (folder / "results/features").rglob("*.parquet")
+        if ".parts" not in str(path)
+    }
+
+
+def start_and_kill(workflow, when):
+    """Start a run in a process group of its own and kill the group (SIGKILL) as soon as ``when()`` holds."""
+    (workflow.folder / "tiny.yaml").write_text(yaml.safe_dump(workflow.experiment))
+    command = [sys.executable, "-m", "snakemake", "--configfile", "tiny.yaml", "--cores", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(workflow.folder / "workflow_scripts")}
+    process = subprocess.Popen(command, cwd=workflow.folder, env=environment, start_new_session=True,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    deadline = time.monotonic() + 300
+    while not when() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    killed = process.poll() is None
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert killed, "the run ended before it was killed"
+
+
+def test_a_killed_run_goes_on(finished, workflow):
+    import shutil
+
+    for name in ("features", "neighbours", "alignment", "tables", "figures"):
+        shutil.rmtree(workflow.folder / "results" / name)
+    start_and_kill(workflow, lambda: len(finished_files(workflow.folder)) >= 2)
+    kept = finished_files(workflow.folder)
+    assert len(kept) < 4
+    workflow.snakemake("--unlock")
+    workflow.run()
+    now = finished_files(workflow.folder)
+    assert {path: now[path] for path in kept} == kept, "finished features were computed again"
+    assert_frame_equal(workflow.table("tables/alignment.parquet"), finished.table("tables/alignment.parquet"))
+    assert workflow.would_run() == {}
+    assert not list(workflow.folder.glob("results/**/*.part"))
+
+
+def test_a_truncated_table_is_named_and_made_again(workflow):
+    path = workflow.folder / "results/neighbours/colours/vit.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+    done = workflow.snakemake("--cores", "2", "--forcerun", "alignment", check=False)
+    assert done.returncode != 0
+    assert "results/neighbours/colours/vit.parquet is not a complete Parquet file" in done.stdout + done.stderr
+    path.unlink()
+    workflow.run()
+    assert workflow.would_run() == {}
+
+
+def test_a_bad_sample_stops_its_job_by_name_and_keeps_the_rest(workflow):
+    (workflow.folder / "data/images/07.png").write_bytes(b"no image")
+    done = workflow.snakemake("--cores", "2", "--forcerun", "shard_dataset", check=False)
+    assert done.returncode != 0
+    assert "1 bad samples (images/07.png: image unreadable" in done.stdout + done.stderr
+    assert (workflow.folder / "results/tables/alignment.parquet").exists()
+    workflow.experiment["datasets"][0]["on_error"] = "skip"
+    workflow.run()
+    assert workflow.table("tables/alignment.parquet")["n"].unique().to_list() == [23]
+
+
+def test_a_mistake_in_the_experiment_stops_before_any_job(workflow):
+    workflow.experiment["alignment"]["k"] = [500]
+    done = workflow.snakemake("--cores", "1", check=False)
+    assert done.returncode != 0
+    assert "alignment.k: 500 is above k_max = 20; raise k_max." in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_tables_hold_what_they_promise(finished):
+    best = finished.table("tables/alignment.parquet")
+    assert best.height == 6
+    assert {
+        "dataset",
+        "metric",
+        "k",
+        "n",
+        "score",
+        "threshold",
+        "p",
+        "q",
+        "calibrated",
+        "low",
+        "high",
+        "crossfitted",
+    } <= set(best.columns)
+    assert best["score"].is_between(0, 1).all()
+    assert (best["q"] >= best["p"] - 1e-12).all()
+    models = finished.table("tables/models.parquet")
+    assert models["model"].to_list() == ["vit", "resnet", "words", "other"]
+    assert models.filter(pl.col("model") == "words")["parameters"].item() == 60
