@@ -72,3 +72,65 @@ rule best_layers:
     shell:
         "python {input.script} --spec {params.spec:q} --rows {input.rows} --features {input.features}"
         " --models {output.models} --best {output.best} > {log} 2>&1"
+
+
+rule n_sweep:
+    input:
+        script="workflow_scripts/n_sweep.py",
+        code=code("n_sweep.py"),
+        features=lambda wildcards: [
+            f"<results>/features/{wildcards.dataset}/{name}.parquet"
+            for name in plan.row(wildcards.dataset, wildcards.model)
+        ],
+    output:
+        "<results>/alignment/{dataset}/{metric}/{model}.sweep.parquet",
+    log:
+        "<logs>/n_sweep/{dataset}/{metric}/{model}.log",
+    benchmark:
+        "<benchmarks>/n_sweep/{dataset}/{metric}/{model}.tsv"
+    conda:
+        "../envs/prh.yaml"
+    threads: compute.threads
+    params:
+        spec=lambda wildcards: plan.sweep_spec(wildcards.metric),
+        models=lambda wildcards: plan.row(wildcards.dataset, wildcards.model),
+    shell:
+        "python {input.script} --spec {params.spec:q} --models {params.models} --features {input.features}"
+        " --output {output} > {log} 2>&1"
+
+
+rule collect_sweep:
+    input:
+        script="workflow_scripts/best_layers.py",
+        code=code("best_layers.py"),
+        rows=lambda wildcards: rows_of(wildcards, "sweep.parquet"),
+        features=lambda wildcards: [
+            f"<results>/features/{wildcards.dataset}/{model}.parquet" for model in plan.models_of(wildcards.dataset)
+        ],
+    output:
+        models=temp("<results>/tables/{dataset}/{measure}/n_sweep_models.parquet"),
+        best="<results>/tables/{dataset}/{measure}/n_sweep.parquet",
+    log:
+        "<logs>/collect_sweep/{dataset}/{measure}.log",
+    conda:
+        "../envs/prh.yaml"
+    params:
+        spec=plan.models_spec(),
+    shell:
+        "python {input.script} --spec {params.spec:q} --rows {input.rows} --features {input.features}"
+        " --models {output.models} --best {output.best} > {log} 2>&1"
+
+
+rule metric_correlation_table:
+    input:
+        script="workflow_scripts/metric_correlation.py",
+        code=code("metric_correlation.py"),
+        best="<results>/tables/alignment.parquet",
+    output:
+        "<results>/tables/{dataset}/metric_correlation.parquet",
+    log:
+        "<logs>/metric_correlation/{dataset}.log",
+    conda:
+        "../envs/prh.yaml"
+    shell:
+        'python {input.script} --where \'{{"dataset": "{wildcards.dataset}"}}\' --best {input.best} --output {output} > {log} 2>&1'

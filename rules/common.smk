@@ -75,11 +75,11 @@ def row_tables(kind):
     return paths
 
 
-def rows_of(wildcards):
-    """The scores of all layer pairs of all models by one metric."""
+def rows_of(wildcards, ending="parquet"):
+    """The rows of all models by one metric: the scores of all layer pairs, or other tables by their ending."""
     metric = plan.measures[wildcards.measure]["metric"]
     models = plan.models_of(wildcards.dataset)
-    return [f"<results>/alignment/{wildcards.dataset}/{metric}/{model}.parquet" for model in models]
+    return [f"<results>/alignment/{wildcards.dataset}/{metric}/{model}.{ending}" for model in models]
 
 
 def option(flag, values):

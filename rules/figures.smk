@@ -101,3 +101,58 @@ rule paper_figure:
     shell:
         "python {input.script} figure{wildcards.number} --tables table={input.table} statistics={input.statistics}"
         " --options {params.options:q} --output {output.svg} > {log} 2>&1"
+
+
+rule n_sweep_figure:
+    input:
+        script="workflow_scripts/draw.py",
+        code=code("draw.py", "prh/figures/n_sweep.py"),
+        best="<results>/tables/{dataset}/{measure}/n_sweep.parquet",
+    output:
+        svg="<results>/figures/{dataset}/{measure}/n_sweep.svg",
+        png="<results>/figures/{dataset}/{measure}/n_sweep.png",
+    log:
+        "<logs>/figures/{dataset}/{measure}/n_sweep.log",
+    conda:
+        "../envs/prh.yaml"
+    params:
+        where=lambda wildcards: plan.figure_spec(wildcards.dataset, wildcards.measure),
+    shell:
+        "python {input.script} n_sweep --tables best={input.best} --where {params.where:q}"
+        " --output {output.svg} > {log} 2>&1"
+
+
+rule k_sweep_figure:
+    input:
+        script="workflow_scripts/draw.py",
+        code=code("draw.py", "prh/figures/k_sweep.py"),
+        best="<results>/tables/alignment.parquet",
+        models="<results>/tables/models.parquet",
+    output:
+        svg="<results>/figures/{dataset}/k_sweep_{metric}.svg",
+        png="<results>/figures/{dataset}/k_sweep_{metric}.png",
+    log:
+        "<logs>/figures/{dataset}/k_sweep_{metric}.log",
+    conda:
+        "../envs/prh.yaml"
+    params:
+        where=lambda wildcards: f'{{"dataset": "{wildcards.dataset}", "metric": "{wildcards.metric}"}}',
+    shell:
+        "python {input.script} k_sweep --tables best={input.best} models={input.models} --where {params.where:q}"
+        " --options '{{\"standardised\": true}}' --output {output.svg} > {log} 2>&1"
+
+
+rule metric_correlation:
+    input:
+        script="workflow_scripts/draw.py",
+        code=code("draw.py", "prh/figures/metric_correlation.py"),
+        table="<results>/tables/{dataset}/metric_correlation.parquet",
+    output:
+        svg="<results>/figures/{dataset}/metric_correlation.svg",
+        png="<results>/figures/{dataset}/metric_correlation.png",
+    log:
+        "<logs>/figures/{dataset}/metric_correlation.log",
+    conda:
+        "../envs/prh.yaml"
+    shell:
+        "python {input.script} metric_correlation --tables table={input.table} --output {output.svg} > {log} 2>&1"

@@ -56,6 +56,7 @@ MISTAKES = {
     "unknown metric": (["alignment", "metrics"], ["mutual_kn"], "alignment.metrics: there is no metric 'mutual_kn' (did you mean 'mutual_knn'?)."),
     "k too large": (["datasets", 0, "samples"], 10, "alignment.k: 10 neighbours need more than the 10 samples of data set 'photos'"),
     "k above k_max": (["alignment", "k_max"], 5, "alignment.k: 10 is above k_max = 5; raise k_max."),
+    "gallery too small": (["alignment", "n"], [5, 50], "alignment.n: a gallery of 5 is too small for k = 10."),
     "lists too short for halves": (["alignment", "k"], [50], "alignment.k_max: 128 is too short for k = 50 in halves of the samples; raise it to 150"),
     "model of a data set": (["datasets", 0, "models"], ["vitt"], "datasets, entry 'photos': there is no model 'vitt' (did you mean 'vit'?)."),
     "training of a hub model": (["models", 0, "training"], {"architecture": "test_vit"}, "models, entry 'vit': source 'world' and 'training' belong together"),

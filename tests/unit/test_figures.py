@@ -17,6 +17,7 @@ from matplotlib.text import Text
 from scipy.stats import spearmanr
 
 from prh.figures import alignment_matrix, cross_modal, k_sweep, layer_matrix, metric_correlation, n_sweep, style
+from prh.joins import metric_correlations
 
 
 def make_models(count: int, families: int = 3) -> pl.DataFrame:
@@ -342,7 +343,7 @@ def test_n_sweep_leaves_out_pairs_that_lack_an_n():
 def test_metric_correlation_equals_scipy_on_the_common_pairs():
     best = make_best(make_models(7), metrics=("mutual_knn", "cka", "svcca"))
     best = best.filter(~((pl.col("metric") == "cka") & (pl.int_range(pl.len()) > 40)))
-    table = metric_correlation.spearman(best)
+    table = metric_correlations(best)
     assert table["metric_x"].unique(maintain_order=True).to_list() == ["mutual_knn", "cka", "svcca"]
     row = table.row(by_predicate=(pl.col("metric_x") == "svcca") & (pl.col("metric_y") == "cka"), named=True)
     cka, svcca = best.filter(metric="cka"), best.filter(metric="svcca")
@@ -358,7 +359,7 @@ def test_metric_correlation_tells_ks_apart_and_is_grey_where_undefined():
     best = make_best(make_models(4), metrics=("cknna", "cka"), ks=(5, 10))
     best = best.filter((pl.col("metric") == "cknna") | (pl.col("k") == 5))
     best = best.with_columns(score=pl.when(metric="cka").then(0.5).otherwise("score"))
-    table = metric_correlation.spearman(best)
+    table = metric_correlations(best)
     assert set(table["metric_x"]) == {"cknna@5", "cknna@10", "cka"}
     assert table.filter(metric_x="cka")["spearman"].is_null().all()
     drawn = np.ma.filled(metric_correlation.draw(table).axes[0].images[0].get_array(), np.nan)
@@ -368,7 +369,7 @@ def test_metric_correlation_tells_ks_apart_and_is_grey_where_undefined():
 @pytest.mark.parametrize("count", [1, 8, 24])
 def test_metric_correlation_is_legible(count):
     best = make_best(make_models(4), metrics=[f"a_metric_with_a_long_name_{i}" for i in range(count)])
-    assert_legible(metric_correlation.draw(metric_correlation.spearman(best)))
+    assert_legible(metric_correlation.draw(metric_correlations(best)))
 
 
 # --- bad tables -----------------------------------------------------------------------------------------------------
@@ -378,7 +379,7 @@ DRAWS = {
     "cross_modal": lambda best: cross_modal.draw(best, make_models(4)),
     "k_sweep": lambda best: k_sweep.draw(best, make_models(4)),
     "n_sweep": n_sweep.draw,
-    "metric_correlation": metric_correlation.spearman,
+    "metric_correlation": metric_correlations,
 }
 
 

@@ -1,10 +1,10 @@
-"""Curves over k, over n, and between metrics."""
+"""Curves over k and over n."""
 
 import numpy as np
 import pytest
 
 from prh.alignment import Representation, align, scores
-from prh.sweeps import between_metrics, over_k, over_n
+from prh.sweeps import over_k, over_n
 
 
 @pytest.fixture
@@ -58,13 +58,3 @@ def test_the_null_of_queries_is_at_chance(pair):
 def test_bad_sweeps_are_refused(pair, options, message):
     with pytest.raises(ValueError, match=message):
         over_n(*pair, **{"sizes": [100], "ks": [5], "queries": 50, **options})
-
-
-def test_rank_correlations_between_metrics():
-    found = between_metrics(
-        {"a": np.array([1.0, 2, 3, 4]), "b": np.array([1.0, 4, 9, 16]), "c": np.array([4.0, 3, 2, 1])}
-    )
-    assert found.names == ["a", "b", "c"]
-    np.testing.assert_allclose(found.rho, [[1, 1, -1], [1, 1, -1], [-1, -1, 1]])
-    with pytest.raises(ValueError, match="at least 3 model pairs"):
-        between_metrics({"a": np.array([1.0, 2]), "b": np.array([1.0, 2])})

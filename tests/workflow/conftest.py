@@ -41,7 +41,7 @@ class Workflow:
 
     def would_run(self) -> dict[str, int]:
         """How many jobs of each rule a run would start now."""
-        done = self.snakemake("--dry-run", "--quiet", "progress")
+        done = self.snakemake("--dry-run", "--quiet", "rules")
         table = re.search(r"job +count\n-[- ]+\n(.*?)\ntotal", done.stdout + done.stderr, re.DOTALL)
         assert table or "Nothing to be done" in done.stdout + done.stderr, (
             f"no table of jobs in:\n{done.stdout}\n{done.stderr}"

@@ -63,7 +63,9 @@ def test_alignment_with_reality_rises_with_competence(best, competence, modality
 @pytest.mark.parametrize(("modality", "other"), [("vision", "language"), ("language", "vision")])
 def test_alignment_with_the_other_modality_rises_with_competence(best, competence, modality, other):
     rows = scores_between(best, "world", modality, other)
-    aligned = {model: np.mean([score for name, score in row.items() if name not in BLIND]) for model, row in rows.items()}
+    aligned = {
+        model: np.mean([score for name, score in row.items() if name not in BLIND]) for model, row in rows.items()
+    }
     able = competence[modality]
     assert spearmanr([able[m] for m in able], [aligned[m] for m in able]).statistic >= 0.8
 

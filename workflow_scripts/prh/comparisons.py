@@ -14,6 +14,7 @@ from prh import tables
 from prh.alignment import Alignment, compare, prepare
 from prh.calibration import benjamini_hochberg
 from prh.metrics import METRICS, Representation
+from prh.sweeps import in_gallery
 
 BEST = {
     "model_x": pl.String,
@@ -65,15 +66,15 @@ def representation(
     """A model as its tables hold it: prepared features, neighbours, or both."""
     layers = found = None
     if features is not None:
-        layers = prepare(
-            _layers(features),
-            clamp=preparation["clamp"],
-            normalise=preparation["normalise"],
-            clamp_scope=preparation["clamp_scope"],
-        )
+        layers = prepared(features, preparation)
     if neighbours is not None:
         found = _layers(neighbours)
     return Representation(name, layers, found)
+
+
+def prepared(features: Path, preparation: Mapping[str, object]) -> list[np.ndarray]:
+    """The layers of a features table, clamped and normalised as ``preparation`` says."""
+    return prepare(_layers(features), **preparation)
 
 
 def _layers(path: Path) -> list[np.ndarray]:
@@ -112,6 +113,41 @@ def row(
                 scores.append(_score_table(left.name, right.name, found))
                 best.append(_best_row(left.name, right.name, found))
     return pa.concat_tables(scores), pl.DataFrame(best, schema=BEST, orient="row")
+
+
+def sweep_row(
+    x: tuple[str, list[np.ndarray]],
+    others: Iterable[tuple[str, list[np.ndarray]]],
+    metric: str,
+    sizes: Sequence[int],
+    settings: Settings,
+) -> pl.DataFrame:
+    """Best layer pairs (schema BEST) of a model with others in growing galleries: see prh.sweeps.
+
+    A model is its name and its layers, floating [N, d], prepared. The queries, as many as the smallest gallery, are the
+    same for all models and sizes. No intervals and no cross-fits: a sweep is looked at as a curve.
+    """
+    queries, depth = min(sizes), max(settings.k)
+    order = np.random.default_rng(settings.seed).permutation(len(x[1][0]))
+    if max(sizes) > len(order):
+        raise ValueError(f"alignment.n asks for {max(sizes)} samples, there are {len(order)}; lower it.")
+    left = {size: in_gallery(*x, order[:size], queries, depth) for size in sizes}
+    best = []
+    for name, layers in others:
+        for size in sizes:
+            right = in_gallery(name, layers, order[:size], queries, depth)
+            for k in settings.k:
+                found = compare(
+                    left[size],
+                    right,
+                    metric,
+                    k,
+                    permutations=settings.permutations,
+                    alpha=settings.alpha,
+                    seed=settings.seed,
+                )
+                best.append(_best_row(x[0], name, found))
+    return pl.DataFrame(best, schema=BEST, orient="row")
 
 
 def _score_table(model_x: str, model_y: str, found: Alignment) -> pa.Table:
@@ -154,7 +190,7 @@ def collect(rows: Sequence[tuple[str, str, pl.DataFrame]], models: pl.DataFrame)
     """The table of best layer pairs from the rows of all models.
 
     ``rows`` holds (dataset, metric, best table of a row); ``models`` has model, modality, family. Adds q, the
-    Benjamini-Hochberg value over the grid of model pairs of each (dataset, metric, k).
+    Benjamini-Hochberg value over the grid of model pairs of each (dataset, metric, k, n).
     """
     parts = [best.with_columns(dataset=pl.lit(dataset), metric=pl.lit(metric)) for dataset, metric, best in rows]
     whole = pl.concat(parts).with_columns(q=pl.lit(None, pl.Float64))
@@ -162,7 +198,7 @@ def collect(rows: Sequence[tuple[str, str, pl.DataFrame]], models: pl.DataFrame)
         grid.with_columns(q=pl.Series(benjamini_hochberg(grid["p"].to_numpy())))
         if grid["p"].null_count() == 0
         else grid
-        for _, grid in whole.group_by("dataset", "metric", "k", maintain_order=True)
+        for _, grid in whole.group_by("dataset", "metric", "k", "n", maintain_order=True)
     ]
     whole = pl.concat(graded) if graded else whole
     for side in ("x", "y"):

@@ -333,6 +333,9 @@ class Alignment(Section):
     """Metrics, see docs/metrics.md."""
     k: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] = [10]
     """Numbers of neighbours."""
+    n: list[Annotated[int, Field(ge=2)]] = []
+    """Sizes of the gallery at which neighbour metrics are measured besides: the same queries, as many as the smallest
+    size, in nested galleries."""
     k_max: Annotated[int, Field(ge=1)] = 128
     """Depth of the stored neighbour lists: any k up to it, and every subsample, is read from them."""
     clamp: Annotated[float, Field(gt=0, lt=1)] | None = 0.95
@@ -485,6 +488,8 @@ def _metric_mistakes(experiment: Experiment) -> list[str]:
             f"alignment.k_max: {settings.k_max} is too short for k = {largest} in halves of the samples; raise it to "
             f"{largest * HALVES_NEED}, or set subsamples and splits to 0."
         )
+    if settings.n and largest >= min(settings.n):
+        mistakes.append(f"alignment.n: a gallery of {min(settings.n)} is too small for k = {largest}.")
     for dataset in experiment.datasets:
         if dataset.use == "probe":
             continue

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from prh.config import Experiment
 from prh.metrics import METRICS
+from prh.sweeps import can_sweep
 
 # What of a model's entry has no part in its weights, and what has none in its features.
 NOT_IN_WEIGHTS = {
@@ -133,11 +134,27 @@ class Plan:
             for pair, chosen in self.layer_pairs.items():
                 if set(chosen) <= set(names):
                     yield f"{folder}/layer_matrix_{pair}.svg"
+            if self.experiment.alignment.n and can_sweep(str(self.measures[measure]["metric"])):
+                yield f"{folder}/n_sweep.svg"
             if {"vision", "language"} <= {self.models[name].modality for name in names}:
                 yield f"{folder}/cross_modal.svg"
             if self.datasets[dataset].use == "alignment":
                 kinds = ["", "_calibrated"] if self.is_calibrated(measure) else [""]
                 yield from (f"{folder}/figure{number}{kind}.svg" for number in self.joins(dataset) for kind in kinds)
+
+        yield from self._figures_over_measures()
+
+    def _figures_over_measures(self) -> Iterator[str]:
+        """Figures that show several k, or several metrics, at once."""
+        metrics, ks = self.experiment.alignment.metrics, self.experiment.alignment.k
+        for dataset, entry in self.datasets.items():
+            names = self.models_of(dataset)
+            if entry.use != "alignment" or len(names) < 3:
+                continue
+            if len(self.measures) > 1 and len(metrics) > 1:
+                yield f"{dataset}/metric_correlation.svg"
+            if len(ks) > 1 and {"vision", "language"} <= {self.models[name].modality for name in names}:
+                yield from (f"{dataset}/k_sweep_{metric}.svg" for metric in metrics if METRICS[metric].needs_k)
 
     def is_calibrated(self, measure: str) -> bool:
         """Whether there are calibrated scores of ``measure``."""
@@ -201,6 +218,12 @@ class Plan:
         k = self.experiment.alignment.k if METRICS[metric].needs_k else []
         settings = {"k": k, **self._alignment(*EVIDENCE)}
         return canonical({"metric": metric, "settings": settings, "preparation": self._alignment(*PREPARATION)})
+
+    def sweep_spec(self, metric: str) -> str:
+        """What a row of a sweep over n depends on."""
+        row = json.loads(self.row_spec(metric))
+        row["settings"] |= {"subsamples": 0, "splits": 0}
+        return canonical(row | {"sizes": sorted(self.experiment.alignment.n)})
 
     def models_spec(self) -> str:
         """Name, modality and family of each model, in the order of the experiment."""

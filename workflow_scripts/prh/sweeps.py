@@ -1,4 +1,4 @@
-"""Alignment as a curve: over the number of neighbours k, over the number of samples n, and between metrics.
+"""Alignment as a curve: over the number of neighbours k, and over the number of samples n.
 
 One score at one (n, k) says little: at fixed k it falls as n grows, by chance level and by what "near" means
 (Koepke et al. 2026, arXiv:2604.18572). So sweep both, and read raw beside calibrated scores.
@@ -6,21 +6,13 @@ One score at one (n, k) says little: at fixed k it falls as n grows, by chance l
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from prh.alignment import Alignment, compare
 from prh.metrics import METRICS, Representation
-
-
-class RankCorrelations(NamedTuple):
-    """names: the metrics; rho, p: Spearman correlations and their p-values, float64 [metrics, metrics]."""
-
-    names: list[str]
-    rho: np.ndarray
-    p: np.ndarray
 
 
 def over_k(
@@ -65,7 +57,7 @@ def over_n(
         Those of ``compare`` that permute: permutations, alpha.
     """
     total = len(layers_x[0])
-    if METRICS[metric].needs != "neighbours" or metric == "cycle_knn":
+    if not can_sweep(metric):
         raise ValueError(f"{metric} needs more than each query's own neighbours; sweep it over subsamples instead.")
     if not queries <= min(sizes) or not max(sizes) <= total:
         raise ValueError(f"sizes are {list(sizes)}; with {queries} queries of {total} samples, they must lie between.")
@@ -74,36 +66,31 @@ def over_n(
     for size in sizes:
         counts = [k if isinstance(k, int) else max(1, round(k * size)) for k in ks]
         x, y = (
-            _queries_in_gallery(name, layers, order[:size], queries, max(counts), device, memory_gb)
+            in_gallery(name, layers, order[:size], queries, max(counts), device, memory_gb)
             for name, layers in (("x", layers_x), ("y", layers_y))
         )
         found += [compare(x, y, metric, k, seed=seed, **options) for k in counts]
     return found
 
 
-def between_metrics(scores: Mapping[str, np.ndarray]) -> RankCorrelations:
-    """Spearman rank correlation between metrics over model pairs: do they order the pairs alike?
-
-    Parameters
-    ----------
-    scores : mapping of str to float [pairs]
-        The best score of each model pair under each metric, pairs in the same order; at least two metrics, three pairs.
-    """
-    from scipy.stats import spearmanr
-
-    names, table = list(scores), np.stack([np.asarray(values, float) for values in scores.values()], axis=1)
-    if table.ndim != 2 or table.shape[0] < 3 or table.shape[1] < 2 or not np.isfinite(table).all():
-        raise ValueError("ranks need finite scores of at least 3 model pairs under at least 2 metrics.")
-    upper = np.triu_indices(len(names), 1)
-    rho, p = np.eye(len(names)), np.zeros((len(names), len(names)))
-    for i, j in zip(*upper, strict=True):
-        rho[i, j], p[i, j] = rho[j, i], p[j, i] = spearmanr(table[:, i], table[:, j])
-    return RankCorrelations(names, rho, p)
+def can_sweep(metric: str) -> bool:
+    """Whether ``metric`` reads each sample's own list of neighbours only, so that queries can differ from gallery."""
+    return METRICS[metric].needs == "neighbours" and metric != "cycle_knn"
 
 
-def _queries_in_gallery(
-    name: str, layers: Sequence[Any], gallery: np.ndarray, queries: int, k: int, device: str, memory_gb: float
+def in_gallery(
+    name: str,
+    layers: Sequence[Any],
+    gallery: np.ndarray,
+    queries: int,
+    k: int,
+    device: str = "cpu",
+    memory_gb: float = 2.0,
 ) -> Representation:
+    """A model seen by the first ``queries`` samples of ``gallery`` (indices), their ``k`` neighbours searched in it all.
+
+    ``layers``: floating [N, d], prepared.
+    """
     from prh.neighbours import nearest
 
     own = np.arange(queries)

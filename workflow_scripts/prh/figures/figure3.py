@@ -55,6 +55,9 @@ def draw(table: pl.DataFrame, statistics: pl.DataFrame, missing: Sequence[str] =
         ax.set_title(title, fontsize=style.SMALL, pad=72 * (label_height + 0.16))
     span = np.ptp(languages["x"].to_numpy()) or 1.0
     panels[0].set_xlim(languages["x"].min() - 0.06 * span, languages["x"].max() + 0.06 * span)
+    lowest, highest = min(table["y"].min(), 0.0), table["y"].max()  # the points decide, not the bands of short lines
+    margin = 0.05 * (highest - lowest)
+    panels[0].set_ylim(lowest - margin, highest + margin)
     for ax in panels:
         _name_languages(ax, languages["x"].to_numpy(), names, panel_width)
     panels[0].set_ylabel("alignment to vision")
@@ -99,7 +102,10 @@ def _name_languages(ax: Axes, x: np.ndarray, names: Sequence[str], panel_width: 
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """Names without the words that all of them begin or end with, whole words only; a single name stays as it is."""
+    """Names without the words that all of them begin or end with, whole words only.
+
+    A single name stays as it is, and so do all where nothing but numbers would be left of one.
+    """
     if len(names) < 2:
         return list(names)
     split = [re.split(r"(?<=[_./-])|(?=[_./-])", name) for name in names]
@@ -107,7 +113,8 @@ def short_names(names: Sequence[str]) -> list[str]:
     last = _common([words[first:][::-1] for words in split])
     if first + last >= min(map(len, split)):
         return list(names)
-    return ["".join(words[first : len(words) - last]).strip("_./-") for words in split]
+    short = ["".join(words[first : len(words) - last]).strip("_./-") for words in split]
+    return short if all(re.search("[A-Za-z]", name) for name in short) else list(names)
 
 
 def _common(lists: Sequence[Sequence[str]]) -> int:

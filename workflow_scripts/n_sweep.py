@@ -1,0 +1,38 @@
+"""One model against all models before it, in galleries of growing size with the same queries."""
+
+import argparse
+import json
+from pathlib import Path
+
+from prh import comparisons, tables
+from prh.command import failing_in_one_sentence
+from prh.progress import Progress
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spec", type=json.loads, required=True, help="metric, sizes, settings, preparation, as JSON")
+    parser.add_argument("--models", nargs="+", required=True, help="this model, then those before it")
+    parser.add_argument("--features", nargs="+", type=Path, required=True, help="their features")
+    parser.add_argument("--output", type=Path, required=True, help="table of best layer pairs to write")
+    arguments = parser.parse_args()
+
+    spec, names, paths = arguments.spec, arguments.models, arguments.features
+    ids = comparisons.read_samples(paths[0])
+
+    def opened(progress: Progress):
+        for name, path in zip(names[1:], paths[1:], strict=True):
+            tables.require_same_samples(ids, comparisons.read_samples(path), (str(paths[0]), str(path)))
+            yield name, comparisons.prepared(path, spec["preparation"])
+            progress.advance()
+
+    x = names[0], comparisons.prepared(paths[0], spec["preparation"])
+    settings = comparisons.Settings(**spec["settings"])
+    with Progress(f"{spec['metric']} of {names[0]} over n", total=len(names) - 1, unit="model") as progress:
+        best = comparisons.sweep_row(x, opened(progress), spec["metric"], spec["sizes"], settings)
+    tables.write(best.to_arrow(), arguments.output, tables.provenance(spec=spec, models=names))
+
+
+if __name__ == "__main__":
+    with failing_in_one_sentence():
+        main()
