@@ -7,8 +7,10 @@ CORES ?= 2
 BIN := .venv/bin
 STAMP := .venv/.installed
 UV := uv==0.13.9
-SOURCES := workflow_scripts tests benchmarks
+SOURCES := workflow_scripts tests benchmarks envs
 RULES := Snakefile rules/*.smk
+# one thread each: as many workers as cores are already busy
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile
 
 .PHONY: demo test unit lint env lock schema clean
 
@@ -17,10 +19,10 @@ demo: $(STAMP)
 	@echo && echo "The figures are in results/figures, the tables behind them in results/tables."
 
 test: $(STAMP) lint
-	$(BIN)/python -m pytest -n $(CORES) --dist worksteal
+	$(PYTEST)
 
 unit: $(STAMP)
-	$(BIN)/python -m pytest -n $(CORES) -m "not slow" tests/unit
+	$(PYTEST) -m "not slow" tests/unit
 
 lint: $(STAMP)
 	$(BIN)/ruff check $(SOURCES)

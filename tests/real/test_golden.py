@@ -1,6 +1,7 @@
 """The published reference implementation's own scores on shared arrays (shared/real/golden, beside the repository)."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,7 @@ def test_best_layer_pairs(setting, k):
         assert list(layers) in theirs["tied_layers"]
 
 
+@pytest.mark.slow
 def test_svcca_is_what_their_randomised_svd_tends_to(setting):
     """Nine in ten within three standard deviations of their ten runs; in the others their approximation is not settled.
 
@@ -99,6 +101,7 @@ def test_svcca_is_what_their_randomised_svd_tends_to(setting):
     far = [case for case in compared if abs(case[0] - case[1]["svcca_mean"]) > 3 * case[1]["svcca_sd"]]
     assert len(far) <= len(compared) / 10
 
+    @cache
     def directions(name, layer):
         z = models[name].layers[layer].double()
         torch.manual_seed(0)

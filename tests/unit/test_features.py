@@ -49,7 +49,7 @@ def test_batches_hold_similar_lengths_and_every_text_once():
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
 def test_batch_size_does_not_change_features(shards, tmp_path, llama, vit, batch_size):
     for encoder, name in ((llama, "llama"), (vit, "vit")):
-        extract(encoder, shards, tmp_path / f"{name}.parquet", model=name, digest="")
+        extract(encoder, shards, tmp_path / f"{name}.parquet", model=name, digest="", workers=0)
         extract(encoder, shards, tmp_path / "other.parquet", model=name, digest="", batch_size=batch_size, workers=0)
         for a, b in zip(layers_of(tmp_path / f"{name}.parquet"), layers_of(tmp_path / "other.parquet"), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4)

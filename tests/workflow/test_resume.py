@@ -1,6 +1,7 @@
 """A run that is killed goes on where it was, and ends in the same tables."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,11 +16,10 @@ pytestmark = pytest.mark.slow
 
 
 def finished_files(folder):
-    return {
-        path: path.stat().st_mtime_ns
-        for path in (folder / "results/features").rglob("*.parquet")
-        if ".parts" not in str(path)
-    }
+    """The features tables that the workflow has gone on from, with the time of their last change."""
+    features = folder / "results/features/colours"
+    done = [path.name for path in (folder / "results/neighbours/colours").glob("*.parquet")]
+    return {name: (features / name).stat().st_mtime_ns for name in done}
 
 
 def start_and_kill(workflow, when):
@@ -39,17 +39,15 @@ def start_and_kill(workflow, when):
 
 
 def test_a_killed_run_goes_on(finished, workflow):
-    import shutil
-
     for name in ("features", "neighbours", "alignment", "tables", "figures"):
         shutil.rmtree(workflow.folder / "results" / name)
-    start_and_kill(workflow, lambda: len(finished_files(workflow.folder)) >= 2)
+    start_and_kill(workflow, lambda: len(finished_files(workflow.folder)) >= 1)
     kept = finished_files(workflow.folder)
     assert len(kept) < 4
     workflow.snakemake("--unlock")
     workflow.run()
     now = finished_files(workflow.folder)
-    assert {path: now[path] for path in kept} == kept, "finished features were computed again"
+    assert {name: now[name] for name in kept} == kept, "finished features were computed again"
     assert_frame_equal(workflow.table("tables/alignment.parquet"), finished.table("tables/alignment.parquet"))
     assert workflow.would_run() == {}
     assert not list(workflow.folder.glob("results/**/*.part"))

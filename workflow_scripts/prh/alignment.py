@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -267,14 +268,12 @@ def interval(
     It is about the sampling of stimuli, for a layer pair held fixed; what the choice of the pair adds, ``crossfit``
     says. With ``groups``, whole groups are drawn.
     """
-    from scipy.stats import norm
-
     if subsamples < 2:
         raise ValueError(f"subsamples is {subsamples}; a spread needs at least 2, and a hundred to be steady.")
     one_x, one_y = x.layer(layers[0]), y.layer(layers[1])
     drawn = (_halves(rng, x.n, groups)[0] for _ in range(subsamples))
     values = [scores(one_x.subset(half), one_y.subset(half), metric, k)[0, 0] for half in drawn]
-    margin = norm.ppf(1 - alpha / 2) * np.std(values, ddof=1)
+    margin = NormalDist().inv_cdf(1 - alpha / 2) * np.std(values, ddof=1)
     return float(score - margin), float(score + margin)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.stats import false_discovery_control
 
 
 def threshold(observed: float, null: np.ndarray, alpha: float = 0.05) -> float:
@@ -45,6 +44,8 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
 
     Source: Benjamini and Hochberg (1995). ValueError for a p outside [0, 1] or NaN.
     """
+    from scipy.stats import false_discovery_control  # a second and a half to import, and rows do without it
+
     p = np.asarray(p, float)
     if not p.size or not ((p >= 0) & (p <= 1)).all():
         raise ValueError("p-values must be numbers in [0, 1], at least one.")

@@ -579,7 +579,9 @@ def metric_correlations(best: pl.DataFrame) -> pl.DataFrame:
     """
     lacking = {"dataset", "metric", "k", "n", "model_x", "model_y", "score"} - set(best.columns)
     if lacking:
-        raise ValueError(f"The best table lacks the column {', '.join(sorted(lacking))}.")
+        raise ValueError(f"The best table has no column {', '.join(sorted(lacking))}.")
+    if best.is_empty():
+        raise ValueError("The best table is empty; compare some models.")
     if best.select("dataset", "n").unique().height != 1:
         raise ValueError("The best table must hold one data set and one n; filter it first.")
     if best.select("metric", "k", "model_x", "model_y").is_duplicated().any():

@@ -14,6 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from prh.neighbour_lists import restrict
+
+__all__ = ["Neighbours", "as_matrix", "nearest", "restrict"]
+
 MARGIN = 4  # candidates kept beyond the k-th place, so that near-ties there can be told apart without a new search
 ROUNDING = 2.0**-20  # bound on the error of a float32 product relative to the norms of its factors (measured: < 2**-22)
 
@@ -74,37 +78,6 @@ def nearest(
             indices[rows] = found.cpu().numpy()
             tied += ties
     return Neighbours(indices, tied / len(x))
-
-
-def restrict(indices: np.ndarray, keep: np.ndarray, k: int) -> np.ndarray:
-    """The k nearest neighbours among the samples ``keep`` only, read off deeper lists: int32 [len(keep), k].
-
-    Parameters
-    ----------
-    indices : int [n, k_max]
-        Neighbours among all n samples, nearest first.
-    keep : int [m]
-        Distinct samples; ``keep[i]`` becomes row i, and neighbours are numbered in the same way.
-    k : int
-        How many neighbours to return.
-
-    Exact: where a list holds fewer than k kept samples, ValueError is raised, never a shorter list returned.
-    """
-    keep = np.asarray(keep)
-    if keep.ndim != 1 or not np.issubdtype(keep.dtype, np.integer) or len(np.unique(keep)) != len(keep):
-        raise ValueError("keep must be distinct sample indices: a one-dimensional integer array without repeats.")
-    place = np.full(len(indices), -1, np.int32)
-    place[keep] = np.arange(len(keep), dtype=np.int32)
-    moved = place[np.asarray(indices)[keep]]
-    kept = moved >= 0
-    chosen = kept & (np.cumsum(kept, axis=1, dtype=np.int32) <= k)
-    short = int((chosen.sum(axis=1) < k).sum())
-    if short:
-        raise ValueError(
-            f"{short} of {len(keep)} samples have fewer than k = {k} kept samples among their {indices.shape[1]} "
-            "nearest; make the lists deeper (raise k_max), keep more samples or lower k."
-        )
-    return moved[chosen].reshape(len(keep), k)
 
 
 def as_matrix(x: Any, name: str, device: str = "cpu") -> torch.Tensor:

@@ -87,7 +87,7 @@ def in_gallery(
     device: str = "cpu",
     memory_gb: float = 2.0,
 ) -> Representation:
-    """A model seen by the first ``queries`` samples of ``gallery`` (indices), their ``k`` neighbours searched in it all.
+    """A model seen by the first ``queries`` samples of ``gallery`` (indices), with ``k`` neighbours out of all of it.
 
     ``layers``: floating [N, d], prepared.
     """

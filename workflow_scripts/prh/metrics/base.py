@@ -204,7 +204,7 @@ def _nearest(x: Representation, k: int) -> np.ndarray:
 
 
 def _restricted(x: _Subset, k: int) -> np.ndarray:
-    from prh.neighbours import restrict
+    from prh.neighbour_lists import restrict
 
     if x.source._layers is not None:
         return np.stack(_searched(x.layers, k, x))
