@@ -11,6 +11,7 @@ import torch
 
 from prh import datasets, encoders, features
 from prh.command import failing_in_one_sentence
+from prh.devices import one_gpu
 
 
 def main() -> None:
@@ -24,7 +25,11 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--batch-size", default="auto", help="samples in a batch, or auto")
     arguments = parser.parse_args()
+    with one_gpu(arguments.device):
+        run(arguments)
 
+
+def run(arguments: argparse.Namespace) -> None:
     entry = arguments.spec
     torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)  # numbers below 1e-38 slow a CPU down by half in some networks and change nothing

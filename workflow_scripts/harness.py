@@ -12,6 +12,7 @@ import torch
 
 from prh import encoders, joins, language_scores, tables
 from prh.command import failing_in_one_sentence
+from prh.devices import one_gpu
 
 
 def main() -> None:
@@ -25,7 +26,11 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     arguments = parser.parse_args()
+    with one_gpu(arguments.device):
+        run(arguments)
 
+
+def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     spec = arguments.spec
     language_scores.run_harness(

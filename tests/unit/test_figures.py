@@ -379,7 +379,6 @@ DRAWS = {
     "cross_modal": lambda best: cross_modal.draw(best, make_models(4)),
     "k_sweep": lambda best: k_sweep.draw(best, make_models(4)),
     "n_sweep": n_sweep.draw,
-    "metric_correlation": metric_correlations,
 }
 
 
@@ -394,6 +393,18 @@ def test_bad_best_tables_are_refused_in_one_sentence(draw):
         draw(pl.concat([best, best.with_columns(dataset=pl.lit("other"))]))
     with pytest.raises(ValueError, match="more than once"):
         draw(pl.concat([best, best]))
+
+
+def test_metric_correlations_refuse_a_bad_best_table():
+    best = make_best(make_models(4))
+    for said, table in {
+        "has no column score": best.drop("score"),
+        "is empty": best.clear(),
+        "must hold one data set and one n": pl.concat([best, best.with_columns(dataset=pl.lit("other"))]),
+        "holds a model pair twice": pl.concat([best, best]),
+    }.items():
+        with pytest.raises(ValueError, match=said):
+            metric_correlations(table)
 
 
 @pytest.mark.parametrize("draw", [alignment_matrix.draw, cross_modal.draw, k_sweep.draw])

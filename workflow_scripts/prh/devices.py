@@ -1,0 +1,65 @@
+"""Whole GPUs for jobs that share a machine: each job holds one, by a lock that the kernel frees when the job dies.
+
+To be used before CUDA is: the choice is made through CUDA_VISIBLE_DEVICES, which torch reads at its first call of CUDA.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use: those of CUDA_VISIBLE_DEVICES, else every device file of the machine."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1")]
+    return sorted((path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*")), key=int)
+
+
+@contextmanager
+def one_gpu(wanted: str = "auto", *, poll: float = 0.5) -> Iterator[str | None]:
+    """Hold one GPU that no other job of this user on this machine holds, waiting for it, and make it the only visible one.
+
+    Yields its name, or None where there is none or ``wanted`` is "cpu". Where the cluster has given this job a device
+    already (SLURM sets CUDA_VISIBLE_DEVICES for it alone), nothing is locked.
+    """
+    gpus = [] if wanted == "cpu" else visible_gpus()
+    if not gpus or "SLURM_JOB_ID" in os.environ:
+        yield gpus[0] if gpus else None
+        return
+    lock = None
+    while lock is None:
+        gpu, lock = _lock_a_free_one(gpus)
+        if lock is None:
+            time.sleep(poll)
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    try:
+        yield gpu
+    finally:
+        lock.close()
+        if before is None:
+            del os.environ["CUDA_VISIBLE_DEVICES"]
+        else:
+            os.environ["CUDA_VISIBLE_DEVICES"] = before
+
+
+def _lock_a_free_one(gpus: Sequence[str]) -> tuple[str, TextIO | None]:
+    for gpu in gpus:
+        path = Path(tempfile.gettempdir(), f"prh-{getpass.getuser()}-gpu-{gpu.replace('/', '_')}.lock")
+        handle = path.open("w")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.close()
+        else:
+            return gpu, handle
+    return gpus[0], None
