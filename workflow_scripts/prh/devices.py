@@ -26,7 +26,7 @@ def visible_gpus() -> list[str]:
 
 @contextmanager
 def one_gpu(wanted: str = "auto", *, poll: float = 0.5) -> Iterator[str | None]:
-    """Hold one GPU that no other job of this user on this machine holds, waiting for it, and make it the only visible one.
+    """Hold one GPU that no other job of this user holds, waiting for it if need be, and make it the only visible one.
 
     Yields its name, or None where there is none or ``wanted`` is "cpu". Where the cluster has given this job a device
     already (SLURM sets CUDA_VISIBLE_DEVICES for it alone), nothing is locked.
