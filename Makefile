@@ -16,7 +16,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile
 
 demo: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES)
-	@echo && echo "The figures are in results/figures, the tables behind them in results/tables."
+	@echo && $(BIN)/python workflow_scripts/convergence.py
 
 test: $(STAMP) lint
 	$(PYTEST)

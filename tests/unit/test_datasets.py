@@ -218,6 +218,21 @@ def test_an_archive_is_checked_and_unpacked(folder, tmp_path):
             datasets.fetch_url(f"{address}/photos.zip", "0" * 64, tmp_path / "other")
 
 
+def test_a_hub_data_set_is_read_as_the_datasets_library_reads_it(folder, tmp_path):
+    """The snapshot of a hub repository in imagefolder form, from which the library makes its own columns."""
+    shutil.copytree(folder, tmp_path / "snapshot" / "train")
+    columns = Columns(labels=("page",))
+    samples = list(datasets.read_hub(tmp_path / "snapshot", "train", None, columns, tmp_path / "cache"))
+    assert len(samples) == 7
+    assert samples[2].captions == ("photo 2", "picture 2")
+    assert samples[2].image == picture(2)
+    assert samples[5].labels == {"page": "2"}
+    chosen = {"samples": 3, "shuffle_seed": 0}
+    some = list(datasets.read_hub(tmp_path / "snapshot", "train", None, columns, tmp_path / "cache", chosen))
+    assert len(some) == 3
+    assert {sample.sample_id for sample in some} < {sample.sample_id for sample in samples}
+
+
 @contextmanager
 def served(folder):
     """A web server on loopback for the files of ``folder``; gives its address."""

@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 import prh
-from prh import tables, world
+from prh import convergence, tables, world
 from tests.workflow.conftest import lay_out
 
 pytestmark = pytest.mark.slow
@@ -33,23 +33,14 @@ def best(default):
 
 
 def scores_between(best, dataset, one, other):
-    """{model of modality one: {model of modality other: score}} on a data set."""
-    rows = best.filter(dataset=dataset).select("model_x", "modality_x", "model_y", "modality_y", "score").rows()
-    found = {}
-    for x, modality_x, y, modality_y, score in rows:
-        for a, b, kinds in ((x, y, (modality_x, modality_y)), (y, x, (modality_y, modality_x))):
-            if kinds == (one, other):
-                found.setdefault(a, {})[b] = score
-    return found
+    return convergence.between(best.filter(dataset=dataset), one, other)
 
 
 @pytest.fixture(scope="module")
 def competence(default):
     """{modality: {model: competence}}: mean accuracy of the probes, and bits per byte (the fewer the better)."""
     scores = default.table("tables/scores.parquet")
-    vision = scores.filter(metric="top1").group_by("model").agg(pl.col("value").mean())
-    language = scores.filter(metric="bits_per_byte").select("model", -pl.col("value"))
-    return {"vision": dict(vision.rows()), "language": dict(language.rows())}
+    return {modality: convergence.competence(scores, modality) for modality in ("vision", "language")}
 
 
 @pytest.mark.parametrize("modality", ["vision", "language"])
@@ -103,6 +94,14 @@ def test_reality_is_significant_and_the_control_is_not(best):
     across = best.filter(pl.col("modality_x") != pl.col("modality_y"), model_x="llama-w48-300")
     assert across.filter(dataset="world", model_y="next-vit-250")["q"].item() < 0.05
     assert across.filter(pl.col("modality_y") == "vision", dataset="shuffled")["q"].min() > 0.01
+
+
+def test_the_demo_says_what_came_out(default, best):
+    lines = list(convergence.report(best.filter(dataset="world"), default.table("tables/scores.parquet"),
+                                    best.filter(dataset="shuffled")))  # fmt: skip
+    assert lines[0] == "chance level k / (n - 1) = 0.020"
+    assert lines[1].startswith("vision with reality, by rising competence: 0.02")
+    assert "strongest of both modalities" in lines[3]
 
 
 def test_every_figure_of_the_paper_is_drawn(default):
