@@ -1,4 +1,4 @@
-"""What came out of the idealised world, in a few numbers: does alignment rise with competence, is the control silent?"""
+"""What came out of the idealised world, in numbers: does alignment rise with competence, and is the control silent?"""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def between(best: pl.DataFrame, modality: str, other: str) -> dict[str, dict[str
 
 
 def report(best: pl.DataFrame, scores: pl.DataFrame, control: pl.DataFrame) -> Iterator[str]:
-    """The findings, line by line. ``best``, ``control``: rows of the world and of its shuffled twin, one metric and k."""
+    """The findings, line by line. ``best``, ``control``: rows of the world and of its shuffled twin, one metric, one k."""
     k, n = best.select("k", "n").row(0)
     yield f"chance level k / (n - 1) = {k / (n - 1):.3f}"
     strongest = {}
