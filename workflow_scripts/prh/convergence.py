@@ -29,7 +29,7 @@ def between(best: pl.DataFrame, modality: str, other: str) -> dict[str, dict[str
 
 
 def report(best: pl.DataFrame, scores: pl.DataFrame, control: pl.DataFrame) -> Iterator[str]:
-    """The findings, line by line. ``best``, ``control``: rows of the world and of its shuffled twin, one metric, one k."""
+    """The findings, line by line. ``best``, ``control``: rows of the world and of its shuffled twin, of one measure."""
     k, n = best.select("k", "n").row(0)
     yield f"chance level k / (n - 1) = {k / (n - 1):.3f}"
     strongest = {}
