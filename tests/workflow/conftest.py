@@ -31,7 +31,7 @@ class Workflow:
         (self.folder / "tiny.yaml").write_text(yaml.safe_dump(self.experiment, sort_keys=False))
         command = [sys.executable, "-m", "snakemake", "--configfile", "tiny.yaml", *arguments]
         environment = {**os.environ, "PYTHONPATH": str(self.folder / "workflow_scripts")}
-        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=900)
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=2400)
         if check and done.returncode:
             raise AssertionError(f"snakemake failed:\n{done.stdout}\n{done.stderr}")
         return done

@@ -55,20 +55,19 @@ def test_another_data_set_runs_its_own_chain(workflow):
 
 def test_another_metric_runs_its_rows_only(workflow):
     workflow.experiment["alignment"]["metrics"] = ["mutual_knn", "jaccard_knn"]
-    assert workflow.would_run() == {
-        "alignment": 4,
-        **{rule: 2 * n for rule, n in ROWS_AND_FIGURES.items()},
-        "best_layers": 1,
-    }
+    figures = {**{rule: 2 * n for rule, n in ROWS_AND_FIGURES.items()}, "best_layers": 1}
+    assert workflow.would_run() == {"alignment": 4, **figures, "metric_correlation_table": 1, "metric_correlation": 1}
 
 
 def test_another_k_runs_rows_only(workflow):
     workflow.experiment["alignment"]["k"] = [3, 5]
-    assert workflow.would_run() == {
-        "alignment": 4,
-        **{rule: 2 * n for rule, n in ROWS_AND_FIGURES.items()},
-        "best_layers": 1,
-    }
+    figures = {**{rule: 2 * n for rule, n in ROWS_AND_FIGURES.items()}, "best_layers": 1}
+    assert workflow.would_run() == {"alignment": 4, **figures, "k_sweep_figure": 1}
+
+
+def test_a_gallery_of_another_size_runs_the_sweep_only(workflow):
+    workflow.experiment["alignment"]["n"] = [12, 24]
+    assert workflow.would_run() == {"n_sweep": 4, "collect_sweep": 1, "n_sweep_figure": 1}
 
 
 def test_a_setting_of_one_model_runs_that_model(workflow):
