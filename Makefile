@@ -1,5 +1,5 @@
 # make demo   install if needed, run the default experiment, say where the figures are
-# make test   install if needed, run every test and check
+# make test   install if needed, run the checks and every test but those of whole experiments (make test-all)
 # make env    install only: .venv from the pinned requirements
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -12,13 +12,17 @@ RULES := Snakefile rules/*.smk
 # one thread each: as many workers as cores are already busy
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile
 
-.PHONY: demo test unit lint env lock schema clean
+.PHONY: demo test test-all unit lint env lock schema clean
 
 demo: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES)
 	@echo && $(BIN)/python workflow_scripts/convergence.py
 
 test: $(STAMP) lint
+	$(PYTEST) -m "not whole"
+
+# with whole experiments run to their end: the default one, the real one on 64 samples, killed and damaged ones
+test-all: $(STAMP) lint
 	$(PYTEST)
 
 unit: $(STAMP)

@@ -7,7 +7,7 @@ import yaml
 
 from tests.workflow.conftest import lay_out
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.whole]
 
 
 def test_real_mini_runs_to_its_figures(repository, real, tmp_path):

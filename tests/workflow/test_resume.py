@@ -12,7 +12,7 @@ import pytest
 import yaml
 from polars.testing import assert_frame_equal
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.whole]
 
 
 def finished_files(folder):

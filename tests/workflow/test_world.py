@@ -13,7 +13,7 @@ import prh
 from prh import convergence, tables, world
 from tests.workflow.conftest import lay_out
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.whole]
 
 CHANCE = 10 / 511
 BLIND = {"random-vit", "autoencoder-vit"}  # they see colours, not events
