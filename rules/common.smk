@@ -8,9 +8,10 @@ from snakemake.exceptions import WorkflowError
 
 from prh.config import ConfigError, load
 from prh.plan import Plan, modules_of
+from prh.registries import expand
 
 try:
-    experiment = load(config)
+    experiment = load(expand(config))
 except ConfigError as error:
     raise WorkflowError(f"The experiment cannot run:\n{error}") from None
 

@@ -16,7 +16,7 @@ rule features:
     benchmark:
         "<benchmarks>/features/{dataset}/{model}.tsv"
     wildcard_constraints:
-        model=one_of(plan.by_source("hub", "local", "random", "world")),
+        model=one_of(plan.by_source("hub", "local", "url", "random", "world")),
     conda:
         "../envs/prh.yaml"
     threads: compute.threads

@@ -12,7 +12,7 @@ rule download_model:
     benchmark:
         "<benchmarks>/download_model/{model}.tsv"
     wildcard_constraints:
-        model=one_of(plan.by_source("hub", "local", "random")),
+        model=one_of(plan.by_source("hub", "local", "url", "random")),
     localrule: True
     conda:
         "../envs/prh.yaml"

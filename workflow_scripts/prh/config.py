@@ -20,9 +20,12 @@ from prh.metrics import METRICS
 
 # How many times deeper than k the neighbours must be listed, for k of them to lie in any random half of the samples.
 HALVES_NEED = 3
+# The lists of an experiment, which are those of a registry too (prh/registries.py).
+LISTS = ("datasets", "models", "probes", "texts", "harness")
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Seed = Annotated[int, Field(ge=0)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class ConfigError(ValueError):
@@ -33,6 +36,19 @@ class Section(BaseModel):
     """A part of the configuration: unknown keys are refused, values do not change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class From(Section):
+    """Entries of a registry: a YAML file with the same lists as an experiment. It stands in a list for many entries."""
+
+    file: Annotated[str, Field(alias="from")]
+    """The file, relative to the folder where snakemake runs."""
+    only: list[str] | None = None
+    """Names of the entries to take (null: all)."""
+    without: list[str] = []
+    """Names of entries to leave out."""
+    set: dict[str, object] = {}
+    """Keys with which every taken entry is changed."""
 
 
 class _Dataset(Section):
@@ -75,8 +91,10 @@ class HubDataset(_Dataset):
     source: Literal["hub"]
     id: str
     """Repository, such as minhuh/prh."""
-    revision: str
-    """Branch, tag or (best) commit."""
+    revision: str | None = None
+    """Branch, tag or (best) commit (null: that of the first download, kept in the lock file)."""
+    licence: str | None = None
+    """Licence of the data."""
     split: str = "train"
     """Split to take."""
     subset: str | None = None
@@ -89,8 +107,10 @@ class UrlDataset(_Dataset):
     source: Literal["url"]
     url: str
     """Address of the archive."""
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    """Hash that the archive must have."""
+    sha256: Sha256 | None = None
+    """Hash that the archive must have (null: that of the first download, kept in the lock file)."""
+    licence: str | None = None
+    """Licence of the data."""
     folder: str = "."
     """The folder inside the archive."""
 
@@ -160,20 +180,37 @@ class LanguageTraining(_Training):
     """How events are told in the text that it reads."""
 
 
+class Checkpoint(Section):
+    """How a checkpoint that was not written by timm is read; every weight of the architecture must be found in it."""
+
+    state: str | None = None
+    """Key of the weights inside the file (null: the file is the weights)."""
+    prefix: str = ""
+    """What stands before the name of every weight that is wanted; others are left out."""
+    drop: str | None = None
+    """Regular expression for names (after the prefix) to leave out, such as a head."""
+
+
 class _Model(Section):
     name: Name
     """Name in paths, tables and figures."""
     family: str | None = None
     """Models of one family are drawn together (null: the name)."""
-    source: Literal["hub", "local", "random", "world"]
-    """Where the weights come from: the Hugging Face hub, a folder or file here, a random initialisation, or training in
-    the idealised world."""
+    source: Literal["hub", "local", "url", "random", "world"]
+    """Where the weights come from: the Hugging Face hub, a folder or file here, a checkpoint on the web, a random
+    initialisation, or training in the idealised world."""
     id: str | None = None
-    """hub: repository or timm name; random: name of the timm architecture."""
+    """hub: repository or timm name; url, local file, random: name of the timm architecture."""
     path: str | None = None
     """local: folder (or checkpoint file) with the weights; random, transformers: folder with config.json."""
     revision: str | None = None
-    """hub: branch, tag or (best) commit."""
+    """hub: branch, tag or (best) commit (null: that of the first download, kept in the lock file)."""
+    url: str | None = None
+    """url: address of the checkpoint."""
+    sha256: Sha256 | None = None
+    """url: hash of the checkpoint (null: that of the first download, kept in the lock file)."""
+    checkpoint: Checkpoint = Checkpoint()
+    """url, local file: how the names in the checkpoint become those of the architecture."""
     seed: Seed = 0
     """random: seed of the initialisation."""
     model_args: dict[str, bool | int | float | str | list[int] | None] = {}
@@ -186,6 +223,16 @@ class _Model(Section):
     """Number of parameters, for figures, where counting them would mislead (null: counted)."""
     training: _Training | None = None
     """world: how it is trained."""
+    objective: str | None = None
+    """What it was trained to do, in a word or two."""
+    training_data: str | None = None
+    """What it was trained on."""
+    licence: str | None = None
+    """Licence of the weights."""
+    gated: bool = False
+    """Whether the hub wants an agreement and a token before it gives the weights."""
+    paper: Literal["yes", "substitute", "no"] = "no"
+    """Whether Huh et al. 2024 used it, or it stands in for one of theirs that is not public."""
 
     @model_validator(mode="after")
     def _source_is_told(self) -> _Model:
@@ -193,6 +240,8 @@ class _Model(Section):
             raise ValueError("source 'local' needs 'path', the folder or file with the weights")
         if self.source == "hub" and not self.id:
             raise ValueError("source 'hub' needs 'id', the repository or timm name")
+        if self.source == "url" and not (self.url and self.id):
+            raise ValueError("source 'url' needs 'url', the checkpoint, and 'id', the timm architecture that it fits")
         if self.source == "random" and not (self.id or self.path):
             raise ValueError("source 'random' needs 'id' (timm architecture) or 'path' (folder with config.json)")
         if (self.source == "world") != (self.training is not None):
@@ -439,7 +488,7 @@ def load(raw: Mapping[str, object], folder: str | Path = ".") -> Experiment:
 
 def _repeated(experiment: Experiment) -> list[str]:
     mistakes = []
-    for kind in ("datasets", "models", "probes", "texts", "harness"):
+    for kind in LISTS:
         entries = getattr(experiment, kind)
         counts = Counter(entry.name for entry in entries)
         mistakes += [
@@ -582,6 +631,10 @@ def schema() -> str:
     """The JSON schema of an experiment file, as YAML with a heading."""
     heading = "# Generated from workflow_scripts/prh/config.py by `make schema`; do not edit.\n"
     body = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Experiment.model_json_schema()}
+    body["$defs"]["From"] = From.model_json_schema()
+    for kind in LISTS:
+        entries = body["properties"][kind]
+        entries["items"] = {"anyOf": [entries["items"], {"$ref": "#/$defs/From"}]}
     return heading + yaml.safe_dump(body, sort_keys=False, width=120, allow_unicode=True)
 
 

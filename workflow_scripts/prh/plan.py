@@ -19,12 +19,13 @@ from prh.config import Experiment
 from prh.metrics import METRICS
 from prh.sweeps import can_sweep
 
-# What of a model's entry has no part in its weights, and what has none in its features.
-NOT_IN_WEIGHTS = {
-    *("family", "pooling", "layers", "special_tokens", "template", "caption"),
-    *("dtype", "seed", "model_args", "trust_remote_code", "parameters", "causal"),
+# What of a model's entry is told in tables only, what has no part in its weights, and what has none in its features.
+ABOUT = {"family", "parameters", "objective", "training_data", "licence", "gated", "paper"}
+NOT_IN_WEIGHTS = ABOUT | {
+    *("pooling", "layers", "special_tokens", "template", "caption"),
+    *("dtype", "seed", "model_args", "trust_remote_code", "causal", "checkpoint"),
 }
-NOT_IN_FEATURES = {"family", "parameters", "causal"}
+NOT_IN_FEATURES = ABOUT | {"causal"}
 
 PREPARATION = ("clamp", "clamp_scope", "normalise")
 EVIDENCE = ("permutations", "subsamples", "splits", "alpha", "seed")

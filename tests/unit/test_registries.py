@@ -1,0 +1,67 @@
+import pytest
+
+from prh.config import ConfigError
+from prh.registries import expand
+
+REGISTRY = """
+models:
+  - {name: small, modality: vision, source: hub, id: a}
+  - {name: large, modality: vision, source: hub, id: b, pooling: cls}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "vision.yaml").write_text(REGISTRY)
+    return tmp_path
+
+
+def expanded(folder, **asked):
+    own = {"name": "own", "modality": "vision"}
+    return expand({"models": [own, {"from": "vision.yaml", **asked}], "results": "r"}, folder)["models"][1:]
+
+
+def test_an_entry_stands_for_all_of_a_file_in_its_order(folder):
+    assert [entry["name"] for entry in expanded(folder)] == ["small", "large"]
+    assert [entry["name"] for entry in expanded(folder, only=["large"])] == ["large"]
+    assert [entry["name"] for entry in expanded(folder, without=["large"])] == ["small"]
+    assert [entry["pooling"] for entry in expanded(folder, set={"pooling": "gap"})] == ["gap", "gap"]
+
+
+def test_what_is_no_registry_entry_stays_as_it_is(folder):
+    raw = {"models": [{"name": "own"}, "not an entry"], "datasets": None, "results": "r"}
+    assert expand(raw, folder) == raw
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"only": ["larg"]}, "models: .*vision.yaml has no entry 'larg'; it has small, large."),
+        ({"without": ["none"]}, "has no entry 'none'"),
+        ({"olny": ["large"]}, "wrong olny; the keys are from, only, without, set."),
+        ({"only": "large"}, "wrong only"),
+        ({"from": "nowhere.yaml"}, "the registry .*nowhere.yaml does not exist."),
+    ],
+)
+def test_a_wrong_entry_is_one_sentence(folder, asked, message):
+    with pytest.raises(ConfigError, match=message):
+        expanded(folder, **asked)
+
+
+@pytest.mark.parametrize("content", ["- 1", "models: {a: 1}", "models: [{id: x}]", "datasets: []", ""])
+def test_a_file_that_is_no_registry_is_named(folder, content):
+    (folder / "vision.yaml").write_text(content)
+    with pytest.raises(ConfigError, match=r"vision\.yaml has no list 'models' of entries with a name"):
+        expanded(folder)
+
+
+def test_a_file_that_is_not_yaml_is_named(folder):
+    (folder / "vision.yaml").write_text("models: [")
+    with pytest.raises(ConfigError, match=r"vision\.yaml is not YAML"):
+        expanded(folder)
+
+
+def test_all_mistakes_are_told_at_once(folder):
+    raw = {"models": [{"from": "a.yaml"}], "probes": [{"from": "b.yaml"}]}
+    with pytest.raises(ConfigError, match=r"(?s)a\.yaml.*\n.*b\.yaml"):
+        expand(raw, folder)

@@ -1,0 +1,70 @@
+"""Registries: files with ready entries (models, data sets, tasks), from which an experiment takes what it names.
+
+In any list of an experiment, ``- from: resources/models/vision.yaml`` stands for all entries of that list in that file.
+A registry has the lists of an experiment (models, datasets, probes ...) and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from prh.config import LISTS, ConfigError, From
+
+
+def expand(raw: Mapping[str, object], folder: str | Path = ".") -> dict[str, object]:
+    """``raw`` (a parsed experiment file) with every ``from`` replaced by the entries that it stands for.
+
+    Files are looked up relative to ``folder``. Raises ConfigError with a line for each mistake: a missing file, a file
+    that is no registry, a name that is not in it, an unknown key.
+    """
+    mistakes: list[str] = []
+    expanded = dict(raw)
+    for kind in LISTS:
+        if not isinstance(entries := raw.get(kind), list):
+            continue
+        expanded[kind] = []
+        for entry in entries:
+            if not (isinstance(entry, Mapping) and "from" in entry):
+                expanded[kind].append(entry)
+                continue
+            try:
+                expanded[kind] += _taken(kind, entry, Path(folder))
+            except ConfigError as error:
+                mistakes.append(str(error))
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    return expanded
+
+
+def _taken(kind: str, entry: Mapping, folder: Path) -> list[dict]:
+    try:
+        wanted = From.model_validate(entry)
+    except ValidationError as error:
+        keys = ", ".join(str(item["loc"][-1]) for item in error.errors())
+        raise ConfigError(
+            f"{kind}, from {entry['from']!r}: wrong {keys}; the keys are from, only, without, set."
+        ) from None
+    known = _entries(kind, folder / wanted.file)
+    for name in [*(wanted.only or ()), *wanted.without]:
+        if name not in known:
+            raise ConfigError(f"{kind}: {wanted.file} has no entry '{name}'; it has {', '.join(known)}.")
+    names = [name for name in known if wanted.only is None or name in wanted.only]
+    return [known[name] | wanted.set for name in names if name not in wanted.without]
+
+
+def _entries(kind: str, path: Path) -> dict[str, dict]:
+    """The entries of one list of a registry, by name."""
+    if not path.is_file():
+        raise ConfigError(f"{kind}: the registry {path} does not exist.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{kind}: {path} is not YAML: {' '.join(str(error).split())}.") from None
+    entries = content.get(kind) if isinstance(content, dict) else None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) and "name" in entry for entry in entries):
+        raise ConfigError(f"{kind}: {path} has no list '{kind}' of entries with a name.")
+    return {entry["name"]: entry for entry in entries}
