@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
         caption=entry.get("caption", 0),
         template=entry.get("template", "{caption}"),
         batch_size=None if arguments.batch_size == "auto" else int(arguments.batch_size),
+        workers=arguments.threads,
         made_by={"spec": entry, "revision": weights["revision"], "device": device, "dataset": manifest["dataset"]},
     )
 

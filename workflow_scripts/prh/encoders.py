@@ -14,6 +14,7 @@ import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -115,7 +116,7 @@ def pool_text(hidden: Tensor, mask: Tensor, lengths: Tensor, pooling: str) -> Te
         return hidden[:, 0].float()
     if pooling == "last":
         return hidden[torch.arange(len(hidden), device=hidden.device), lengths - 1].float()
-    return torch.einsum("btd,bt->bd", hidden.float(), mask / mask.sum(1, keepdim=True))
+    return torch.bmm((mask / mask.sum(1, keepdim=True))[:, None], hidden.float())[:, 0]
 
 
 @contextmanager
@@ -210,15 +211,23 @@ class LanguageEncoder:
 
         Raises ModelError for a text that gives no token to pool or more than the model has positions for.
         """
-        encoded = self.tokenizer(list(texts), return_special_tokens_mask=True, add_special_tokens=True)
-        items = []
-        for text, ids, special in zip(texts, encoded["input_ids"], encoded["special_tokens_mask"], strict=True):
-            pooled = [1] * len(ids) if self.special_tokens else [1 - flag for flag in special]
-            if not any(pooled):
+        encoded = self.tokenizer(
+            list(texts), return_special_tokens_mask=not self.special_tokens, return_attention_mask=False
+        )
+        rows = encoded["input_ids"]
+        lengths = [len(ids) for ids in rows]
+        ids = torch.tensor(list(chain.from_iterable(rows)), dtype=torch.int64).split(lengths)
+        if self.special_tokens:
+            pooled = torch.ones(sum(lengths), dtype=torch.int64).split(lengths)
+        else:
+            special = torch.tensor(list(chain.from_iterable(encoded["special_tokens_mask"])), dtype=torch.int64)
+            pooled = (1 - special).split(lengths)
+        items = list(zip(ids, pooled, strict=True))
+        for text, (tokens, counted) in zip(texts, items, strict=True):
+            if not counted.any():
                 raise ModelError(f"the tokenizer gives no token for the text {text!r}.")
-            if self._limit is not None and len(ids) > self._limit:
-                raise ModelError(f"a text of {len(ids)} tokens is above the model's {self._limit}: {text[:60]!r}...")
-            items.append((torch.tensor(ids), torch.tensor(pooled)))
+            if self._limit is not None and len(tokens) > self._limit:
+                raise ModelError(f"a text of {len(tokens)} tokens is above the model's {self._limit}: {text[:60]!r}...")
         return items
 
     @torch.inference_mode()
