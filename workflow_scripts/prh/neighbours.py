@@ -72,10 +72,9 @@ def nearest(
     selves = None if own is None else torch.as_tensor(own, device=x.device)
     indices, tied = np.empty((len(x), k), np.int32), 0
     with full_float32():
-        for rows, tiles in _plan(len(x), len(gallery), search.depth, memory_gb):
-            own_rows = None if selves is None else selves[rows]
-            found, ties = search.neighbours(x[rows], tiles, own_rows)
-            indices[rows] = found.cpu().numpy()
+        for rows, values, found in search.candidates(x, selves, memory_gb, within=x is gallery):
+            settled, ties = search.settle(x[rows], values, found, None if selves is None else selves[rows])
+            indices[rows] = settled.cpu().numpy()
             tied += ties
     return Neighbours(indices, tied / len(x))
 
@@ -104,14 +103,24 @@ def as_matrix(x: Any, name: str, device: str = "cpu") -> torch.Tensor:
     return tensor
 
 
-def _plan(n: int, m: int, depth: int, memory_gb: float) -> Iterator[tuple[slice, list[slice]]]:
-    """Tiles of queries, each with the tiles of gallery it is multiplied with, that fit into the memory."""
-    entries = int(memory_gb * 2**30 / 16)  # a float32 product, and what top-k holds beside it
-    width = min(m, max(4 * depth, int(entries**0.5) // 32 * 32))  # square tiles: the least traffic per product
-    height = max(1, min(n, entries // width))
-    columns = [slice(start, min(start + width, m)) for start in range(0, m, width)]
-    for start in range(0, n, height):
-        yield slice(start, min(start + height, n)), columns
+def _cut(n: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+class _Best:
+    """The largest products seen so far of each of some queries, and where in the gallery they were."""
+
+    def __init__(self, rows: int, depth: int, device: torch.device) -> None:
+        self.values = torch.full((rows, depth), -torch.inf, device=device)
+        self.found = torch.zeros((rows, depth), dtype=torch.int64, device=device)
+
+    def see(self, rows: slice, products: torch.Tensor, offset: int) -> None:
+        """Take in the products of ``rows`` with the part of the gallery that begins at ``offset``."""
+        depth = self.values.shape[1]
+        values, places = _largest(products, min(depth, products.shape[1]))
+        values, found = torch.cat([self.values[rows], values], 1), torch.cat([self.found[rows], places + offset], 1)
+        self.values[rows], best = values.topk(depth, dim=1)
+        self.found[rows] = found.gather(1, best)
 
 
 class _Search(NamedTuple):
@@ -123,11 +132,45 @@ class _Search(NamedTuple):
     most: int  # candidates there can be
     rounding: float  # bound on the error of a float32 product with a query of norm 1
 
-    def neighbours(
-        self, queries: torch.Tensor, tiles: list[slice], own: torch.Tensor | None
+    def candidates(
+        self, queries: torch.Tensor, own: torch.Tensor | None, memory_gb: float, within: bool
+    ) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+        """Some queries at a time: (rows, their best float32 products in order, where in the gallery these are).
+
+        Products are taken by tiles. ``within``: the queries are the gallery, and each product serves both its samples.
+        """
+        entries = int(memory_gb * 2**30 / 16)  # a float32 product, and what top-k holds beside it
+        m = len(self.gallery)
+        width = min(m, max(4 * self.depth, int(entries**0.5) // 32 * 32))  # square tiles: least traffic per product
+        tiles = _cut(m, width)
+        if within and 2 * len(queries) * self.depth <= entries:
+            best = _Best(len(queries), self.depth, queries.device)
+            self._multiply_within(best, tiles)
+            for rows in tiles:
+                yield rows, best.values[rows], best.found[rows]
+            return
+        for rows in _cut(len(queries), max(1, entries // width)):
+            best = _Best(rows.stop - rows.start, self.depth, queries.device)
+            for tile in tiles:
+                products = _multiply(queries[rows], self.gallery[tile])
+                _exclude(products, None if own is None else own[rows], tile)
+                best.see(slice(None), products, tile.start)
+            yield rows, best.values, best.found
+
+    def _multiply_within(self, best: _Best, tiles: list[slice]) -> None:
+        for i, rows in enumerate(tiles):
+            for tile in tiles[i:]:
+                products = _multiply(self.gallery[rows], self.gallery[tile])
+                if tile == rows:
+                    products.fill_diagonal_(-torch.inf)
+                else:
+                    best.see(tile, products.T.contiguous(), rows.start)
+                best.see(rows, products, tile.start)
+
+    def settle(
+        self, queries: torch.Tensor, values: torch.Tensor, found: torch.Tensor, own: torch.Tensor | None
     ) -> tuple[torch.Tensor, int]:
-        """(indices [rows, k], number of rows with a tie at the k-th place) for one tile of queries."""
-        values, found = self.candidates(queries, tiles, own)
+        """(indices [rows, k], number of rows with a tie at the k-th place), from candidates in order of float32."""
         slack = 2 * self.rounding * queries.norm(dim=1, keepdim=True)
         close = values[:, :-1] - values[:, 1:] <= slack
         unsure = close[:, : self.k].any(dim=1)
@@ -142,24 +185,6 @@ class _Search(NamedTuple):
             exact, found[rows] = self.rank_gallery(queries[rows], None if own is None else own[rows])
             tied += self.count_ties(exact)
         return found[:, : self.k], tied
-
-    def candidates(
-        self, queries: torch.Tensor, tiles: list[slice], own: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Float32 products and indices of the best candidates, in order, by a running top-k over tiles."""
-        values = torch.empty((len(queries), 0), device=queries.device)
-        found = torch.empty((len(queries), 0), dtype=torch.int64, device=queries.device)
-        buffer = torch.empty(len(queries) * (tiles[0].stop - tiles[0].start), device=queries.device)
-        for tile in tiles:
-            products = buffer[: len(queries) * (tile.stop - tile.start)].view(len(queries), -1)
-            _multiply(queries, self.gallery[tile], products)
-            _exclude(products, own, tile)
-            top, places = _largest(products, min(self.depth, products.shape[1]))
-            values, found = torch.cat([values, top], 1), torch.cat([found, places + tile.start], 1)
-            if values.shape[1] > self.depth:
-                values, best = values.topk(self.depth, dim=1)
-                found = found.gather(1, best)
-        return values[:, : self.depth], found[:, : self.depth]
 
     def rank_candidates(
         self, queries: torch.Tensor, values: torch.Tensor, found: torch.Tensor, close: torch.Tensor
@@ -188,12 +213,11 @@ class _Search(NamedTuple):
         return int((exact[:, self.k - 1] == exact[:, self.k]).sum()) if self.depth > self.k else 0
 
 
-def _multiply(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
-    """Put a b' into ``out``. On the CPU by NumPy: its BLAS halves the work for a a', and is fast on any processor."""
+def _multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """a b'. On the CPU by NumPy: its BLAS halves the work for a a', and is fast on any processor."""
     if a.device.type == "cpu":
-        np.matmul(a.numpy(), b.numpy().T, out=out.numpy())
-    else:
-        torch.mm(a, b.T, out=out)
+        return torch.from_numpy(np.matmul(a.numpy(), b.numpy().T))
+    return torch.mm(a, b.T)
 
 
 def _largest(products: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
