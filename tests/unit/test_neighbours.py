@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -53,13 +54,16 @@ def test_tiles_do_not_matter(memory_gb, within):
     assert tiled.ties == nearest(x, 12).ties > 0
 
 
-def test_long_rows_are_selected_by_groups():
-    import torch
-
-    products = torch.randn(50, 4096).round(decimals=1)
-    values, places = neighbours._largest(products, 5)
-    torch.testing.assert_close(values, products.topk(5, dim=1).values)
-    torch.testing.assert_close(products.gather(1, places), values)
+@pytest.mark.parametrize("decimals", [7, 1, 0])
+@pytest.mark.parametrize("columns", [4096, 1031, 90])
+def test_the_largest_of_long_rows(columns, decimals):
+    """Rounded, many are equal, and far more than the wanted ones reach any floor."""
+    products = torch.randn(50, columns, generator=torch.Generator().manual_seed(0)).round(decimals=decimals)
+    for matrix in (products, products.T.contiguous().T):
+        values, places = neighbours._largest(matrix, 5)
+        torch.testing.assert_close(values, products.topk(5, dim=1).values)
+        torch.testing.assert_close(products.gather(1, places), values)
+        assert all(len(set(row)) == 5 for row in places.tolist())
 
 
 def test_a_gallery_and_the_own_place_in_it():

@@ -7,6 +7,7 @@ tile or the library: similarity is the float64 product rounded to float32, and e
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -56,10 +57,8 @@ def nearest(
 
     Raises ValueError for arrays that are not floating [n, d], hold NaN or inf, differ in width, or have too few rows.
     """
-    x = as_matrix(x, "x", device)
-    if gallery is None:
-        gallery, own = x, np.arange(len(x))
-    gallery = as_matrix(gallery, "gallery", device)
+    x, within = as_matrix(x, "x", device), gallery is None
+    gallery, own = (x, np.arange(len(x))) if within else (as_matrix(gallery, "gallery", device), own)
     if gallery.shape[1] != x.shape[1]:
         raise ValueError(f"x has {x.shape[1]} columns and gallery {gallery.shape[1]}; they must be the same features.")
     most = len(gallery) - (own is not None)
@@ -72,7 +71,7 @@ def nearest(
     selves = None if own is None else torch.as_tensor(own, device=x.device)
     indices, tied = np.empty((len(x), k), np.int32), 0
     with full_float32():
-        for rows, values, found in search.candidates(x, selves, memory_gb, within=x is gallery):
+        for rows, values, found in search.candidates(x, selves, memory_gb, within):
             settled, ties = search.settle(x[rows], values, found, None if selves is None else selves[rows])
             indices[rows] = settled.cpu().numpy()
             tied += ties
@@ -141,30 +140,34 @@ class _Search(NamedTuple):
         """
         entries = int(memory_gb * 2**30 / 16)  # a float32 product, and what top-k holds beside it
         m = len(self.gallery)
-        width = min(m, max(4 * self.depth, int(entries**0.5) // 32 * 32))  # square tiles: least traffic per product
-        tiles = _cut(m, width)
-        if within and 2 * len(queries) * self.depth <= entries:
-            best = _Best(len(queries), self.depth, queries.device)
+        width = min(m, max(4 * self.depth, math.isqrt(entries)))  # square tiles: least traffic per product
+        if within and 2 * m * self.depth <= entries:
+            best = _Best(m, self.depth, queries.device)
+            # Small tiles save more: only those on the diagonal are not used twice. Long rows are cheap to select from.
+            tiles = _cut(m, min(width, max(4096, 256 * self.depth)))
             self._multiply_within(best, tiles)
             for rows in tiles:
                 yield rows, best.values[rows], best.found[rows]
             return
-        for rows in _cut(len(queries), max(1, entries // width)):
+        tiles, height = _cut(m, width), min(len(queries), max(1, entries // width))
+        memory = torch.empty(height * width, device=queries.device)
+        for rows in _cut(len(queries), height):
             best = _Best(rows.stop - rows.start, self.depth, queries.device)
             for tile in tiles:
-                products = _multiply(queries[rows], self.gallery[tile])
+                products = _multiply(queries[rows], self.gallery[tile], memory)
                 _exclude(products, None if own is None else own[rows], tile)
                 best.see(slice(None), products, tile.start)
             yield rows, best.values, best.found
 
     def _multiply_within(self, best: _Best, tiles: list[slice]) -> None:
+        memory = torch.empty(tiles[0].stop ** 2, device=self.gallery.device)
         for i, rows in enumerate(tiles):
             for tile in tiles[i:]:
-                products = _multiply(self.gallery[rows], self.gallery[tile])
+                products = _multiply(self.gallery[rows], self.gallery[tile], memory)
                 if tile == rows:
                     products.fill_diagonal_(-torch.inf)
                 else:
-                    best.see(tile, products.T.contiguous(), rows.start)
+                    best.see(tile, products.T, rows.start)
                 best.see(rows, products, tile.start)
 
     def settle(
@@ -181,7 +184,8 @@ class _Search(NamedTuple):
         if len(rows):
             exact, found[rows] = self.rank_candidates(queries[rows], values[rows], found[rows], close[rows])
             tied += self.count_ties(exact)
-        for rows in overflow.nonzero().flatten().split(max(1, 2**24 // len(self.gallery))):
+        many = overflow.nonzero().flatten()
+        for rows in many.split(max(1, 2**24 // len(self.gallery))) if len(many) else ():
             exact, found[rows] = self.rank_gallery(queries[rows], None if own is None else own[rows])
             tied += self.count_ties(exact)
         return found[:, : self.k], tied
@@ -213,26 +217,58 @@ class _Search(NamedTuple):
         return int((exact[:, self.k - 1] == exact[:, self.k]).sum()) if self.depth > self.k else 0
 
 
-def _multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """a b'. On the CPU by NumPy: its BLAS halves the work for a a', and is fast on any processor."""
-    if a.device.type == "cpu":
-        return torch.from_numpy(np.matmul(a.numpy(), b.numpy().T))
-    return torch.mm(a, b.T)
+def _multiply(a: torch.Tensor, b: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+    """The product a b', in ``memory`` (fresh memory for each product would cost a fifth of its time).
+
+    a a' by NumPy on a CPU, whose BLAS halves its work; else by torch, whose threads do the selection too.
+    """
+    out = memory[: len(a) * len(b)].view(len(a), len(b))
+    if a.device.type == "cpu" and a.data_ptr() == b.data_ptr():
+        np.matmul(a.numpy(), b.numpy().T, out=out.numpy())
+        return out
+    return torch.mm(a, b.T, out=out)
 
 
 def _largest(products: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Values and places of the ``count`` largest of each row, in order.
+    """Values and places of the ``count`` largest of each row, in order. ``products`` may be a transposed matrix.
 
-    Of a long row, first the groups with the largest maxima: one pass that is much cheaper than a selection. The largest
-    values lie in them.
+    Of a long row only what reaches a floor is looked at, the ``count``-th largest maximum of 8 x ``count`` groups: the
+    ``count`` largest of all reach it, and little else does.
     """
-    group = 32
-    if products.shape[1] % group or products.shape[1] < 512 * count:
+    group = products.shape[1] // (8 * count)
+    if group < 2 or products.device.type != "cpu":
         return products.topk(count, dim=1)
-    groups = products.view(len(products), -1, group)
-    best = groups.amax(dim=2).topk(count, dim=1).indices
-    values, places = groups.gather(1, best[:, :, None].expand(-1, -1, group)).flatten(1).topk(count, dim=1)
-    return values, best.gather(1, places // group) * group + places % group
+    rows, places = _reaching(products, _floor(products, count, group))
+    filled = np.bincount(rows, minlength=len(products))
+    if filled.max() > 8 * count:  # many equal ones
+        return products.topk(count, dim=1)
+    columns = np.arange(len(rows)) - np.repeat(np.cumsum(filled) - filled, filled)
+    values = np.full((len(products), filled.max()), -np.inf, np.float32)
+    found = np.zeros(values.shape, np.int64)
+    values[rows, columns], found[rows, columns] = products.numpy()[rows, places], places
+    best, order = torch.from_numpy(values).topk(count, dim=1)
+    return best, torch.from_numpy(found).gather(1, order)
+
+
+def _floor(products: torch.Tensor, count: int, group: int) -> np.ndarray:
+    """A value for each row that its ``count`` largest reach."""
+    groups = products.shape[1] // group
+    if products.stride(1) == 1:
+        maxima = products[:, : group * groups].unflatten(1, (group, groups)).amax(dim=1)
+    else:
+        maxima = products.T[: group * groups].unflatten(0, (group, groups)).amax(dim=0).T
+    return np.partition(maxima.numpy(), groups - count, axis=1)[:, groups - count]
+
+
+def _reaching(products: torch.Tensor, floor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows, ascending, and columns of the products that are not below their row's floor."""
+    if products.stride(1) == 1:
+        flat = np.flatnonzero(products.numpy() >= floor[:, None])
+        return np.divmod(flat, products.shape[1])
+    flat = np.flatnonzero(products.T.numpy() >= floor)
+    places, rows = np.divmod(flat, products.shape[0])
+    order = np.argsort(rows, kind="stable")
+    return rows[order], places[order]
 
 
 def _exclude(products: torch.Tensor, own: torch.Tensor | None, tile: slice) -> None:
