@@ -48,7 +48,6 @@ default_cfgs = generate_default_cfgs(
         # size, crop (of 70 pixels) and colours as the linear probes of the paper's code had them
         "small_alexnet.align_uniform": {
             "input_size": (3, 64, 64),
-            "fixed_input_size": True,
             "num_classes": 128,
             "crop_pct": 64 / 70,
             "interpolation": "bilinear",
