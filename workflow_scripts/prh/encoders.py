@@ -348,10 +348,12 @@ def _load_timm(entry: Mapping, root: Path | None, device: str, dtype: torch.dtyp
     model = _timm_model(entry, root, pretrained=True)
     if root is not None and root.is_file():
         checkpoints.fill(model, root, **entry.get("checkpoint", {}))
+    size = entry["model_args"].get("img_size")
+    preparation = resolve_model_data_config(model, args={} if size is None else {"img_size": size})
     prefix = 0 if type(model).__name__ in _LATE_CLASS_TOKEN else getattr(model, "num_prefix_tokens", 0)
     return VisionEncoder(
         model,
-        create_transform(**resolve_model_data_config(model), is_training=False),
+        create_transform(**preparation, is_training=False),
         pooling=entry["pooling"],
         layers=entry["layers"],
         prefix=prefix,
