@@ -37,32 +37,13 @@ def test_a_model_spread_over_memory_and_disk_gives_the_same_features(llama, monk
     monkeypatch.setattr("accelerate.utils.get_max_memory", lambda: {0: 10**12, "cpu": 110_000})
     whole = encoders.load(entry(llama), llama)
     spread = encoders.load(entry(llama, device_map="auto"), llama)
-    places = {place for place in spread.module.hf_device_map.values()}
+    places = set(spread.module.hf_device_map.values())
     assert places == {"cpu", "disk"}, "no GPU is used where the device is cpu"
     assert any(parameter.is_meta for parameter in spread.module.parameters())
     layers = spread.encode(spread.tokenize(TEXTS))
     assert len(layers) == 5
     torch.testing.assert_close(layers, whole.encode(whole.tokenize(TEXTS)))
     assert spread.parameters == whole.parameters
-
-
-def test_each_hidden_state_is_pooled_where_it_is(llama, monkeypatch):
-    """The second half of the blocks is pretended to lie elsewhere: on the meta device, which refuses to mix with the CPU."""
-    encoder = encoders.load(entry(llama), llama)
-    seen = []
-    real = encoders.pool_text
-
-    def pool(hidden, mask, lengths, pooling):
-        seen.append({hidden.device.type, mask.device.type, lengths.device.type})
-        return real(hidden, mask, lengths, pooling)
-
-    monkeypatch.setattr(encoders, "pool_text", pool)
-    encoder.device = "cpu"
-    items = encoder.tokenize(TEXTS)
-    encoder.module.to("meta")
-    encoder.device = "meta"
-    encoder.encode(items)
-    assert seen == [{"meta"}] * 5
 
 
 def test_the_places_for_weights_follow_the_device(monkeypatch):
@@ -75,13 +56,15 @@ def test_the_places_for_weights_follow_the_device(monkeypatch):
 
 @pytest.mark.parametrize("bits", ["4bit", "8bit"])
 def test_quantisation_without_its_library_is_one_sentence(llama, bits, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ModelError, match=rf"model 'm': quantisation {bits} needs the package bitsandbytes, .* install it"):
+    monkeypatch.setattr(encoders, "_is_installed", lambda package: False)
+    with pytest.raises(
+        ModelError, match=rf"model 'm': quantisation {bits} needs the package bitsandbytes, .* install it"
+    ):
         encoders.load(entry(llama, quantisation=bits), llama)
 
 
 def test_quantised_weights_are_asked_of_the_library(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr(encoders, "_is_installed", lambda package: True)
     monkeypatch.setattr("transformers.BitsAndBytesConfig", lambda **settings: settings)
     four = encoders.placing({"name": "m", "quantisation": "4bit"}, "cuda", torch.bfloat16)
     assert four["device_map"] == {"": "cuda"}
@@ -101,7 +84,9 @@ def test_quantised_weights_are_asked_of_the_library(monkeypatch):
     ],
 )
 def test_other_models_cannot_be_spread_or_quantised(model, key):
-    with pytest.raises(ConfigError, match=f"'{next(iter(key))}' is for models of library transformers and source hub or local"):
+    with pytest.raises(
+        ConfigError, match=f"'{next(iter(key))}' is for models of library transformers and source hub or local"
+    ):
         load({"datasets": [{"name": "d", "source": "hub", "id": "a/b"}], "models": [{"name": "m", **model, **key}]})
 
 
@@ -141,7 +126,16 @@ def test_tables_of_models_and_of_best_layers_tell_the_quantisation(tmp_path):
     row.parent.mkdir(parents=True)
     tables.write(pl.DataFrame([best], schema=comparisons.BEST).to_arrow(), row, {})
     script = REPOSITORY / "workflow_scripts" / "best_layers.py"
-    places = ["--rows", row, "--features", *features, "--models", tmp_path / "models.parquet", "--best", tmp_path / "b.parquet"]
+    places = [
+        "--rows",
+        row,
+        "--features",
+        *features,
+        "--models",
+        tmp_path / "models.parquet",
+        "--best",
+        tmp_path / "b.parquet",
+    ]
     subprocess.run([sys.executable, script, "--spec", json.dumps(models), *map(str, places)], check=True)
     told = pl.read_parquet(tmp_path / "models.parquet").select("model", "parameters", "quantisation", "layers")
     assert told.rows() == [("q", 7, "4bit", 2), ("v", 3, None, 2)]

@@ -50,7 +50,10 @@ def test_a_file_that_is_the_weights(ending, resnet, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"state": None}, r"is not a mapping of names to tensors \(its keys are arch, epoch, optimizer, state_dict\); give"),
+        (
+            {"state": None},
+            r"is not a mapping of names to tensors \(its keys are arch, epoch, optimizer, state_dict\); give",
+        ),
         ({"state": "model"}, "no weights under checkpoint.state 'model'; there keys are arch, epoch"),
         ({"state": "epoch"}, "no weights under checkpoint.state 'epoch'"),
         ({"state": "optimizer"}, "is not a mapping of names to tensors"),
@@ -68,7 +71,7 @@ def test_wrong_settings_are_one_sentence(moco, changes, message):
 def test_another_shape_is_named(resnet, tmp_path):
     weights = {name: value[:1] if name == "bn1.weight" else value for name, value in resnet.state_dict().items()}
     torch.save(weights, tmp_path / "w.pth")
-    with pytest.raises(ModelError, match="it has in another shape bn1.weight;"):
+    with pytest.raises(ModelError, match=r"it has in another shape bn1\.weight;"):
         filled(tmp_path / "w.pth")
 
 
@@ -89,7 +92,9 @@ class Code:
 
 def test_a_file_with_code_in_it_is_not_opened(tmp_path):
     torch.save({"model": Code()}, tmp_path / "w.pth")
-    with pytest.raises(ModelError, match="holds more than weights, or is damaged, and is not opened since that could run"):
+    with pytest.raises(
+        ModelError, match="holds more than weights, or is damaged, and is not opened since that could run"
+    ):
         filled(tmp_path / "w.pth")
 
 

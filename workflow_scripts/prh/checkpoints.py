@@ -18,17 +18,19 @@ _SHOWN = 4
 def fill(model: nn.Module, path: Path, *, state: str | None = None, prefix: str = "", drop: str | None = None) -> None:
     """Put the weights of the file ``path`` into ``model``, in place; every weight of the model must be in the file.
 
-    The file is safetensors, or PyTorch's without any code in it (``weights_only``). ``state``: key of the weights inside
-    the file (None: the file is the weights). ``prefix``: what stands before the names that are wanted; others are left
-    out. ``drop``: regular expression for whole names (after the prefix) to leave out. Raises ModelError for a file that cannot
-    be read so, and for names or shapes that are not those of the model.
+    The file is safetensors, or PyTorch's without any code in it (``weights_only``). ``state``: key of the weights
+    inside the file (None: the file is the weights). ``prefix``: what stands before the names that are wanted; others
+    are left out. ``drop``: regular expression for whole names (after the prefix) to leave out. Raises ModelError for a
+    file that cannot be read so, and for names or shapes that are not those of the model.
     """
     weights = _named(_weights(path, state), path, prefix, drop)
     wanted = model.state_dict()
     complaints = [
         _few("misses", wanted.keys() - weights.keys()),
         _few("has besides", weights.keys() - wanted.keys()),
-        _few("has in another shape", (n for n in wanted.keys() & weights.keys() if wanted[n].shape != weights[n].shape)),
+        _few(
+            "has in another shape", (n for n in wanted.keys() & weights.keys() if wanted[n].shape != weights[n].shape)
+        ),
     ]
     if any(complaints):
         raise ModelError(
@@ -48,7 +50,9 @@ def _weights(path: Path, state: str | None) -> Mapping[str, Tensor]:
         content = content[state]
     if not (isinstance(content, Mapping) and content and all(isinstance(value, Tensor) for value in content.values())):
         keys = _few("its keys are", map(str, content)) if isinstance(content, Mapping) else "it is no mapping"
-        raise ModelError(f"{path} is not a mapping of names to tensors ({keys or 'it is empty'}); give checkpoint.state.")
+        raise ModelError(
+            f"{path} is not a mapping of names to tensors ({keys or 'it is empty'}); give checkpoint.state."
+        )
     return content
 
 
@@ -70,7 +74,8 @@ def _read(path: Path) -> object:
             "save its state_dict in a file of its own and give that as source 'local'."
         ) from None
     except (RuntimeError, EOFError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path} is not a whole PyTorch file ({str(error).splitlines()[0]}); fetch it again.") from None
+        reason = str(error).split("\n", 1)[0]
+        raise ModelError(f"{path} is not a whole PyTorch file ({reason}); fetch it again.") from None
 
 
 def _named(weights: Mapping[str, Tensor], path: Path, prefix: str, drop: str | None) -> dict[str, Tensor]:

@@ -253,7 +253,9 @@ class _Model(Section):
                 "source 'world' and 'training' belong together: a model of the world is trained, no other is"
             )
         for key in ("device_map", "quantisation"):
-            if getattr(self, key) is not None and not (self.library == "transformers" and self.source in ("hub", "local")):
+            if getattr(self, key) is not None and not (
+                self.library == "transformers" and self.source in ("hub", "local")
+            ):
                 raise ValueError(f"'{key}' is for models of library transformers and source hub or local")
         return self
 

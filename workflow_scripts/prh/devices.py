@@ -56,7 +56,7 @@ def one_gpu(wanted: str = "auto", *, poll: float = 0.5) -> Iterator[str | None]:
 def all_gpus(wanted: str = "auto") -> Iterator[list[str]]:
     """Hold every visible GPU, waiting for the jobs that have one; yields their names ([] for ``wanted`` "cpu").
 
-    For models that no single GPU can hold. They are locked in one order by all, so that no two jobs wait for each other.
+    For models that no single GPU can hold. All jobs lock them in one order, so that no two wait for each other.
     """
     gpus = [] if wanted == "cpu" else visible_gpus()
     with ExitStack() as held:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # ---- layers and pooling ---------------------------------------------------------------------------------------
 
 _TIMM_TRUNKS = ("blocks", "stages", "layers", "layer1", "s1", "features", "network", "trunk")
-# These timm models add their class token after the blocks (ConViT: after most of them): no token of a block stands for all.
+# These timm models add their class token after the blocks (ConViT: after most of them), so that blocks have none.
 _LATE_CLASS_TOKEN = {"Cait", "ConVit", "VOLO", "Xcit"}
 _NUMBERED = re.compile(r"^(layer|s)1$")
 
@@ -110,7 +110,9 @@ def pool_image(output: Tensor, pooling: str, prefix: int, channels_last: bool) -
     if output.ndim == 4:
         return output.float().mean((1, 2) if channels_last else (2, 3))
     if output.ndim != 3:
-        raise ModelError(f"a layer's output has shape {tuple(output.shape)}; only tokens, maps and vectors can be pooled.")
+        raise ModelError(
+            f"a layer's output has shape {tuple(output.shape)}; only tokens, maps and vectors can be pooled."
+        )
     if pooling == "cls":
         return output[:, 0].float()
     return output[:, prefix if pooling == "gap" else 0 :].float().mean(1)
@@ -149,8 +151,8 @@ class VisionEncoder:
     """Images in, one pooled vector per block out.
 
     ``transform`` maps a PIL image to a [3, H, W] tensor; ``decode`` applies it to encoded bytes and can run in
-    other processes. ``encode`` maps [batch, 3, H, W] to a list of float32 [batch, width_l]. ``placed``: the module lies on
-    its devices, in its types. ``parameters``: their number, where those of the module are not to be counted.
+    other processes. ``encode`` maps [batch, 3, H, W] to a list of float32 [batch, width_l]. ``placed``: the module
+    lies on its devices, in its types. ``parameters``: their number, where those of the module are not to be counted.
     """
 
     def __init__(
@@ -205,8 +207,8 @@ class LanguageEncoder:
 
     Tokens are padded on the right whatever the tokenizer prefers: for causal models the real tokens then never see
     padding and keep their positions, for encoders the attention mask hides it, so a feature does not depend on its
-    batch. ``placed`` and ``parameters`` are those of VisionEncoder: a module may lie on several devices, then each hidden
-    state is pooled on its own.
+    batch. ``placed`` and ``parameters`` are those of VisionEncoder: a module may lie on several devices, then each
+    hidden state is pooled on its own.
     """
 
     def __init__(
@@ -468,7 +470,7 @@ def placing(entry: Mapping, device: str, dtype: torch.dtype) -> dict[str, object
         memory = {place: size for place, size in get_max_memory().items() if device != "cpu" or place == "cpu"}
         arguments |= {"device_map": entry["device_map"], "max_memory": memory}
     if (bits := entry.get("quantisation")) is not None:
-        if importlib.util.find_spec("bitsandbytes") is None:
+        if not _is_installed("bitsandbytes"):
             raise ModelError(
                 f"model '{entry['name']}': quantisation {bits} needs the package bitsandbytes, which is not installed; "
                 "install it (pip install bitsandbytes) or set quantisation: null."
@@ -482,11 +484,15 @@ def placing(entry: Mapping, device: str, dtype: torch.dtype) -> dict[str, object
     return arguments
 
 
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
 def count_parameters(entry: Mapping, root: Path | None = None) -> int:
     """Parameters of the released model of an entry, its heads included, counted without weights (on the meta device).
 
-    ``root`` is the folder with config.json (None: the entry's ``path``, or, for timm, its ``id``). A transformers model is
-    built as the class that its config names, so quantised and headless models count as what they come from.
+    ``root`` is the folder with config.json (None: the entry's ``path``, or, for timm, its ``id``). A transformers model
+    is built as the class that its config names, so quantised and headless models count as what they come from.
     """
     import transformers
 
