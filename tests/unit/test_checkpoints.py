@@ -1,5 +1,7 @@
 """A checkpoint of others is read whole or refused: weights that are missing or misplaced would give features all the same."""
 
+import json
+
 import pytest
 import timm
 import torch
@@ -147,3 +149,13 @@ def test_the_layers_of_the_small_alexnet_are_its_blocks():
     torch.testing.assert_close(torch.nn.functional.normalize(layers[-1], dim=1), projected)
     assert "size=70" in str(encoder.transform)
     assert "size=(64, 64)" in str(encoder.transform)
+
+
+def test_real_weights_in_a_file_give_the_features_of_their_folder(real):
+    folder = real / "weights/vision/mobilenet_v1_0.25_128"
+    told = json.loads((folder / "config.json").read_text())["model_args"]
+    whole = encoders.load(entry(source="local", path=str(folder)), folder)
+    file = folder / "model.safetensors"
+    filed = encoders.load(entry(source="local", id="lcnet_050", path=str(file), model_args=told), file)
+    images = torch.rand(2, 3, 128, 128)
+    torch.testing.assert_close(filed.encode(images), whole.encode(images))
