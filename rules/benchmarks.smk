@@ -65,8 +65,9 @@ rule bits_per_byte:
         device=compute.device,
     params:
         spec=lambda wildcards: plan.text_spec(wildcards.text),
+        entry=lambda wildcards: plan.scoring_spec(wildcards.model),
     shell:
-        "python {input.script} --spec {params.spec:q} --model {wildcards.model} --text {input.text}"
+        "python {input.script} --spec {params.spec:q} --entry {params.entry:q} --text {input.text}"
         " --weights {input.weights} --output {output} --device {resources.device} --threads {threads} > {log} 2>&1"
 
 
@@ -74,6 +75,7 @@ rule download_task:
     input:
         script="workflow_scripts/download_task.py",
         code=code("download_task.py"),
+        source=local_task,
     output:
         "<results>/tasks/{task}/{task}.yaml",
     log:
@@ -107,8 +109,9 @@ rule harness:
         device=compute.device,
     params:
         spec=lambda wildcards: plan.harness_spec(wildcards.task),
+        entry=lambda wildcards: plan.scoring_spec(wildcards.model),
     shell:
-        "python {input.script} --spec {params.spec:q} --model {wildcards.model} --task {input.task}"
+        "python {input.script} --spec {params.spec:q} --entry {params.entry:q} --task {input.task}"
         " --weights {input.weights} --results {output.results} --scores {output.scores}"
         " --device {resources.device} --threads {threads} > {log} 2>&1"
 

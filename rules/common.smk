@@ -62,6 +62,12 @@ def local_source(wildcards):
     return str(metadata if metadata.is_file() else entry.path)
 
 
+def local_task(wildcards):
+    """The files of a local task of lm-eval."""
+    folder = plan.harness[wildcards.task].path
+    return sorted(map(str, Path(folder).glob("*.*"))) if folder else []
+
+
 def row_tables(kind):
     """The tables of a kind, features or neighbours, that a row of the alignment matrix reads; none if it needs none."""
 

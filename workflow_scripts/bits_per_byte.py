@@ -18,7 +18,7 @@ from prh.devices import one_gpu
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spec", type=json.loads, required=True, help="text entry, as JSON")
-    parser.add_argument("--model", required=True, help="name of the model")
+    parser.add_argument("--entry", type=json.loads, required=True, help="model entry, as JSON")
     parser.add_argument("--text", type=Path, required=True, help=".jsonl file, a document per line")
     parser.add_argument("--weights", type=Path, required=True, help="weights.json of the model")
     parser.add_argument("--output", type=Path, required=True, help="table of scores to write")
@@ -35,14 +35,14 @@ def run(arguments: argparse.Namespace) -> None:
     root = json.loads(arguments.weights.read_text(encoding="utf-8"))["root"]
     documents = [json.loads(line) for line in arguments.text.read_text(encoding="utf-8").splitlines()]
     device = encoders.choose_device(arguments.device)
-    model, tokenizer = language_scores.load_causal(root, device)
+    model, tokenizer = language_scores.load_causal(arguments.entry, root, device)
     window = min(spec["window"], language_scores.longest_window(model) or spec["window"])
     found = language_scores.bits_per_byte(
-        model, tokenizer, documents, window=window, stride=spec["stride"], device=device, progress=True
+        model, tokenizer, documents, window=window, stride=spec["stride"], progress=True
     )
-    print(f"{arguments.model} on {spec['name']}: {found}")
+    print(f"{arguments.entry['name']} on {spec['name']}: {found}")
     row = {
-        "model": arguments.model,
+        "model": arguments.entry["name"],
         "task": spec["name"],
         "metric": "bits_per_byte",
         "value": found.value,

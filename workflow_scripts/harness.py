@@ -18,7 +18,7 @@ from prh.devices import one_gpu
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spec", type=json.loads, required=True, help="task entry, as JSON")
-    parser.add_argument("--model", required=True, help="name of the model")
+    parser.add_argument("--entry", type=json.loads, required=True, help="model entry, as JSON")
     parser.add_argument("--task", type=Path, required=True, help="task file")
     parser.add_argument("--weights", type=Path, required=True, help="weights.json of the model")
     parser.add_argument("--results", type=Path, required=True, help="lm-eval's results, JSON, to write")
@@ -33,18 +33,19 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     spec = arguments.spec
+    root = json.loads(arguments.weights.read_text(encoding="utf-8"))["root"]
+    device = encoders.choose_device(arguments.device)
     language_scores.run_harness(
-        json.loads(arguments.weights.read_text(encoding="utf-8"))["root"],
+        *language_scores.load_causal(arguments.entry, root, device),
         [spec["name"]],
         include_path=None if spec["source"] == "lm_eval" else arguments.task.parent,
         num_fewshot=spec["shots"],
         limit=spec["limit"],
-        device=encoders.choose_device(arguments.device),
         out_json=arguments.results,
     )
     found = language_scores.harness_scores(arguments.results)
     print(found)
-    scores = found.with_columns(model=pl.lit(arguments.model), source=pl.lit(joins.MEASURED))
+    scores = found.with_columns(model=pl.lit(arguments.entry["name"]), source=pl.lit(joins.MEASURED))
     tables.write(joins.scores_table(scores), arguments.scores, tables.provenance(task=spec))
 
 

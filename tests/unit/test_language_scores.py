@@ -11,7 +11,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from tokenizers.decoders import ByteLevel
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from prh.language_scores import Window, bits_per_byte, harness_scores, run_harness, windows
+from prh.config import LanguageModel
+from prh.language_scores import Window, bits_per_byte, harness_scores, load_causal, run_harness, windows
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
 STORIES = REAL / "weights" / "language" / "stories260K"
@@ -236,13 +237,31 @@ metadata: {{version: 2}}
     return tmp_path
 
 
+def stories(**changes):
+    return LanguageModel(name="m", modality="language", source="local", path=str(STORIES), **changes).model_dump()
+
+
+@needs_stories
+def test_a_model_is_scored_as_its_entry_says():
+    """Whole, without its last blocks, or with random weights: the fewer it keeps, the more bits a byte costs."""
+    entries = [stories(), stories(model_args={"num_hidden_layers": 4}), stories()]
+    values = [
+        bits_per_byte(*load_causal(entry, root), DOCUMENTS, window=64).value
+        for entry, root in zip(entries, [STORIES, STORIES, None], strict=True)
+    ]
+    assert values == sorted(values)
+    assert values[2] == bits_per_byte(*load_causal(stories(), None), DOCUMENTS, window=64).value, "seeded"
+
+
 @pytest.mark.slow
 @needs_stories
 def test_harness_runs_a_local_task_without_the_network(endings, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(endings / "cache"))
     out = endings / "results.json"
-    run_harness(STORIES, ["endings"], include_path=endings, num_fewshot=0, limit=4, out_json=out)
+    run_harness(
+        *load_causal(stories(), STORIES), ["endings"], include_path=endings, num_fewshot=0, limit=4, out_json=out
+    )
     (row,) = harness_scores(out).rows(named=True)
     assert row["value"] == 1.0
     assert (row["n"], row["version"], row["shots"]) == (4, "2", 0)
@@ -251,4 +270,4 @@ def test_harness_runs_a_local_task_without_the_network(endings, monkeypatch):
 @pytest.mark.slow
 def test_harness_refuses_a_task_it_does_not_know(endings):
     with pytest.raises(ValueError, match="has no task endigns"):
-        run_harness("nowhere", ["endigns"], include_path=endings, out_json=endings / "out.json")
+        run_harness(None, None, ["endigns"], include_path=endings, out_json=endings / "out.json")

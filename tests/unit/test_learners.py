@@ -192,14 +192,16 @@ def test_learners_of_both_modalities_find_the_pmi(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_multiple_choice_runs_through_lm_eval(world, tmp_path):
-    from prh.language_scores import harness_scores, run_harness
+    from prh.language_scores import harness_scores, load_causal, run_harness
     from prh.world import write_multiple_choice
 
     folder = train_language(world, tmp_path / "model", **LANGUAGE | {"context": 15})
     task = write_multiple_choice(world.multiple_choice(8, seed=0), tmp_path / "tasks")
-    found = harness_scores(
-        run_harness(folder, [task.stem], include_path=task.parent, out_json=tmp_path / "found.json", dtype="float32")
+    entry = {"dtype": "float32", "model_args": {}, "trust_remote_code": False}
+    results = run_harness(
+        *load_causal(entry, folder), [task.stem], include_path=task.parent, out_json=tmp_path / "found.json"
     )
+    found = harness_scores(results)
     assert set(found["metric"]) == {"acc", "acc_norm"}
     assert found["n"].to_list() == [8, 8]
 

@@ -1,6 +1,6 @@
 """The real experiment on a few samples: every model with its real weights, every table, every figure."""
 
-import os
+import shutil
 
 import pytest
 import yaml
@@ -23,19 +23,21 @@ def test_real_mini_runs_to_its_figures(repository, real, tmp_path):
         "k_max": 30,
     }
     settings["compute"] = {"threads": 1}
+    settings["texts"][0]["documents"] = 50
+    settings["harness"][0]["limit"] = 20
     settings["results"] = "results"
-    for entry in [*settings["datasets"], *settings["models"], *settings.get("texts", [])]:
-        if "path" in entry:  # relative to the repository, which the copy is not beside
-            entry["path"] = os.path.relpath(repository / entry["path"], tmp_path)
-    workflow = lay_out(repository, tmp_path, settings)
+    (tmp_path / "shared").symlink_to(real.parent)
+    shutil.copytree(repository / "experiments", tmp_path / "prh/experiments")
+    workflow = lay_out(repository, tmp_path / "prh", settings)
     workflow.run()
     best = workflow.table("tables/alignment.parquet").filter(dataset="flickr1k")
     trained = best.filter(model_x="mobilenet_v1_0.50", model_y="mobilenet_v1_0.25")
     assert trained["n"].item() == 64
     assert trained["score"].item() > 0.4
     assert trained["score"].item() > trained["threshold"].item()
-    figures = sorted(path.name for path in (tmp_path / "results/figures/flickr1k").rglob("*.png"))
+    figures = sorted(path.name for path in (workflow.folder / "results/figures/flickr1k").rglob("*.png"))
     assert {"alignment_matrix.png", "cross_modal.png", "layer_matrix_strongest.png"} <= set(figures)
+    assert {"figure2.png", "figure3.png", "figure4.png"} <= set(figures)
     assert workflow.would_run() == {}
 
 

@@ -444,7 +444,7 @@ def _auto_model(entry: Mapping, root: Path | None, device: str, dtype: torch.dty
     """
     from transformers import AutoModel
 
-    config, trust = _auto_config(entry, root), entry["trust_remote_code"]
+    config, trust = auto_config(entry, root), entry["trust_remote_code"]
     placement = placing(entry, device, dtype)
     if root is None:
         torch.manual_seed(entry["seed"])
@@ -455,7 +455,8 @@ def _auto_model(entry: Mapping, root: Path | None, device: str, dtype: torch.dty
     return model.get_encoder() if getattr(config, "is_encoder_decoder", False) else model, bool(placement)
 
 
-def _auto_config(entry: Mapping, root: Path | None) -> PreTrainedConfig:
+def auto_config(entry: Mapping, root: Path | None) -> PreTrainedConfig:
+    """The transformers configuration of an entry, its ``model_args`` put in."""
     from transformers import AutoConfig
 
     folder = root or entry["path"]
@@ -508,7 +509,7 @@ def count_parameters(entry: Mapping, root: Path | None = None) -> int:
     with torch.device("meta"):
         if entry["library"] == "timm":
             return _count(_timm_model(entry, root, pretrained=False))
-        config = _auto_config(entry, root)
+        config = auto_config(entry, root)
         released = getattr(transformers, (config.architectures or [""])[0], None)
         if released is None:
             auto = transformers.AutoModel.from_config(config, trust_remote_code=entry["trust_remote_code"])

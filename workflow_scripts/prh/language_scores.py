@@ -28,6 +28,7 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from prh import encoders
 from prh.files import writing
 
 
@@ -78,7 +79,6 @@ def bits_per_byte(
     window: int = 1024,
     stride: int | None = None,
     batch_size: int = 8,
-    device: str | torch.device = "cpu",
     progress: bool = False,
 ) -> BitsPerByte:
     """Bits per byte (UTF-8) of ``text``, one document or several, under a causal language model.
@@ -99,14 +99,13 @@ def bits_per_byte(
     _check_window(model, window, stride, room, batch_size)
 
     ids = _tokenise(tokenizer, documents)
-    model = model.to(device).eval()
     # longest first: windows of a batch are alike in length, and too large a batch fails at once, not after hours
     todo = sorted(windows([len(d) for d in ids], room, stride), key=lambda w: w.start - w.stop)
     bits = [0.0] * len(documents)
     starts = range(0, len(todo), batch_size)
     for start in tqdm(starts, desc="bits per byte", unit="batch", disable=not progress):
         batch = todo[start : start + batch_size]
-        for piece, nats in zip(batch, _window_nats(model, ids, batch, prefix, device), strict=True):
+        for piece, nats in zip(batch, _window_nats(model, ids, batch, prefix, model.device), strict=True):
             bits[piece.document] += nats / math.log(2)
     if not math.isfinite(sum(bits)):
         raise ValueError("The model gives NaN or infinity on this text; load it in bfloat16 or float32, not float16.")
@@ -120,13 +119,28 @@ def bits_per_byte(
     )
 
 
-def load_causal(folder: str | Path, device: str = "cpu") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The causal language model and the tokeniser of a Hugging Face folder; float32, on a GPU the weights' own type."""
+def load_causal(
+    entry: Mapping, root: str | Path | None, device: str = "cpu"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The causal language model and the tokeniser of a model entry (see prh.config), with weights from ``root``.
+
+    As in `prh.encoders.load`: the same type of weights, the same placement of big and quantised models, random weights
+    where ``root`` is None.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    dtype = torch.float32 if device == "cpu" else "auto"
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True, weights_only=True)
-    return model.eval().to(device), AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    config, dtype = encoders.auto_config(entry, root), encoders.choose_dtype(entry["dtype"], device)
+    trust = {"trust_remote_code": entry["trust_remote_code"]}
+    config.use_cache = True  # tasks that are answered in words generate them
+    placement = encoders.placing(entry, device, dtype)
+    if root is None:
+        torch.manual_seed(entry["seed"])
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype, **trust)
+    else:
+        settings = {"local_files_only": True, "weights_only": True, **trust, **placement}
+        model = AutoModelForCausalLM.from_pretrained(root, config=config, dtype=dtype, **settings)
+    tokenizer = AutoTokenizer.from_pretrained(root or entry["path"], local_files_only=True, **trust)
+    return model.eval() if placement else model.eval().to(device), tokenizer
 
 
 def longest_window(model: PreTrainedModel) -> int | None:
@@ -217,18 +231,17 @@ def _altered(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str], ids: 
 
 
 def run_harness(
-    model_dir: str | Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     tasks: Sequence[str],
     *,
     include_path: str | Path | None = None,
     num_fewshot: int | None = None,
     limit: int | None = None,
     batch_size: int | str = 8,
-    device: str = "cpu",
-    dtype: str = "auto",
     out_json: str | Path,
 ) -> dict:
-    """Run ``tasks`` of EleutherAI's lm-eval, ``hf`` backend, on the model in ``model_dir``; keep its results JSON.
+    """Run ``tasks`` of EleutherAI's lm-eval, ``hf`` backend, on a model; keep its results JSON.
 
     include_path: a folder of task YAML files (offline: ``dataset_path: json`` with local ``data_files``).
     num_fewshot: examples in the prompt (None: the task's own number). limit: first documents of each task only.
@@ -236,6 +249,7 @@ def run_harness(
     Raises ValueError for a task that lm-eval does not know.
     """
     import lm_eval
+    from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
     manager = TaskManager(include_path=None if include_path is None else os.fspath(include_path))
@@ -244,13 +258,10 @@ def run_harness(
         where = f" and {include_path}" if include_path else ""
         raise ValueError(f"lm-eval {lm_eval.__version__}{where} has no task {', '.join(unknown) or '(none given)'}.")
     results = lm_eval.simple_evaluate(
-        model="hf",
-        model_args={"pretrained": os.fspath(model_dir), "dtype": dtype},
+        model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size),
         tasks=list(tasks),
         num_fewshot=num_fewshot,
         limit=limit,
-        batch_size=batch_size,
-        device=device,
         task_manager=manager,
         log_samples=False,
     )

@@ -26,6 +26,7 @@ NOT_IN_WEIGHTS = ABOUT | {
     *("dtype", "seed", "model_args", "trust_remote_code", "causal", "checkpoint", "device_map", "quantisation"),
 }
 NOT_IN_FEATURES = ABOUT | {"causal"}
+NOT_IN_SCORES = ABOUT | {"causal", "pooling", "special_tokens", "template", "caption"}
 
 PREPARATION = ("clamp", "clamp_scope", "normalise")
 EVIDENCE = ("permutations", "subsamples", "splits", "alpha", "seed")
@@ -209,6 +210,10 @@ class Plan:
     def features_spec(self, model: str) -> str:
         """What the features of a model depend on, besides data and weights."""
         return canonical(self.models[model].model_dump(mode="json", exclude=NOT_IN_FEATURES))
+
+    def scoring_spec(self, model: str) -> str:
+        """What the scores of a language model depend on, besides text and weights."""
+        return canonical(self.models[model].model_dump(mode="json", exclude=NOT_IN_SCORES))
 
     def neighbours_spec(self) -> str:
         """How features are prepared, and how deep neighbours are listed."""
