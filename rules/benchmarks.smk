@@ -64,7 +64,7 @@ rule bits_per_byte:
         gpu=int(compute.device != "cpu"),
         device=compute.device,
     params:
-        spec=lambda wildcards: plan.text_spec(wildcards.text),
+        spec=lambda wildcards: plan.windows_spec(wildcards.text),
         entry=lambda wildcards: plan.scoring_spec(wildcards.model),
     shell:
         "python {input.script} --spec {params.spec:q} --entry {params.entry:q} --text {input.text}"

@@ -20,7 +20,7 @@ def main() -> None:
         case "local":
             root = Path(entry["path"])
         case "hub":
-            root, source["revision"] = datasets.fetch_hub(entry["id"], entry["revision"], folder)
+            root, source["revision"] = datasets.fetch_hub(entry["id"], entry["revision"], folder, entry["files"])
         case "world":
             place = world.build(**entry["world"])
             root = world.write_dataset(place, folder, density=entry["density"], shuffled=entry["shuffled"])

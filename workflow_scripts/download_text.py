@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 from prh import datasets, files, world
@@ -17,14 +18,21 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help=".jsonl file to write")
     arguments = parser.parse_args()
 
-    spec = arguments.spec
-    if spec["source"] == "world":
-        count = spec["documents"] or WORLD_DOCUMENTS
-        documents = world.build(**spec["world"]).text(count, WORLD_LENGTH, seed=HELD_OUT).splitlines()
-    else:
-        documents = datasets.read_documents(Path(spec["path"]))[: spec["documents"]]
+    spec, folder = arguments.spec, arguments.output.with_suffix(".source")
+    match spec["source"]:
+        case "world":
+            count = spec["documents"] or WORLD_DOCUMENTS
+            documents = world.build(**spec["world"]).text(count, WORLD_LENGTH, seed=HELD_OUT).splitlines()
+        case "local":
+            documents = datasets.read_documents(Path(spec["path"]))
+        case "hub":
+            root, revision = datasets.fetch_hub(spec["id"], spec["revision"], folder, spec["files"])
+            print(f"{spec['id']} at {revision}")
+            documents = datasets.hub_documents(root, spec["split"], spec["subset"], spec["column"])
+    documents = datasets.bounded(documents, spec["documents"], spec["bytes"])
     with files.writing(arguments.output) as part:
         part.write_text("".join(json.dumps(document) + "\n" for document in documents), encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)  # many times what was taken
     print(f"{spec['name']}: {len(documents)} documents, {sum(len(d.encode()) for d in documents):,} bytes")
 
 

@@ -21,8 +21,7 @@ def main() -> None:
     columns = datasets.Columns(entry["image"], entry["captions"], tuple(entry["labels"]), entry["group"])
     chosen = {"samples": entry["samples"], "shuffle_seed": entry["shuffle_seed"]}
     if entry["source"] == "hub":
-        cache = arguments.manifest.parent / "cache"
-        samples = datasets.read_hub(Path(source["root"]), entry["split"], entry["subset"], columns, cache, chosen)
+        samples = datasets.read_hub(Path(source["root"]), entry["split"], entry["subset"], columns, chosen)
     else:
         samples = datasets.read_local(Path(source["root"]), columns, chosen)
     manifest = datasets.shard(

@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from prh.config import ConfigError, load, schema
+from prh.registries import expand
 
 
 @pytest.fixture
@@ -63,6 +64,12 @@ MISTAKES = {
     "probe of unknown data": (["probes"], [{"name": "p", "train": "photo", "label": "class"}], "probe 'p': there is no data set 'photo' (did you mean 'photos'?)."),
     "probe of an unknown label": (["probes"], [{"name": "p", "train": "photos", "label": "class"}], "probe 'p': add 'class' to the labels of data set 'photos'."),
     "text without path": (["texts"], [{"name": "t", "source": "local"}], "texts, entry 't': source 'local' and 'path' belong together."),
+    "text of the hub without id": (["texts"], [{"name": "t", "source": "hub"}], "texts, entry 't': source 'hub' and 'id' belong together."),
+    "id of a local text": (["texts"], [{"name": "t", "source": "local", "path": "data", "id": "a/b"}], "texts, entry 't': source 'hub' and 'id' belong together."),
+    "no bytes of text": (["texts"], [{"name": "t", "source": "hub", "id": "a/b", "bytes": 0}], "texts, entry 't', bytes: Input should be greater than or equal to 1"),
+    "no pattern of files": (["datasets", 1], {"name": "h", "source": "hub", "id": "a/b", "files": []}, "datasets, entry 'h', files: List should have at least 1 item"),
+    "bins without classes": (["probes"], [{"name": "p", "train": "photos", "label": "class", "bins": 4}], "probes, entry 'p': 'bins' merges classes, so 'classes' must be given and be more."),
+    "more bins than classes": (["probes"], [{"name": "p", "train": "photos", "label": "class", "classes": 4, "bins": 4}], "probes, entry 'p': 'bins' merges classes, so 'classes' must be given and be more."),
     "missing folder": (["datasets", 0, "path"], "nowhere", "data set 'photos': path nowhere does not exist"),
     "template without caption": (["models", 1, "template"], "hello", "models, entry 'gpt2': 'template' must contain {caption}."),
     "pair of an unknown model": (["figures", "layer_pairs"], [["vit", "bert"]], "figures.layer_pairs: there is no model 'bert'."),
@@ -106,6 +113,6 @@ def test_every_key_is_explained():
 def test_every_experiment_file_loads_or_lacks_only_its_data(repository):
     for path in [repository / "config.yaml", *sorted((repository / "experiments").glob("*.yaml"))]:
         try:
-            load(yaml.safe_load(path.read_text()), repository)
+            load(expand(yaml.safe_load(path.read_text()), repository), repository)
         except ConfigError as error:
             assert all("does not exist" in line for line in str(error).splitlines()), path

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
 
 from prh import files, tables
+
+if TYPE_CHECKING:
+    import datasets
 
 IMAGE_SUFFIXES = frozenset(Image.registered_extensions())
 
@@ -52,13 +57,40 @@ class Columns:
 # ---- fetching -------------------------------------------------------------------------------------------------
 
 
-def fetch_hub(repository: str, revision: str, folder: Path) -> tuple[Path, str]:
-    """Download a data set repository of the hub into ``folder``; returns (folder, commit)."""
-    from huggingface_hub import HfApi, snapshot_download
+def fetch_hub(
+    repository: str, revision: str | None, folder: Path, patterns: Sequence[str] | None = None
+) -> tuple[Path, str]:
+    """Download a data set repository of the hub into ``folder``; returns (folder, commit).
 
-    commit = HfApi().dataset_info(repository, revision=revision).sha
-    snapshot_download(repository, repo_type="dataset", revision=commit, local_dir=folder)
-    return folder, commit
+    ``patterns``: the files to take, such as ["train/*.tar"] (None: all). Raises DataError, before anything is
+    downloaded, for a pattern that no file of the repository has.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.utils import filter_repo_objects
+
+    info = HfApi().dataset_info(repository, revision=revision)
+    there = [file.rfilename for file in info.siblings or ()]
+    for pattern in patterns or ():
+        if not any(filter_repo_objects(there, allow_patterns=pattern)):
+            shown = ", ".join(there[:5]) + (" ..." if len(there) > 5 else "")
+            raise DataError(f"{repository} at {info.sha} has no file {pattern}; it has {shown}. Mend 'files'.")
+    snapshot_download(
+        repository,
+        repo_type="dataset",
+        revision=info.sha,
+        local_dir=folder,
+        allow_patterns=None if patterns is None else list(patterns),
+    )
+    _remove_others(folder, set(filter_repo_objects(there, allow_patterns=patterns)))
+    return folder, info.sha
+
+
+def _remove_others(folder: Path, names: set[str]) -> None:
+    """Files of another revision, or of other patterns, would be read as part of the data."""
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name not in names and not name.startswith(".cache/"):
+            path.unlink()
 
 
 def fetch_url(url: str, sha256: str, folder: Path) -> Path:
@@ -106,21 +138,55 @@ def read_hub(
     split: str,
     subset: str | None,
     columns: Columns,
-    cache: Path,
     chosen: Mapping[str, int | None] | None = None,
 ) -> Iterator[Sample]:
-    """Samples of a downloaded hub data set (any form that the `datasets` library reads), in its order."""
+    """Samples of a downloaded hub data set (any form that the `datasets` library reads), in its order.
+
+    One sample is in memory at a time and nothing is copied to disk: for a random subset (see `read_local`) the source
+    is read twice, once to count it. Raises DataError for a split or column that is not there.
+    """
     import datasets
 
-    data = datasets.load_dataset(str(root), subset, split=split, cache_dir=str(cache))
-    if columns.image is not None and columns.image in data.column_names:
+    data = _streamed(root, split, subset)
+    features = data.features or {}  # unknown to the library before it has read a row of JSON or CSV
+    there = list(features) or list(next(iter(data), {}))
+    wanted = [columns.image, columns.captions, *columns.labels, columns.group]
+    for column in filter(None, wanted):
+        if column not in there:
+            raise DataError(f"{root}, split {split}: no column '{column}'; there are {', '.join(there)}.")
+    names = {column: getattr(features.get(column), "names", None) for column in columns.labels}
+    data = data.select_columns([column for column in dict.fromkeys([*wanted, "sample_id", "id"]) if column in there])
+    if columns.image in features:
         data = data.cast_column(columns.image, datasets.Image(decode=False))
-    chosen_rows = list(_subset(range(len(data)), **(chosen or {})))
-    names = {column: getattr(data.features.get(column), "names", None) for column in columns.labels}
-    for i, row in zip(chosen_rows, data.select(chosen_rows), strict=True):
+    keep = None
+    if chosen and chosen.get("samples") is not None and chosen.get("shuffle_seed") is not None:
+        keep = set(_subset(range(sum(1 for _ in data)), **chosen))
+    for i, row in enumerate(data):
+        if keep is not None and i not in keep:
+            continue
         for column in filter(names.get, names):
             row[column] = None if row[column] is None else names[column][row[column]]
         yield _parquet_sample(i, row, columns)
+
+
+def hub_documents(root: Path, split: str, subset: str | None, column: str) -> Iterator[str]:
+    """The texts in one column of a downloaded hub data set, in its order; empty ones are left out."""
+    data = _streamed(root, split, subset)
+    for row in data:
+        if column not in row:
+            raise DataError(f"{root}, split {split}: no column '{column}'; there are {', '.join(row)}.")
+        if row[column] and row[column].strip():
+            yield row[column]
+
+
+def _streamed(root: Path, split: str, subset: str | None) -> datasets.IterableDataset:
+    import datasets
+
+    try:
+        return datasets.load_dataset(str(root), subset, split=split, streaming=True)
+    except (ValueError, FileNotFoundError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise DataError(f"{root}, split {split}: {reason}. Mend 'files', 'split' or 'subset'.") from None
 
 
 def _subset(rows: Iterable, samples: int | None = None, shuffle_seed: int | None = None) -> list:
@@ -346,3 +412,22 @@ def read_documents(path: Path) -> list[str]:
     if not documents:
         raise DataError(f"{path} holds no text.")
     return documents
+
+
+def bounded(documents: Iterable[str], count: int | None = None, size: int | None = None) -> list[str]:
+    """The first ``count`` documents; and no more after those that reach ``size`` bytes of UTF-8 (None: no bound).
+
+    Raises DataError where ``size`` bytes are asked for and the documents hold fewer.
+    """
+    taken: list[str] = []
+    room = math.inf if size is None else size
+    for document in islice(documents, count):
+        taken.append(document)
+        room -= len(document.encode())
+        if room <= 0:
+            return taken
+    if not taken:
+        raise DataError("the source holds no text.")
+    if size is not None and count is None:
+        raise DataError(f"{size:,} bytes of text are asked for, the source has {size - room:,}; lower 'bytes'.")
+    return taken
