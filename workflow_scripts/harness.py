@@ -12,7 +12,7 @@ import torch
 
 from prh import encoders, joins, language_scores, tables
 from prh.command import failing_in_one_sentence
-from prh.devices import one_gpu
+from prh.devices import all_gpus, one_gpu
 
 
 def main() -> None:
@@ -26,7 +26,8 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     arguments = parser.parse_args()
-    with one_gpu(arguments.device):
+    holding = all_gpus if arguments.entry.get("device_map") else one_gpu
+    with holding(arguments.device):
         run(arguments)
 
 
