@@ -22,7 +22,9 @@ def main() -> None:
     chosen = {"samples": entry["samples"], "shuffle_seed": entry["shuffle_seed"]}
     if entry["source"] == "hub":
         cache = arguments.manifest.parent / "cache"
-        samples = datasets.read_hub(Path(source["root"]), entry["split"], entry["subset"], columns, cache, chosen)
+        samples = datasets.read_hub(
+            Path(source["root"]), entry["split"], entry["subset"], columns, cache, chosen, source["only"]
+        )
     else:
         samples = datasets.read_local(Path(source["root"]), columns, chosen)
     manifest = datasets.shard(

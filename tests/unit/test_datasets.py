@@ -1,11 +1,6 @@
 import io
 import json
 import shutil
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from prh import datasets, files, tables
+from prh import datasets, tables
 from prh.datasets import Columns, DataError, read_local, shard
 
 
@@ -209,15 +204,6 @@ def test_a_missing_shard_is_named(folder, tmp_path):
         datasets.shard_paths(manifest, tmp_path / "s")
 
 
-def test_an_archive_is_checked_and_unpacked(folder, tmp_path):
-    archive = shutil.make_archive(str(tmp_path / "photos"), "zip", folder)
-    with served(tmp_path) as address:
-        root = datasets.fetch_url(f"{address}/photos.zip", files.sha256(Path(archive)), tmp_path / "got")
-        assert len(list(read_local(root, Columns()))) == 7
-        with pytest.raises(DataError, match="is not the archive it was"):
-            datasets.fetch_url(f"{address}/photos.zip", "0" * 64, tmp_path / "other")
-
-
 def test_a_hub_data_set_is_read_as_the_datasets_library_reads_it(folder, tmp_path):
     """The snapshot of a hub repository in imagefolder form, from which the library makes its own columns."""
     shutil.copytree(folder, tmp_path / "snapshot" / "train")
@@ -231,13 +217,3 @@ def test_a_hub_data_set_is_read_as_the_datasets_library_reads_it(folder, tmp_pat
     some = list(datasets.read_hub(tmp_path / "snapshot", "train", None, columns, tmp_path / "cache", chosen))
     assert len(some) == 3
     assert {sample.sample_id for sample in some} < {sample.sample_id for sample in samples}
-
-
-@contextmanager
-def served(folder):
-    """A web server on loopback for the files of ``folder``; gives its address."""
-    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()

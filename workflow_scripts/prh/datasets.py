@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
@@ -49,30 +50,41 @@ class Columns:
     group: str | None = None
 
 
-# ---- fetching -------------------------------------------------------------------------------------------------
+# ---- which files ----------------------------------------------------------------------------------------------
+
+CARDS = ("README.md", "dataset_infos.json")
 
 
-def fetch_hub(repository: str, revision: str, folder: Path) -> tuple[Path, str]:
-    """Download a data set repository of the hub into ``folder``; returns (folder, commit)."""
-    from huggingface_hub import HfApi, snapshot_download
+def files_of_split(names: Iterable[str], cards: Path, subset: str | None, split: str) -> list[str] | None:
+    """Of the files of a hub repository those that hold a split; None where that cannot be told without all of them.
 
-    commit = HfApi().dataset_info(repository, revision=revision).sha
-    snapshot_download(repository, repo_type="dataset", revision=commit, local_dir=folder)
-    return folder, commit
+    The `datasets` library is asked, with a folder of empty files of these names; ``cards`` is the folder with the
+    repository's CARDS, which may say which file belongs to which subset and split. Raises DataError for a subset or
+    split that is not there.
+    """
+    import datasets
 
-
-def fetch_url(url: str, sha256: str, folder: Path) -> Path:
-    """Download and unpack an archive whose hash must be ``sha256``; returns the folder with its content."""
-    import pooch
-
-    unpack = pooch.Untar if ".tar" in url or url.endswith(".tgz") else pooch.Unzip
-    try:
-        pooch.retrieve(
-            url, known_hash=f"sha256:{sha256}", path=folder, processor=unpack(extract_dir="content"), progressbar=True
-        )
-    except ValueError as error:
-        raise DataError(f"{url} is not the archive it was: {error}") from None
-    return folder / "content"
+    with TemporaryDirectory() as place:
+        skeleton = Path(place, "repository")
+        for name in names:
+            (skeleton / name).parent.mkdir(parents=True, exist_ok=True)
+            (skeleton / name).write_bytes((cards / name).read_bytes() if name in CARDS else b"")
+        try:
+            builder = datasets.load_dataset_builder(str(skeleton), subset, cache_dir=f"{place}/cache")
+        except ValueError as error:
+            if subset is not None and "not found" in str(error):
+                raise DataError(f"there is no subset {subset!r}: {' '.join(str(error).split())}") from None
+            if "Config name is missing" in str(error):
+                raise DataError(f"the data set has several subsets: {' '.join(str(error).split())}") from None
+            return None
+        except Exception:  # an archive cannot be looked into, a form is unknown ...: reading all of it will tell
+            return None
+        found = builder.config.data_files
+        if not found or not split.isidentifier():
+            return None
+        if split not in found:
+            raise DataError(f"there is no split {split!r}; there are {', '.join(map(str, found))}.")
+        return sorted(Path(path).relative_to(skeleton.resolve()).as_posix() for path in found[split])
 
 
 # ---- reading --------------------------------------------------------------------------------------------------
@@ -108,11 +120,16 @@ def read_hub(
     columns: Columns,
     cache: Path,
     chosen: Mapping[str, int | None] | None = None,
+    only: list[str] | None = None,
 ) -> Iterator[Sample]:
-    """Samples of a downloaded hub data set (any form that the `datasets` library reads), in its order."""
+    """Samples of a downloaded hub data set (any form that the `datasets` library reads), in its order.
+
+    ``only``: the files of the split, where the others were not downloaded.
+    """
     import datasets
 
-    data = datasets.load_dataset(str(root), subset, split=split, cache_dir=str(cache))
+    part = {} if only is None else {"data_files": {split: only}, "verification_mode": "no_checks"}
+    data = datasets.load_dataset(str(root), subset, split=split, cache_dir=str(cache), **part)
     if columns.image is not None and columns.image in data.column_names:
         data = data.cast_column(columns.image, datasets.Image(decode=False))
     chosen_rows = list(_subset(range(len(data)), **(chosen or {})))
