@@ -53,6 +53,7 @@ class Request:
     range: str | None
     status: int
     sent: int
+    token: str | None
 
 
 class Hub:
@@ -71,6 +72,7 @@ class Hub:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
         self.address = f"http://127.0.0.1:{self._server.server_port}"
+        self.cdn = f"http://localhost:{self._server.server_port}"  # another host, to which no token may go
         Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
@@ -224,7 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path.endswith(LARGE):
             headers = {"X-Linked-Size": str(len(content)), "X-Linked-ETag": f'"{_sha256(content)}"'}
             self._send(
-                302, b"", {**headers, "X-Repo-Commit": commit, "Location": f"{self.hub.address}/cdn/{_sha256(content)}"}
+                302, b"", {**headers, "X-Repo-Commit": commit, "Location": f"{self.hub.cdn}/cdn/{_sha256(content)}"}
             )
         else:
             place = quote(f"/api/resolve-cache/{kind}/{name}/{commit}/{path}")
@@ -283,8 +285,9 @@ class _Handler(BaseHTTPRequestHandler):
                     break
                 sent += len(chunk)
         self.close_connection = self.close_connection or sent < len(body)
-        asked = self.headers.get("Range")
-        self.hub.requests.append(Request(self.command, unquote(self.path), asked, status, sent if counted else 0))
+        asked, token = self.headers.get("Range"), self.headers.get("Authorization")
+        sent = sent if counted else 0
+        self.hub.requests.append(Request(self.command, unquote(self.path), asked, status, sent, token))
 
 
 def _size(content: bytes) -> dict[str, object]:

@@ -85,7 +85,7 @@ def test_a_killed_download_goes_on_in_the_next_process(hub, commit, tmp_path):
     have = piece.stat().st_size
     fetching.find("me/model").fetch(["model.safetensors"], tmp_path)
     assert content(tmp_path) == {"model.safetensors": BIG}
-    (last,) = [request for request in hub.requests if request.range]
+    (last,) = [request for request in hub.requests if request.range and request.path.startswith("/cdn/")]
     assert (last.range, last.sent) == (f"bytes={have}-", len(BIG) - have)
 
 
@@ -200,6 +200,9 @@ def test_gated(hub, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", hub.token)
     fetching.find("me/closed").fetch(["model.safetensors"], tmp_path)
     assert content(tmp_path) == {"model.safetensors": BIG}
+    tokens = {request.path.split("/")[1]: request.token for request in hub.requests}
+    assert tokens["me"] == f"Bearer {hub.token}"
+    assert tokens["cdn"] is None
 
 
 @pytest.mark.parametrize(
@@ -459,6 +462,7 @@ def test_a_program_that_fails_leaves_one_sentence(hub, tmp_path):
     assert not (tmp_path / "weights.json").exists()
 
 
+@pytest.mark.slow
 def test_timm_loads_what_was_fetched_and_the_hub_itself(hub, tmp_path, real):
     hub.push("me/mobilenet", real / "weights/vision/mobilenet_v1_0.25_128")
     folder = tmp_path / "files"
@@ -471,6 +475,7 @@ def test_timm_loads_what_was_fetched_and_the_hub_itself(hub, tmp_path, real):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_transformers_loads_what_was_fetched_and_the_hub_itself(hub, tmp_path, real):
     hub.push("me/stories", real / "weights/language/stories260K")
     folder = tmp_path / "files"
@@ -529,12 +534,11 @@ def dataset_entry(**changes) -> dict:
     return {**entry, **columns, "samples": None, "shuffle_seed": None, "shard_size": 4, **changes}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "subset", "split", "fetched", "count"),
     [
         ("a card", "small", "train", {"README.md", "small/train-0.parquet", "small/train-1.parquet"}, 10),
-        ("a card", "small", "test", {"README.md", "small/test.parquet"}, 3),
-        ("a card", "large", "train", {"README.md", "large/x.parquet"}, 9),
         ("names", None, "test", {"README.md", "data/test-00000-of-00001.parquet"}, 3),
         ("names", None, "train[:4]", set(FORMS["names"]), 4),
     ],
@@ -564,19 +568,34 @@ def test_only_the_files_of_a_split(hub, tmp_path, form, subset, split, fetched, 
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("form", "subset", "split", "expected"),
     [
-        ({"subset": "small", "split": "val"}, "there is no split 'val'; there are train, test"),
-        ({"subset": "huge"}, "there is no subset 'huge'"),
-        ({"subset": None}, "the data set has several subsets"),
+        ("a card", "small", "test", ["small/test.parquet"]),
+        ("a card", "large", "train", ["large/x.parquet"]),
+        ("a card", "small", "val", "there is no split 'val'; there are train, test"),
+        ("a card", "huge", "train", "there is no subset 'huge'"),
+        ("a card", None, "train", "the data set has several subsets"),
+        ("names", None, "train+test", None),
+        ("names", None, "test", ["data/test-00000-of-00001.parquet"]),
+        ("an archive", None, "train", None),
     ],
 )
-def test_splits_and_subsets_that_are_not_there(hub, tmp_path, changes, message):
-    hub.push("me/pictures", FORMS["a card"], "dataset")
-    spec = json.dumps(dataset_entry(**changes))
+def test_files_of_a_split(tmp_path, form, subset, split, expected):
+    files = FORMS.get(form, {"photos.zip": b""})
+    (tmp_path / "README.md").write_bytes(files.get("README.md", b""))
+    if isinstance(expected, str):
+        with pytest.raises(datasets.DataError, match=expected):
+            datasets.files_of_split(files, tmp_path, subset, split)
+    else:
+        assert datasets.files_of_split(files, tmp_path, subset, split) == expected
+
+
+def test_a_split_that_is_not_there_costs_no_download(hub, tmp_path):
+    hub.push("me/pictures", FORMS["names"], "dataset")
+    spec = json.dumps(dataset_entry(split="val"))
     done = run("download_dataset.py", hub, "--spec", spec, "--output", tmp_path / "source.json")
     assert done.returncode == 1
-    assert message in done.stderr.splitlines()[-1]
+    assert done.stderr.splitlines()[-1] == "error: there is no split 'val'; there are train, test."
     assert hub.sent("/cdn/*") == 0
 
 
