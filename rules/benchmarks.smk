@@ -40,10 +40,12 @@ rule download_text:
     localrule: True
     conda:
         "../envs/prh.yaml"
+    resources:
+        lock=lock,
     params:
         spec=lambda wildcards: plan.text_spec(wildcards.text),
     shell:
-        "python {input.script} --spec {params.spec:q} --output {output} > {log} 2>&1"
+        "python {input.script} --spec {params.spec:q} --lock {resources.lock:q} --output {output} > {log} 2>&1"
 
 
 rule bits_per_byte:
@@ -64,7 +66,7 @@ rule bits_per_byte:
         gpu=int(compute.device != "cpu"),
         device=compute.device,
     params:
-        spec=lambda wildcards: plan.text_spec(wildcards.text),
+        spec=lambda wildcards: plan.windows_spec(wildcards.text),
     shell:
         "python {input.script} --spec {params.spec:q} --model {wildcards.model} --text {input.text}"
         " --weights {input.weights} --output {output} --device {resources.device} --threads {threads} > {log} 2>&1"

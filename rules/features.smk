@@ -27,9 +27,10 @@ rule features:
         batch_size=str(compute.batch_size),
     params:
         spec=lambda wildcards: plan.features_spec(wildcards.model),
+        layers=lambda wildcards: option("--layers", " ".join(map(str, plan.probed_layers(wildcards.dataset)))),
     shell:
         "python {input.script} --spec {params.spec:q} --manifest {input.manifest} --shards {input.shards}"
-        " --weights {input.weights} --output {output} --threads {threads}"
+        " --weights {input.weights} {params.layers} --output {output} --threads {threads}"
         " --device {resources.device} --batch-size {resources.batch_size} > {log} 2>&1"
 
 

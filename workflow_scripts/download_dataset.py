@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from prh import datasets, fetching, files, world
+from prh import fetching, files, hub_data, world
 from prh.command import failing_in_one_sentence
 from prh.lockfile import Lock
 
@@ -23,7 +23,7 @@ def main() -> None:
             root = Path(entry["path"])
         case "hub":
             root = folder
-            source |= fetch_hub(entry, folder, lock)
+            source["revision"], source["split"] = hub_data.fetch(entry, folder, lock)
         case "world":
             place = world.build(**entry["world"])
             root = world.write_dataset(place, folder, density=entry["density"], shuffled=entry["shuffled"])
@@ -34,17 +34,6 @@ def main() -> None:
     print(f"{entry['name']}: {len(found)} files, {sum(file['bytes'] for file in found.values()):,} bytes in {root}")
     with files.writing(arguments.output) as part:
         part.write_text(json.dumps({**source, "root": str(root), "files": found}, indent=1), encoding="utf-8")
-
-
-def fetch_hub(entry: dict, folder: Path, lock: Lock) -> dict[str, object]:
-    """Download the files of the split that is wanted (all, where it cannot be told which); say commit and files."""
-    snapshot = fetching.find(entry["id"], kind="dataset", revision=entry["revision"], lock=lock)
-    cards = [name for name in datasets.CARDS if name in snapshot.files]
-    for name in cards:
-        snapshot.fetch_file(name, folder)
-    only = datasets.files_of_split(snapshot.files, folder, entry["subset"], entry["split"])
-    snapshot.fetch(snapshot.files if only is None else [*cards, *only], folder)
-    return {"revision": snapshot.commit, "only": only}
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
-from prh import datasets, files, world
+from prh import datasets, files, hub_data, world
 from prh.command import failing_in_one_sentence
+from prh.lockfile import Lock
 
 WORLD_DOCUMENTS, WORLD_LENGTH = 64, 31
 HELD_OUT = 2**31  # no learner is trained with this seed
@@ -14,17 +16,25 @@ HELD_OUT = 2**31  # no learner is trained with this seed
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spec", type=json.loads, required=True, help="text entry, as JSON")
+    parser.add_argument("--lock", type=Path, help="lock file of the experiment")
     parser.add_argument("--output", type=Path, required=True, help=".jsonl file to write")
     arguments = parser.parse_args()
 
-    spec = arguments.spec
-    if spec["source"] == "world":
-        count = spec["documents"] or WORLD_DOCUMENTS
-        documents = world.build(**spec["world"]).text(count, WORLD_LENGTH, seed=HELD_OUT).splitlines()
-    else:
-        documents = datasets.read_documents(Path(spec["path"]))[: spec["documents"]]
+    spec, folder = arguments.spec, arguments.output.with_suffix(".source")
+    match spec["source"]:
+        case "world":
+            count = spec["documents"] or WORLD_DOCUMENTS
+            documents = world.build(**spec["world"]).text(count, WORLD_LENGTH, seed=HELD_OUT).splitlines()
+        case "local":
+            documents = datasets.read_documents(Path(spec["path"]))
+        case "hub":
+            revision, split = hub_data.fetch(spec, folder, Lock(arguments.lock, "texts", spec["name"]))
+            print(f"{spec['id']} at {revision}")
+            documents = datasets.hub_documents(folder, spec["split"], spec["subset"], spec["column"], split)
+    documents = datasets.bounded(documents, spec["documents"], spec["bytes"])
     with files.writing(arguments.output) as part:
         part.write_text("".join(json.dumps(document) + "\n" for document in documents), encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)  # many times what was taken
     print(f"{spec['name']}: {len(documents)} documents, {sum(len(d.encode()) for d in documents):,} bytes")
 
 

@@ -21,6 +21,7 @@ def main() -> None:
     parser.add_argument("--shards", type=Path, required=True, help="folder of the shards")
     parser.add_argument("--weights", type=Path, required=True, help="weights.json of the model")
     parser.add_argument("--output", type=Path, required=True, help="features table to write")
+    parser.add_argument("--layers", nargs="+", type=int, help="numbers of the layers to keep (all)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--batch-size", default="auto", help="samples in a batch, or auto")
@@ -43,9 +44,10 @@ def run(arguments: argparse.Namespace) -> None:
         datasets.shard_paths(manifest, arguments.shards),
         arguments.output,
         model=entry["name"],
-        digest=features.recipe(entry, weights["files"], manifest["shards"], device),
+        digest=features.recipe(entry, weights["files"], manifest["shards"], device, arguments.layers),
         caption=entry.get("caption", 0),
         template=entry.get("template", "{caption}"),
+        keep=arguments.layers,
         batch_size=None if arguments.batch_size == "auto" else int(arguments.batch_size),
         made_by={"spec": entry, "revision": weights["revision"], "device": device, "dataset": manifest["dataset"]},
     )

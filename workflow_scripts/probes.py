@@ -29,7 +29,11 @@ def main() -> None:
 
     def labelled(dataset: str, probe: dict) -> probes.Labelled:
         ids, labels = datasets.labels_of(sorted(shards[dataset].glob("*.parquet")), probe["label"])
-        return probes.Labelled.of(tables.read(features[dataset]), ids, labels, probe["layer"])
+        if probe["classes"] is not None:
+            probes.require_classes(labels, probe["classes"], f"Data set {dataset!r} of task {probe['name']!r}")
+        if probe["bins"] is not None:
+            labels = probes.merged(labels, probe["classes"], probe["bins"])
+        return probes.Labelled.read(features[dataset], ids, labels, probe["layer"])
 
     rows = []
     with Progress(f"probes of {arguments.model}", total=len(arguments.spec), unit="task") as progress:

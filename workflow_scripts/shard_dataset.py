@@ -2,7 +2,10 @@
 
 import argparse
 import json
+import os
 from pathlib import Path
+
+os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 
 from prh import datasets, files
 from prh.command import failing_in_one_sentence
@@ -21,10 +24,8 @@ def main() -> None:
     columns = datasets.Columns(entry["image"], entry["captions"], tuple(entry["labels"]), entry["group"])
     chosen = {"samples": entry["samples"], "shuffle_seed": entry["shuffle_seed"]}
     if entry["source"] == "hub":
-        cache = arguments.manifest.parent / "cache"
-        samples = datasets.read_hub(
-            Path(source["root"]), entry["split"], entry["subset"], columns, cache, chosen, source["only"]
-        )
+        root = Path(source["root"])
+        samples = datasets.read_hub(root, entry["split"], entry["subset"], columns, chosen, source["split"])
     else:
         samples = datasets.read_local(Path(source["root"]), columns, chosen)
     manifest = datasets.shard(

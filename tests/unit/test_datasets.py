@@ -1,7 +1,9 @@
 import io
 import json
 import shutil
+import tarfile
 
+import datasets as hf
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -208,12 +210,96 @@ def test_a_hub_data_set_is_read_as_the_datasets_library_reads_it(folder, tmp_pat
     """The snapshot of a hub repository in imagefolder form, from which the library makes its own columns."""
     shutil.copytree(folder, tmp_path / "snapshot" / "train")
     columns = Columns(labels=("page",))
-    samples = list(datasets.read_hub(tmp_path / "snapshot", "train", None, columns, tmp_path / "cache"))
+    samples = list(datasets.read_hub(tmp_path / "snapshot", "train", None, columns))
     assert len(samples) == 7
     assert samples[2].captions == ("photo 2", "picture 2")
     assert samples[2].image == picture(2)
     assert samples[5].labels == {"page": "2"}
     chosen = {"samples": 3, "shuffle_seed": 0}
-    some = list(datasets.read_hub(tmp_path / "snapshot", "train", None, columns, tmp_path / "cache", chosen))
+    some = list(datasets.read_hub(tmp_path / "snapshot", "train", None, columns, chosen))
     assert len(some) == 3
     assert {sample.sample_id for sample in some} < {sample.sample_id for sample in samples}
+
+
+def write_webdataset(folder, shards, per_shard=5):
+    """Tar archives as the clip-benchmark sets have them: 0.tar, 1.tar ... of s0000000.cls, s0000000.webp ..."""
+    folder.mkdir(parents=True)
+    for number in range(shards):
+        with tarfile.open(folder / f"{number}.tar", "w") as archive:
+            for i in range(number * per_shard, (number + 1) * per_shard):
+                for suffix, content in (("cls", str(i % 4).encode()), ("webp", picture(i, "WEBP"))):
+                    entry = tarfile.TarInfo(f"s{i:07d}.{suffix}")
+                    entry.size = len(content)
+                    archive.addfile(entry, io.BytesIO(content))
+
+
+WEBDATASET = Columns(image="webp", captions=None, labels=("cls",))
+
+
+@pytest.mark.parametrize(("split", "shards"), [("train", 3), ("test", 1)])
+def test_a_webdataset_of_the_hub_is_read(tmp_path, split, shards):
+    write_webdataset(tmp_path / split, shards)
+    samples = list(datasets.read_hub(tmp_path, split, None, WEBDATASET))
+    assert [sample.labels["cls"] for sample in samples] == [str(i % 4) for i in range(5 * shards)]
+    assert samples[3].image == picture(3, "WEBP")
+    chosen = {"samples": 4, "shuffle_seed": 1}
+    some, again = ([s.sample_id for s in datasets.read_hub(tmp_path, split, None, WEBDATASET, chosen)] for _ in "12")
+    assert some == again
+    assert len(set(some)) == 4
+    manifest = shard(iter(samples), tmp_path / "s", WEBDATASET)
+    assert manifest["skipped"] == 0
+
+
+def test_a_webdataset_is_read_one_sample_after_the_other(tmp_path):
+    """What is held does not grow with the data set: the second archive is not touched for a sample of the first."""
+    write_webdataset(tmp_path / "train", 2, per_shard=20)
+    samples = datasets.read_hub(tmp_path, "train", None, WEBDATASET)
+    next(samples)
+    (tmp_path / "train" / "1.tar").unlink()
+    with pytest.raises(FileNotFoundError):
+        list(samples)
+
+
+def test_classes_of_a_parquet_source_are_their_names(tmp_path):
+    features = hf.Features({"img": hf.Image(), "fine": hf.ClassLabel(names=["apple", "bear"])})
+    rows = {"img": [{"bytes": picture(i), "path": None} for i in range(4)], "fine": [0, 1, 1, 0]}
+    (tmp_path / "data").mkdir()
+    hf.Dataset.from_dict(rows, features).to_parquet(tmp_path / "data" / "test-00000-of-00001.parquet")
+    columns = Columns(image="img", captions=None, labels=("fine",))
+    samples = list(datasets.read_hub(tmp_path, "test", None, columns))
+    assert [sample.labels["fine"] for sample in samples] == ["apple", "bear", "bear", "apple"]
+    assert samples[1].image == picture(1)
+
+
+@pytest.mark.parametrize(
+    ("split", "columns", "message"),
+    [
+        ("test", WEBDATASET, "split test: .* Mend 'files', 'split' or 'subset'"),
+        ("train", Columns(image="img", captions=None), "no column 'img'; there are cls, webp"),
+        ("train", Columns(image="webp", captions="text"), "no column 'text'"),
+        ("train", Columns(image="webp", captions=None, labels=("label",)), "no column 'label'"),
+    ],
+)
+def test_a_split_or_column_that_a_hub_data_set_lacks_is_named(tmp_path, split, columns, message):
+    write_webdataset(tmp_path / "train", 1)
+    with pytest.raises(DataError, match=message):
+        list(datasets.read_hub(tmp_path, split, None, columns))
+
+
+def test_documents_of_the_hub_are_taken_up_to_a_bound(tmp_path):
+    texts = [f"document {i}" for i in range(9)] + [None, "", "  ", "last"]
+    (tmp_path / "plain").mkdir()
+    pq.write_table(pa.table({"text": texts, "url": ["u"] * 13}), tmp_path / "plain" / "train-00000-of-00002.parquet")
+    documents = list(datasets.hub_documents(tmp_path, "train", None, "text"))
+    assert documents == [*texts[:9], "last"]
+    assert datasets.bounded(documents) == documents
+    assert datasets.bounded(documents, count=2) == texts[:2]
+    assert datasets.bounded(documents, size=10) == texts[:1]
+    assert datasets.bounded(documents, size=11) == texts[:2]
+    assert datasets.bounded(documents, count=1, size=1000) == texts[:1]
+    with pytest.raises(DataError, match="1,000 bytes of text are asked for, the source has 94; lower 'bytes'"):
+        datasets.bounded(documents, size=1000)
+    with pytest.raises(DataError, match="holds no text"):
+        datasets.bounded([])
+    with pytest.raises(DataError, match="no column 'body'; there are text, url"):
+        list(datasets.hub_documents(tmp_path, "train", None, "body"))

@@ -78,6 +78,17 @@ def test_image_features_are_those_of_each_image(shards, tmp_path, vit):
             np.testing.assert_allclose(layer[i], expected[0], atol=1e-4, rtol=1e-4)
 
 
+def test_only_the_wanted_layers_are_kept_under_their_own_numbers(shards, tmp_path, llama):
+    extract(llama, shards, tmp_path / "all.parquet", model="llama", digest="d")
+    extract(llama, shards, tmp_path / "some.parquet", model="llama", digest="e", keep=[-1, 1, 3])
+    table = tables.read(tmp_path / "some.parquet")
+    assert tables.layer_columns(table.schema) == ["layer_01", "layer_03"]
+    assert table == tables.read(tmp_path / "all.parquet", ["sample_id", "layer_01", "layer_03"])
+    assert len(tables.made_by(tmp_path / "some.parquet")["layer_names"]) == 4
+    with pytest.raises(FeatureError, match="layer -5 of model 'llama' is asked for, which has 4; lower it"):
+        extract(llama, shards, tmp_path / "none.parquet", model="llama", digest="d", keep=[0, -5])
+
+
 def test_choice_of_caption_and_template(shards, tmp_path, llama):
     def first(**options):
         extract(llama, shards, tmp_path / "f.parquet", model="llama", digest=str(options), **options)

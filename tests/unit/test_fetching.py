@@ -15,7 +15,7 @@ import pytest
 from huggingface_hub import constants
 from PIL import Image
 
-from prh import datasets, fetching, models, tables
+from prh import config, datasets, fetching, hub_data, models, tables
 from prh.fetching import FetchError
 from prh.lockfile import Lock, read
 from tests.hub import Hub
@@ -529,7 +529,15 @@ FORMS = {
 
 
 def dataset_entry(**changes) -> dict:
-    entry = {"name": "mine", "source": "hub", "id": "me/pictures", "revision": None, "split": "train", "subset": None}
+    entry = {
+        "name": "mine",
+        "source": "hub",
+        "id": "me/pictures",
+        "revision": None,
+        "split": "train",
+        "subset": None,
+        "files": None,
+    }
     columns = {"image": "image", "captions": "text", "labels": ["kind"], "group": None, "on_error": "fail"}
     return {**entry, **columns, "samples": None, "shuffle_seed": None, "shard_size": 4, **changes}
 
@@ -540,7 +548,6 @@ def dataset_entry(**changes) -> dict:
     [
         ("a card", "small", "train", {"README.md", "small/train-0.parquet", "small/train-1.parquet"}, 10),
         ("names", None, "test", {"README.md", "data/test-00000-of-00001.parquet"}, 3),
-        ("names", None, "train[:4]", set(FORMS["names"]), 4),
     ],
 )
 def test_only_the_files_of_a_split(hub, tmp_path, form, subset, split, fetched, count):
@@ -561,7 +568,7 @@ def test_only_the_files_of_a_split(hub, tmp_path, form, subset, split, fetched, 
     assert rows[0]["labels"] in ([{"name": "kind", "value": "cat"}], [{"name": "kind", "value": "dog"}])
     program = (
         "import sys, datasets; d = datasets.load_dataset('me/pictures', sys.argv[1] or None, split=sys.argv[2])\n"
-        "print(d['text'])"
+        "print(list(d['text']))"
     )
     done = run(program, hub, subset or "", split, **cache)
     assert done.stdout.strip() == str([caption for row in rows for caption in row["captions"]]), done.stderr
@@ -575,7 +582,7 @@ def test_only_the_files_of_a_split(hub, tmp_path, form, subset, split, fetched, 
         ("a card", "small", "val", "there is no split 'val'; there are train, test"),
         ("a card", "huge", "train", "there is no subset 'huge'"),
         ("a card", None, "train", "the data set has several subsets"),
-        ("names", None, "train+test", None),
+        ("names", None, "train[:4]", r"there is no split 'train\[:4\]'; there are train, test"),
         ("names", None, "test", ["data/test-00000-of-00001.parquet"]),
         ("an archive", None, "train", None),
     ],
@@ -585,9 +592,9 @@ def test_files_of_a_split(tmp_path, form, subset, split, expected):
     (tmp_path / "README.md").write_bytes(files.get("README.md", b""))
     if isinstance(expected, str):
         with pytest.raises(datasets.DataError, match=expected):
-            datasets.files_of_split(files, tmp_path, subset, split)
+            hub_data.files_of_split(files, tmp_path, subset, split)
     else:
-        assert datasets.files_of_split(files, tmp_path, subset, split) == expected
+        assert hub_data.files_of_split(files, tmp_path, subset, split) == expected
 
 
 def test_a_split_that_is_not_there_costs_no_download(hub, tmp_path):
@@ -597,6 +604,32 @@ def test_a_split_that_is_not_there_costs_no_download(hub, tmp_path):
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "error: there is no split 'val'; there are train, test."
     assert hub.sent("/cdn/*") == 0
+
+
+def test_only_the_named_files_of_a_data_set(hub, tmp_path):
+    commit = hub.push("me/pictures", FORMS["names"], "dataset")
+    entry = dataset_entry(files=["data/train-00000*"])
+    assert hub_data.fetch(entry, tmp_path) == (commit, None)
+    assert set(content(tmp_path)) == {"data/train-00000-of-00002.parquet"}
+    assert len(list(datasets.read_hub(tmp_path, "train", None, datasets.Columns()))) == 5
+    hub_data.fetch({**entry, "files": ["data/test*"]}, tmp_path)
+    assert set(content(tmp_path)) == {"data/test-00000-of-00001.parquet"}
+    with pytest.raises(
+        datasets.DataError, match=r"me/pictures has no file val/\*; it has README.md, data.*Mend 'files'"
+    ):
+        hub_data.fetch({**entry, "files": ["data/test*", "val/*"]}, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_text_of_the_hub_is_fetched_cut_and_tidied_up(hub, tmp_path):
+    lines = b"".join(json.dumps({"text": text}).encode() + b"\n" for text in ("one two", "three", "four"))
+    commit = hub.push("me/text", {"train.jsonl": lines, "other.jsonl": lines}, "dataset")
+    text = config.Text(name="t", source="hub", id="me/text", files=["train*"], bytes=9)
+    output, lock = tmp_path / "texts/t.jsonl", tmp_path / "paper.lock.yaml"
+    done = run("download_text.py", hub, "--spec", text.model_dump_json(), "--lock", lock, "--output", output)
+    assert done.returncode == 0, done.stderr
+    assert content(tmp_path / "texts") == {"t.jsonl": b'"one two"\n"three"\n'}
+    assert read(lock) == {"texts": {"t": {"id": "me/text", "revision": commit}}}
 
 
 def test_an_archive_of_the_web_as_data_set(hub, tmp_path):

@@ -117,6 +117,38 @@ def test_figures_of_the_paper_need_three_models_and_their_scores():
     assert plan_of(pictures, [PICTURES], probes=probes).joins("photos") == [2]
 
 
+def test_probes_are_of_the_models_that_run_on_their_data_and_keep_their_layers():
+    few = {**PICTURES, "name": "few", "models": ["b"]}
+    probes = [
+        {"name": "p", "train": "cifar", "label": "class", "layer": 3},
+        {"name": "q", "train": "cifar", "test": "few", "label": "class"},
+        {"name": "r", "train": "few", "label": "class"},
+    ]
+    plan = plan_of([vision("a"), vision("b"), language("l")], [PICTURES, few], probes=probes)
+    assert plan.probe_runs() == [("cifar", "b"), ("few", "b")]
+    assert plan.probed_layers("cifar") == [-1, 3]
+    assert plan.probed_layers("few") == [-1]
+    assert plan.probed_layers("photos") == []
+
+
+def test_how_a_text_is_shown_to_models_fetches_nothing_again():
+    text = {"name": "t", "source": "hub", "id": "a/b", "bytes": 100}
+    before, after = (plan_of([language("l")], texts=[text | more]) for more in ({}, {"window": 64}))
+    assert before.text_spec("t") == after.text_spec("t")
+    assert before.windows_spec("t") != after.windows_spec("t")
+    other = plan_of([language("l")], texts=[text | {"bytes": 200}])
+    assert before.text_spec("t") != other.text_spec("t")
+    assert before.windows_spec("t") == other.windows_spec("t")
+
+
+def test_a_licence_is_no_setting_of_a_data_set():
+    plain, licensed, part = (
+        plan_of([vision("v")], [PICTURES | more]) for more in ({}, {"licence": "MIT"}, {"files": ["x"]})
+    )
+    assert plain.dataset_spec("cifar") == licensed.dataset_spec("cifar")
+    assert plain.dataset_spec("cifar") != part.dataset_spec("cifar")
+
+
 def test_code_of_a_job_is_what_it_imports(tmp_path):
     library = tmp_path / "lib"
     (library / "prh" / "sub").mkdir(parents=True)

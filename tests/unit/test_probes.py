@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from prh.probes import fit_logistic, linear_probe, stratified_split
+from prh import tables
+from prh.probes import Labelled, fit_logistic, linear_probe, merged, require_classes, stratified_split
 
 
 def blobs(n: int, width: int, classes: int, gap: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -133,3 +134,50 @@ NAN = np.where(np.arange(60).reshape(20, 3) == 16, np.nan, X)
 def test_bad_input_is_refused_in_words(args, options, message):
     with pytest.raises(ValueError, match=message):
         linear_probe(*args, **options)
+
+
+def test_the_number_of_classes_is_held_to_what_is_promised():
+    require_classes(["0", "1", None, "2", "1"], 3, "here")
+    with pytest.raises(ValueError, match=r"here must have 4 classes and has 3 \(0, 1, 2 ...\); mend 'classes'"):
+        require_classes(["0", "1", None, "2", "1"], 4, "here")
+
+
+@pytest.mark.parametrize(("classes", "bins"), [(32, 16), (40, 16), (9, 2)])
+def test_merged_classes_are_those_of_vtab(classes, bins):
+    """task_adaptation divides the label by classes / bins, in single precision, and rounds down."""
+    labels = [*map(str, range(classes)), None]
+    expected = np.floor_divide(np.arange(classes, dtype=np.float32), np.float32(classes / bins)).astype(int)
+    assert merged(labels, classes, bins) == [*map(str, expected), None]
+    assert len(set(merged(labels[:-1], classes, bins))) == bins
+
+
+def test_a_label_that_cannot_be_merged_is_named():
+    with pytest.raises(ValueError, match=r"The label 'cat' is none of the numbers 0 to 31, so 'bins' cannot merge it"):
+        merged(["3", "cat"], 32, 16)
+
+
+def features_table(path, numbers=None):
+    """Five samples of a model with four layers; layer i holds only the number i."""
+    layers = [np.full((5, 2), number, np.float32) for number in (range(4) if numbers is None else numbers)]
+    table = tables.layers_table([*"abcde"], layers, numbers)
+    tables.write(table, path, {"layer_names": ["w", "x", "y", "z"]})
+    return path
+
+
+@pytest.mark.parametrize("numbers", [None, [1, 3]])
+@pytest.mark.parametrize("layer", [-1, 3, 1, -3])
+def test_a_layer_is_found_by_its_number_in_the_model(tmp_path, numbers, layer):
+    labels = ["cat", None, "dog", "cat", "dog"]
+    found = Labelled.read(features_table(tmp_path / "f.parquet", numbers), [*"abcde"], labels, layer)
+    assert found.features.tolist() == [[layer % 4] * 2] * 4
+    assert found.labels.tolist() == ["cat", "dog", "cat", "dog"]
+
+
+def test_a_layer_or_sample_that_is_not_there_is_named(tmp_path):
+    path = features_table(tmp_path / "f.parquet", [3])
+    with pytest.raises(ValueError, match="Layer 4 is asked for and the model has 4 layers; lower it"):
+        Labelled.read(path, [*"abcde"], ["x"] * 5, 4)
+    with pytest.raises(tables.TableError, match="has no column layer_02; it has sample_id, layer_03"):
+        Labelled.read(path, [*"abcde"], ["x"] * 5, 2)
+    with pytest.raises(tables.TableError, match="the features and the labels do not hold the same samples"):
+        Labelled.read(path, [*"abcdf"], ["x"] * 5)

@@ -99,6 +99,9 @@ class HubDataset(_Dataset):
     """Split to take."""
     subset: str | None = None
     """Configuration of the data set, where it has several."""
+    files: Annotated[list[str], Field(min_length=1)] | None = None
+    """Patterns of the files to download, such as train/*.tar (null: all). Then nothing else is read, such as a card
+    that speaks of other files."""
 
 
 class UrlDataset(_Dataset):
@@ -319,6 +322,10 @@ class Probe(Section):
     """Data set with the test samples (null: a part of the training samples, held out)."""
     label: str
     """Column with the classes, one of the data set's 'labels'."""
+    classes: Annotated[int, Field(ge=2)] | None = None
+    """How many classes there must be, or the probe is refused (null: not checked)."""
+    bins: Annotated[int, Field(ge=2)] | None = None
+    """Merge 'classes', numbered from 0 in their order, into so many of equal width (null: as they are)."""
     limit: Annotated[int, Field(ge=2)] = 10_000
     """At most so many training samples, drawn by class."""
     test_share: Annotated[float, Field(gt=0, lt=1)] = 0.25
@@ -328,18 +335,40 @@ class Probe(Section):
     seed: Seed = 0
     """Seed of every draw."""
 
+    @model_validator(mode="after")
+    def _bins_are_fewer(self) -> Probe:
+        if self.bins is not None and (self.classes is None or self.bins >= self.classes):
+            raise ValueError("'bins' merges classes, so 'classes' must be given and be more")
+        return self
+
 
 class Text(Section):
     """A text on which language models are scored in bits per byte."""
 
     name: Name
     """Name of the text."""
-    source: Literal["local", "world"]
-    """A file here, or walks through the idealised world that no learner has read."""
+    source: Literal["local", "hub", "world"]
+    """A file here, a data set of the Hugging Face hub, or walks through the idealised world that no model has read."""
     path: str | None = None
     """local: a .txt file (a document per line), or a folder or .jsonl file with captions, as a data set."""
+    id: str | None = None
+    """hub: repository."""
+    revision: str | None = None
+    """hub: branch, tag or (best) commit (null: that of the first download, kept in the lock file)."""
+    licence: str | None = None
+    """Licence of the text."""
+    split: str = "train"
+    """hub: split to take."""
+    subset: str | None = None
+    """hub: configuration of the data set, where it has several."""
+    files: Annotated[list[str], Field(min_length=1)] | None = None
+    """hub: patterns of the files to download (null: all). A sample needs the first file of a large corpus only."""
+    column: str = "text"
+    """hub: column with the documents."""
     documents: Annotated[int, Field(ge=1)] | None = None
-    """How many documents to take (null: all; world: 64)."""
+    """How many documents to take, from the first on (null: all; world: 64)."""
+    bytes: Annotated[int, Field(ge=1)] | None = None
+    """Take documents until they hold so many bytes of UTF-8 (null: no bound)."""
     window: Annotated[int, Field(ge=2)] = 512
     """Tokens that a model sees at once."""
     stride: Annotated[int, Field(ge=1)] | None = None
@@ -347,8 +376,9 @@ class Text(Section):
 
     @model_validator(mode="after")
     def _source_is_told(self) -> Text:
-        if (self.source == "local") != (self.path is not None):
-            raise ValueError("source 'local' and 'path' belong together")
+        for source, key in (("local", "path"), ("hub", "id")):
+            if (self.source == source) != (getattr(self, key) is not None):
+                raise ValueError(f"source '{source}' and '{key}' belong together")
         return self
 
 

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
 
 from prh import files, tables
+
+if TYPE_CHECKING:
+    import datasets
 
 IMAGE_SUFFIXES = frozenset(Image.registered_extensions())
 
@@ -48,43 +52,6 @@ class Columns:
     captions: str | None = "text"
     labels: tuple[str, ...] = ()
     group: str | None = None
-
-
-# ---- which files ----------------------------------------------------------------------------------------------
-
-CARDS = ("README.md", "dataset_infos.json")
-
-
-def files_of_split(names: Iterable[str], cards: Path, subset: str | None, split: str) -> list[str] | None:
-    """Of the files of a hub repository those that hold a split; None where that cannot be told without all of them.
-
-    The `datasets` library is asked, with a folder of empty files of these names; ``cards`` is the folder with the
-    repository's CARDS, which may say which file belongs to which subset and split. Raises DataError for a subset or
-    split that is not there.
-    """
-    import datasets
-
-    with TemporaryDirectory() as place:
-        skeleton = Path(place, "repository")
-        for name in names:
-            (skeleton / name).parent.mkdir(parents=True, exist_ok=True)
-            (skeleton / name).write_bytes((cards / name).read_bytes() if name in CARDS else b"")
-        try:
-            builder = datasets.load_dataset_builder(str(skeleton), subset, cache_dir=f"{place}/cache")
-        except ValueError as error:
-            if subset is not None and "not found" in str(error):
-                raise DataError(f"there is no subset {subset!r}: {' '.join(str(error).split())}") from None
-            if "Config name is missing" in str(error):
-                raise DataError(f"the data set has several subsets: {' '.join(str(error).split())}") from None
-            return None
-        except Exception:  # an archive cannot be looked into, a form is unknown ...: reading all of it will tell
-            return None
-        found = builder.config.data_files
-        if not found or not split.isidentifier():
-            return None
-        if split not in found:
-            raise DataError(f"there is no split {split!r}; there are {', '.join(map(str, found))}.")
-        return sorted(Path(path).relative_to(skeleton.resolve()).as_posix() for path in found[split])
 
 
 # ---- reading --------------------------------------------------------------------------------------------------
@@ -118,26 +85,59 @@ def read_hub(
     split: str,
     subset: str | None,
     columns: Columns,
-    cache: Path,
     chosen: Mapping[str, int | None] | None = None,
-    only: list[str] | None = None,
+    only: Sequence[str] | None = None,
 ) -> Iterator[Sample]:
     """Samples of a downloaded hub data set (any form that the `datasets` library reads), in its order.
 
-    ``only``: the files of the split, where the others were not downloaded.
+    ``only``: the files of the split, where it takes more than the library's own look at ``root`` to tell.
+    One sample is in memory at a time and nothing is copied to disk: for a random subset (see `read_local`) the source
+    is read twice, once to count it. Raises DataError for a split or column that is not there.
     """
     import datasets
 
-    part = {} if only is None else {"data_files": {split: only}, "verification_mode": "no_checks"}
-    data = datasets.load_dataset(str(root), subset, split=split, cache_dir=str(cache), **part)
-    if columns.image is not None and columns.image in data.column_names:
+    data = _streamed(root, split, subset, only)
+    features = data.features or {}  # unknown to the library before it has read a row of JSON or CSV
+    there = list(features) or list(next(iter(data), {}))
+    wanted = [columns.image, columns.captions, *columns.labels, columns.group]
+    for column in filter(None, wanted):
+        if column not in there:
+            raise DataError(f"{root}, split {split}: no column '{column}'; there are {', '.join(there)}.")
+    names = {column: getattr(features.get(column), "names", None) for column in columns.labels}
+    data = data.select_columns([column for column in dict.fromkeys([*wanted, "sample_id", "id"]) if column in there])
+    if columns.image in features:
         data = data.cast_column(columns.image, datasets.Image(decode=False))
-    chosen_rows = list(_subset(range(len(data)), **(chosen or {})))
-    names = {column: getattr(data.features.get(column), "names", None) for column in columns.labels}
-    for i, row in zip(chosen_rows, data.select(chosen_rows), strict=True):
+    keep = None
+    if chosen and chosen.get("samples") is not None and chosen.get("shuffle_seed") is not None:
+        keep = set(_subset(range(sum(1 for _ in data)), **chosen))
+    for i, row in enumerate(data):
+        if keep is not None and i not in keep:
+            continue
         for column in filter(names.get, names):
             row[column] = None if row[column] is None else names[column][row[column]]
         yield _parquet_sample(i, row, columns)
+
+
+def hub_documents(
+    root: Path, split: str, subset: str | None, column: str, only: Sequence[str] | None = None
+) -> Iterator[str]:
+    """The texts in one column of a downloaded hub data set, in its order; empty ones are left out."""
+    for row in _streamed(root, split, subset, only):
+        if column not in row:
+            raise DataError(f"{root}, split {split}: no column '{column}'; there are {', '.join(row)}.")
+        if row[column] and row[column].strip():
+            yield row[column]
+
+
+def _streamed(root: Path, split: str, subset: str | None, only: Sequence[str] | None) -> datasets.IterableDataset:
+    import datasets
+
+    part = {} if only is None else {"data_files": {split: list(only)}}
+    try:
+        return datasets.load_dataset(str(root), subset, split=split, streaming=True, **part)
+    except (ValueError, FileNotFoundError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise DataError(f"{root}, split {split}: {reason}. Mend 'files', 'split' or 'subset'.") from None
 
 
 def _subset(rows: Iterable, samples: int | None = None, shuffle_seed: int | None = None) -> list:
@@ -363,3 +363,22 @@ def read_documents(path: Path) -> list[str]:
     if not documents:
         raise DataError(f"{path} holds no text.")
     return documents
+
+
+def bounded(documents: Iterable[str], count: int | None = None, size: int | None = None) -> list[str]:
+    """The first ``count`` documents; and no more after those that reach ``size`` bytes of UTF-8 (None: no bound).
+
+    Raises DataError where ``size`` bytes are asked for and the documents hold fewer.
+    """
+    taken: list[str] = []
+    room = math.inf if size is None else size
+    for document in islice(documents, count):
+        taken.append(document)
+        room -= len(document.encode())
+        if room <= 0:
+            return taken
+    if not taken:
+        raise DataError("the source holds no text.")
+    if size is not None and count is None:
+        raise DataError(f"{size:,} bytes of text are asked for, the source has {size - room:,}; lower 'bytes'.")
+    return taken

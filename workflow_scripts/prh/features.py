@@ -202,6 +202,7 @@ def extract(
     digest: str,
     caption: int | str = 0,
     template: str = "{caption}",
+    keep: Sequence[int] | None = None,
     batch_size: int | None = None,
     workers: int = 1,
     made_by: Mapping[str, object] | None = None,
@@ -209,9 +210,11 @@ def extract(
     """Write the features table of ``encoder`` over ``shards`` to ``output``, going on after parts already there.
 
     Parts live in ``output``.parts/ and count only with the same ``digest``. The table has a row per sample, in shard
-    order, and a layer_* column per layer (float32). Raises FeatureError for a NaN or infinite feature; the parts that
-    were finished stay.
+    order, and a layer_* column per layer (float32), or per layer numbered in ``keep`` (counted from the end if
+    negative). Raises FeatureError for a NaN or infinite feature; the parts that were finished stay.
     """
+    kept = kept_layers(keep, len(encoder.layer_names), model)
+    names = [encoder.layer_names[number] for number in kept]
     parts = [output.with_suffix(".parts") / path.name for path in shards]
     todo = [i for i, part in enumerate(parts) if not _is_done(part, digest)]
     counts = [_rows(path) for path in shards]
@@ -224,11 +227,22 @@ def extract(
         progress.skip(sum(counts) - sum(counts[i] for i in todo))
         for i, layers in zip(todo, encoded, strict=True):
             ids = tables.read(shards[i], ["sample_id"])["sample_id"].to_pylist()
-            check_finite(layers, ids, encoder.layer_names, model)
-            tables.write(tables.layers_table(ids, layers), parts[i], {"digest": digest})
+            layers = [layers[number] for number in kept]
+            check_finite(layers, ids, names, model)
+            tables.write(tables.layers_table(ids, layers, kept), parts[i], {"digest": digest})
             progress.advance(counts[i])
     facts = {"model": model, "layer_names": list(encoder.layer_names), "parameters": encoder.parameters}
     _join_parts(parts, output, tables.provenance(**facts, digest=digest, **(made_by or {})))
+
+
+def kept_layers(keep: Sequence[int] | None, layers: int, model: str) -> list[int]:
+    """The numbers from 0 of the layers in ``keep``, in order of depth; all ``layers`` of them for None."""
+    if keep is None:
+        return list(range(layers))
+    for number in keep:
+        if not -layers <= number < layers:
+            raise FeatureError(f"layer {number} of model {model!r} is asked for, which has {layers}; lower it.")
+    return sorted({number % layers for number in keep})
 
 
 def _rows(path: Path) -> int:

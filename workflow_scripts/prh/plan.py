@@ -26,6 +26,8 @@ NOT_IN_WEIGHTS = ABOUT | {
     *("dtype", "seed", "model_args", "trust_remote_code", "causal", "checkpoint"),
 }
 NOT_IN_FEATURES = ABOUT | {"causal"}
+NOT_IN_DATA = {"use", "models", "licence"}
+NOT_IN_TEXT = {"window", "stride", "licence"}
 
 PREPARATION = ("clamp", "clamp_scope", "normalise")
 EVIDENCE = ("permutations", "subsamples", "splits", "alpha", "seed")
@@ -50,6 +52,13 @@ class Plan:
 
     def models_of(self, dataset: str) -> list[str]:
         """The models that are run on a data set, in the order of the experiment: those that find something to read."""
+        return self._models_of[dataset]
+
+    @cached_property
+    def _models_of(self) -> dict[str, list[str]]:
+        return {dataset: self._readers(dataset) for dataset in self.datasets}
+
+    def _readers(self, dataset: str) -> list[str]:
         entry = self.datasets[dataset]
         readable = {
             "vision": entry.image is not None,
@@ -78,7 +87,18 @@ class Plan:
     def probe_runs(self) -> list[tuple[str, str]]:
         """Every (training data set, vision model) that is probed; all tasks of one data set are one job."""
         trained_on = dict.fromkeys(probe.train for probe in self.experiment.probes)
-        return [(dataset, model) for dataset in trained_on for model in self._vision()]
+        return [(dataset, model) for dataset in trained_on for model in self._probed(dataset)]
+
+    def _probed(self, dataset: str) -> list[str]:
+        """The vision models that are run on all data sets of the probes trained on ``dataset``."""
+        common = set.intersection(*(set(self.models_of(name)) for name in self.probe_datasets(dataset)))
+        return [name for name in self._vision() if name in common]
+
+    def probed_layers(self, dataset: str) -> list[int]:
+        """The layers whose features are kept on a data set that is there for probes only; empty for all layers."""
+        if self.datasets[dataset].use != "probe":
+            return []
+        return sorted({probe.layer for probe in self.experiment.probes if dataset in (probe.train, probe.test)})
 
     def probe_datasets(self, dataset: str) -> list[str]:
         """The data sets that probes trained on ``dataset`` read, itself first."""
@@ -179,7 +199,7 @@ class Plan:
         """The entry of a data set; with the world, for one that comes from there."""
         entry = self.datasets[dataset]
         world = {"world": self._world()} if entry.source == "world" else {}
-        return canonical(entry.model_dump(mode="json", exclude={"use", "models"}) | world)
+        return canonical(entry.model_dump(mode="json", exclude=NOT_IN_DATA) | world)
 
     def weights_spec(self, model: str) -> str:
         """What the weights of a model depend on."""
@@ -199,8 +219,12 @@ class Plan:
         return canonical([probe.model_dump(mode="json") for probe in self.experiment.probes if probe.train == dataset])
 
     def text_spec(self, text: str) -> str:
-        """The entry of a text, with the world it may come from."""
-        return self._with_world(self.texts[text])
+        """What a text depends on, with the world it may come from."""
+        return self._with_world(self.texts[text], without=NOT_IN_TEXT)
+
+    def windows_spec(self, text: str) -> str:
+        """How a text is shown to models."""
+        return canonical(self.texts[text].model_dump(mode="json", include={"name", "window", "stride"}))
 
     def harness_spec(self, task: str) -> str:
         """The entry of a task of lm-eval, with the world it may come from."""
@@ -266,9 +290,9 @@ class Plan:
     def _world(self) -> dict[str, object]:
         return self.experiment.world.model_dump(mode="json")
 
-    def _with_world(self, entry: BaseModel) -> str:
+    def _with_world(self, entry: BaseModel, without: set[str] | None = None) -> str:
         world = {"world": self._world()} if entry.source == "world" else {}
-        return canonical(entry.model_dump(mode="json") | world)
+        return canonical(entry.model_dump(mode="json", exclude=without) | world)
 
     def figure_spec(self, dataset: str, measure: str) -> str:
         """The rows of a table that a figure is about."""

@@ -11,11 +11,11 @@ number of samples; scikit-learn's ``C`` is 1 / (n * l2).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import torch
 
 from prh import tables
@@ -275,22 +275,47 @@ class Labelled:
     labels: np.ndarray
 
     @classmethod
-    def of(cls, table: pa.Table, sample_ids: Sequence[str], labels: Sequence[str | None], layer: int = -1) -> Labelled:
+    def read(cls, path: Path, sample_ids: Sequence[str], labels: Sequence[str | None], layer: int = -1) -> Labelled:
         """One layer of a features table, with the labels of its samples; samples without a label are left out.
 
         ``layer`` counts from the end if negative. Raises ValueError for samples in another order, or a layer too many.
         """
+        count = len(tables.made_by(path)["layer_names"])
+        if not -count <= layer < count:
+            raise ValueError(f"Layer {layer} is asked for and the model has {count} layers; lower it.")
+        column = tables.layer_name(layer % count)
+        table = tables.read(path, ["sample_id", column])
         tables.require_same_samples(table["sample_id"].to_pylist(), sample_ids, ("the features", "the labels"))
-        names = tables.layer_columns(table.schema)
-        if not -len(names) <= layer < len(names):
-            raise ValueError(f"Layer {layer} is asked for and the model has {len(names)} layers; lower it.")
         kept = [i for i, label in enumerate(labels) if label is not None]
-        features = tables.layer_array(table, names[layer])
-        return cls(features[kept], np.array([labels[i] for i in kept], dtype=str))
+        return cls(tables.layer_array(table, column)[kept], np.array([labels[i] for i in kept], dtype=str))
 
     def take(self, rows: np.ndarray) -> Labelled:
         """Some of the samples."""
         return Labelled(self.features[rows], self.labels[rows])
+
+
+def require_classes(labels: Iterable[str | None], classes: int, where: str) -> None:
+    """Raise ValueError unless ``labels`` (None: no label) of the data set ``where`` hold exactly so many classes."""
+    found = {label for label in labels if label is not None}
+    if len(found) != classes:
+        some = ", ".join(sorted(found)[:5])
+        raise ValueError(f"{where} must have {classes} classes and has {len(found)} ({some} ...); mend 'classes'.")
+
+
+def merged(labels: Iterable[str | None], classes: int, bins: int) -> list[str | None]:
+    """Labels 0 ... ``classes`` - 1 in ``bins`` classes of equal width, in their order (None stays None).
+
+    Raises ValueError for a label that is no such number.
+    """
+    numbers = {str(number): str(number * bins // classes) for number in range(classes)}
+    result: list[str | None] = []
+    for label in labels:
+        if label is not None and label not in numbers:
+            raise ValueError(
+                f"The label {label!r} is none of the numbers 0 to {classes - 1}, so 'bins' cannot merge it."
+            )
+        result.append(None if label is None else numbers[label])
+    return result
 
 
 def split(

@@ -65,10 +65,15 @@ def layers_schema(widths: Sequence[int], dtype: pa.DataType) -> pa.Schema:
     return pa.schema([("sample_id", pa.string()), *columns])
 
 
-def layers_table(sample_ids: Sequence[str], layers: Sequence[np.ndarray]) -> pa.Table:
-    """Table of ``layers[i]`` ([n, width_i], any numeric dtype) under the columns layer_00, layer_01, ..."""
+def layers_table(
+    sample_ids: Sequence[str], layers: Sequence[np.ndarray], numbers: Sequence[int] | None = None
+) -> pa.Table:
+    """Table of ``layers[i]`` ([n, width_i], any numeric dtype) under the columns layer_00, layer_01, ...
+
+    ``numbers``: which layers of the model they are, where they are not all of them.
+    """
     columns = {"sample_id": pa.array(sample_ids, pa.string())}
-    for i, layer in enumerate(layers):
+    for i, layer in zip(range(len(layers)) if numbers is None else numbers, layers, strict=True):
         flat = pa.array(np.ascontiguousarray(layer).reshape(-1))
         columns[layer_name(i)] = pa.FixedSizeListArray.from_arrays(flat, layer.shape[1])
     return pa.table(columns)
