@@ -20,7 +20,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     entry = arguments.spec
-    source = json.loads(arguments.source.read_text(encoding="utf-8"))
+    source = files.fetched(arguments.source)
     columns = datasets.Columns(entry["image"], entry["captions"], tuple(entry["labels"]), entry["group"])
     chosen = {"samples": entry["samples"], "shuffle_seed": entry["shuffle_seed"]}
     if entry["source"] == "hub":

@@ -33,7 +33,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff, httpx
+from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status, http_stream_backoff, httpx
 
 from prh import files
 from prh.lockfile import Lock
@@ -138,29 +138,59 @@ def find(
     the commit that ``lock`` holds, and if it holds none the present one, which it holds from now on.
     """
     lock = lock or Lock()
-    with in_one_sentence(repository, kind, revision):
-        if revision is not None and COMMIT.fullmatch(revision):
-            return Snapshot(repository, kind, revision, _listing(repository, kind, revision, attempts))
-    source = {"id": repository} | ({"branch": revision} if revision else {})
-    locked = lock.held(source)
-    head = None
-    try:
-        with in_one_sentence(repository, kind, revision):
-            head = _persistently(lambda: HfApi().repo_info(repository, repo_type=kind, revision=revision).sha, attempts)
-    except FetchError as error:
-        if locked is None:
-            raise
-        log.warning("%s: whether it has moved on since it was locked is not known: %s", repository, error)
+    if revision is not None and COMMIT.fullmatch(revision):
+        return _snapshot(repository, kind, revision, revision, attempts)
+    locked, head = locked_and_head(repository, kind, revision, lock, attempts)
     commit = locked or head
     if head not in (None, commit):
         log.warning(
             "%s has moved from %s to %s since it was locked in %s; the locked commit is used.",
             *(repository, commit, head, lock.path),
         )
-    with in_one_sentence(repository, kind, f"{commit} (named in {lock.path})" if locked else commit):
-        listing = _listing(repository, kind, commit, attempts)
-    lock.keep(source, revision=commit)
-    return Snapshot(repository, kind, commit, listing)
+    snapshot = _snapshot(repository, kind, commit, f"{commit} (named in {lock.path})" if locked else commit, attempts)
+    lock.keep(_source(repository, revision), revision=commit)
+    return snapshot
+
+
+def locked_and_head(
+    repository: str, kind: str, revision: str | None, lock: Lock, attempts: int = 1
+) -> tuple[str | None, str | None]:
+    """The commit that is locked (None: none is), and that at which the branch ``revision`` is now.
+
+    A commit is at itself. The second is None where it cannot be told and a locked one stands in: else FetchError.
+    """
+    if revision is not None and COMMIT.fullmatch(revision):
+        return None, revision
+    locked = lock.held(_source(repository, revision))
+    try:
+        with in_one_sentence(repository, kind, revision):
+            return locked, _persistently(
+                lambda: HfApi().repo_info(repository, repo_type=kind, revision=revision).sha, attempts
+            )
+    except FetchError as error:
+        if locked is None:
+            raise
+        log.warning("%s: whether it has moved on since it was locked is not known: %s", repository, error)
+        return locked, None
+
+
+def is_reachable(timeout: float = 10) -> bool:
+    """Whether the hub answers."""
+    try:
+        get_session().head(constants.ENDPOINT, timeout=timeout)
+    except (httpx.TransportError, OfflineModeIsEnabled):
+        return False
+    return True
+
+
+def _source(repository: str, branch: str | None) -> dict[str, str]:
+    """What a lock file calls a repository."""
+    return {"id": repository} | ({"branch": branch} if branch else {})
+
+
+def _snapshot(repository: str, kind: str, commit: str, shown: str, attempts: int) -> Snapshot:
+    with in_one_sentence(repository, kind, shown):
+        return Snapshot(repository, kind, commit, _listing(repository, kind, commit, attempts))
 
 
 def _listing(repository: str, kind: str, commit: str, attempts: int) -> dict[str, RemoteFile]:
@@ -203,6 +233,14 @@ def fetch_url(url: str, folder: Path, *, sha256: str | None = None, lock: Lock |
     if sha256 is None and expected is None:
         lock.keep(source, sha256=files.sha256(folder / name))
     return folder / name
+
+
+def size_of_url(url: str) -> int | None:
+    """The bytes of the file at ``url``, if its server tells; FetchError if there is none."""
+    with in_one_sentence(url):
+        response = get_session().head(url, headers={"Accept-Encoding": "identity"}, timeout=10)
+        hf_raise_for_status(response)
+    return int(response.headers["Content-Length"]) if "Content-Length" in response.headers else None
 
 
 def unpack(archive: Path, folder: Path) -> Path:
