@@ -36,6 +36,8 @@ def _plan(arguments: argparse.Namespace) -> None:
         raw = yaml.safe_load(arguments.configfile.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ConfigError(f"{arguments.configfile} is not YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{arguments.configfile} is no experiment: it must hold keys such as datasets and models.")
     experiment = load(expand(raw))
     online = not arguments.offline and fetching.is_reachable()
     print(costs.report(experiment, lock_path(arguments.configfile), online, arguments.tflops, arguments.bandwidth))
