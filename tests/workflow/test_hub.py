@@ -64,7 +64,8 @@ def tiny_language_model(real, folder, width: int) -> None:
     """Another Llama with the tokenizer of the first, never trained, smaller."""
     shutil.copytree(real / "weights/language/stories260K", folder, ignore=shutil.ignore_patterns("*.safetensors"))
     torch.manual_seed(0)
-    config = LlamaConfig(512, width, 2 * width, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=512)
+    sizes = {"vocab_size": 512, "hidden_size": width, "intermediate_size": 2 * width, "num_hidden_layers": 2}
+    config = LlamaConfig(**sizes, num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=512)
     LlamaForCausalLM(config).save_pretrained(folder)
 
 
