@@ -42,6 +42,7 @@ class Fault:
     times: int = 1
     cut: int | None = None
     status: int | None = None
+    message: str = ""
     garble: bool = False
     pause: float = 0.0
 
@@ -156,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
         self.fault = self.hub.fault(path)
         if self.fault and self.fault.status:
-            return self._send(self.fault.status, b"")
+            return self._send(self.fault.status, b"", {"X-Error-Message": self.fault.message})
         if match := re.fullmatch(r"/api/(models|datasets)/([^/]+(?:/[^/]+)?)/tree/([^/]+)(?:/(.+))?", path):
             return self._tree(*match.groups(), recursive=query.get("recursive", [""])[0].lower() == "true")
         if match := re.fullmatch(r"/api/(models|datasets)/([^/]+(?:/[^/]+)?)/paths-info/([^/]+)", path):

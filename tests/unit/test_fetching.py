@@ -205,6 +205,14 @@ def test_gated(hub, tmp_path, monkeypatch):
     assert tokens["cdn"] is None
 
 
+def test_a_token_that_is_not_valid(hub, commit):
+    hub.fail("/api/*", status=401, message="Invalid credentials in Authorization header")
+    with pytest.raises(
+        FetchError, match=r"me/model cannot be fetched: .* answers 401; the token is not valid: log in anew"
+    ):
+        fetching.find("me/model")
+
+
 @pytest.mark.parametrize(
     ("repository", "arguments", "message"),
     [

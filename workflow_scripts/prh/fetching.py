@@ -106,16 +106,16 @@ class Snapshot:
 
     def fetch(self, names: Iterable[str], folder: Path) -> None:
         """Download the files ``names`` into ``folder``, which then holds these and no others. FetchError if not all."""
-        wanted = [self.files[name] for name in names]
+        names = set(names)
         for path in [path for path in folder.rglob("*") if path.is_file()]:
             hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-            if not hidden and path.relative_to(folder).as_posix() not in {file.path for file in wanted}:
+            if not hidden and path.relative_to(folder).as_posix() not in names:
                 log.info("removing %s, which is not among the files needed", path)
                 path.unlink()
         title = f"{self.repository} at {self.commit[:12]}"
-        log.info("%s: %d files, %s, of %d there", title, len(wanted), human(self.bytes_of(names)), len(self.files))
+        log.info("%s: %d files, %s, of %d there", title, len(names), human(self.bytes_of(names)), len(self.files))
         with in_one_sentence(self.repository, self.kind):
-            _fetch_all(wanted, folder, title)
+            _fetch_all([self.files[name] for name in sorted(names)], folder, title)
 
     def fetch_file(self, name: str, folder: Path) -> Path:
         """Download one file, whatever else is in ``folder``; returns its path."""
@@ -455,6 +455,8 @@ def in_one_sentence(source: str, kind: str = "", revision: str | None = None) ->
         status = error.response.status_code
         if status in TEMPORARY:
             todo = "try again later; what is here already is kept and continued"
+        elif status == 401 and kind:
+            todo = "the token is not valid: log in anew with `hf auth login`, or mend HF_TOKEN"
         else:
             todo = "correct its address" if status in (404, 410) else "see whether the address asks for a login"
         raise FetchError(f"{source} cannot be fetched: {_short(error)}; {todo}.") from None
