@@ -12,7 +12,7 @@ from prh.command import failing_in_one_sentence
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", type=json.loads, required=True, help="model, modality, family of each model, as JSON")
+    parser.add_argument("--spec", type=json.loads, required=True, help="what tables tell of each model, as JSON")
     parser.add_argument(
         "--rows", nargs="+", type=Path, required=True, help=".../{dataset}/{metric}/{model}.best.parquet"
     )
@@ -25,9 +25,9 @@ def main() -> None:
     for path in arguments.features:
         footer = tables.made_by(path)
         facts[footer["model"]] = {"parameters": footer["parameters"], "layers": len(footer["layer_names"])}
-    models = pl.DataFrame(
-        [{**model, **facts.get(model["model"], {})} for model in arguments.spec], schema=comparisons.MODELS
-    )
+    # an entry's own number of parameters goes before the counted one
+    told = [{key: value for key, value in model.items() if value is not None} for model in arguments.spec]
+    models = pl.DataFrame([{**facts.get(model["model"], {}), **model} for model in told], schema=comparisons.MODELS)
     rows = [(path.parent.parent.name, path.parent.name, pl.from_arrow(tables.read(path))) for path in arguments.rows]
     best = comparisons.collect(rows, models)
     made_by = tables.provenance(rows=[str(path) for path in arguments.rows])

@@ -11,7 +11,7 @@ import torch
 
 from prh import datasets, encoders, features, files
 from prh.command import failing_in_one_sentence
-from prh.devices import one_gpu
+from prh.devices import all_gpus, one_gpu
 
 
 def main() -> None:
@@ -26,7 +26,8 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--batch-size", default="auto", help="samples in a batch, or auto")
     arguments = parser.parse_args()
-    with one_gpu(arguments.device):
+    holding = all_gpus if arguments.spec.get("device_map") else one_gpu
+    with holding(arguments.device):
         run(arguments)
 
 
@@ -49,7 +50,14 @@ def run(arguments: argparse.Namespace) -> None:
         template=entry.get("template", "{caption}"),
         keep=arguments.layers,
         batch_size=None if arguments.batch_size == "auto" else int(arguments.batch_size),
-        made_by={"spec": entry, "revision": weights["revision"], "device": device, "dataset": manifest["dataset"]},
+        workers=arguments.threads,
+        made_by={
+            "spec": entry,
+            "revision": weights["revision"],
+            "quantisation": entry.get("quantisation"),
+            "device": device,
+            "dataset": manifest["dataset"],
+        },
     )
 
 

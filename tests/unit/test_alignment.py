@@ -1,10 +1,14 @@
 """From layers to an Alignment: preparation, choice of the layer pair, null, interval, cross-fitting."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
+from prh import neighbour_lists
 from prh.alignment import Representation, align, best_pair, compare, prepare, scores
 from prh.metrics import METRICS
+from prh.neighbour_lists import restrict
 from prh.neighbours import nearest
 
 
@@ -141,6 +145,19 @@ def test_crossfitting_takes_the_optimism_off():
     assert found.optimism > 0.02
     one = align(layers(rng, 100, (4,)), layers(rng, 100, (4,)), k=5, splits=5)
     assert one.optimism == pytest.approx(0, abs=1e-12)  # nothing to choose from
+
+
+def test_halves_of_a_model_are_listed_once_for_all_others(pair, monkeypatch):
+    x, y = (Representation("m", None, [nearest(layer, 30).indices for layer in layers]) for layers in pair)
+    others = [Representation("other", None, y._tables) for _ in range(3)]
+    restricted = []
+    monkeypatch.setattr(
+        neighbour_lists, "restrict", lambda table, *args: restricted.append(id(table)) or restrict(table, *args)
+    )
+    found = [compare(x, other, "mutual_knn", 3, splits=2) for other in others]
+    assert len({a.crossfitted for a in found}) == 1
+    assert Counter(restricted)[id(x._tables[0])] == 4, "two splits in two halves"
+    assert Counter(restricted)[id(y._tables[0])] == 3 * 4
 
 
 def test_groups_are_split_as_wholes(pair):

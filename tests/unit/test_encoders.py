@@ -25,6 +25,10 @@ FAMILIES = {
     "olmo2": SMALL,
     "gemma": {**SMALL, "head_dim": 8, "num_key_value_heads": 1},
     "gemma2": {**SMALL, "head_dim": 8, "num_key_value_heads": 1},
+    "gemma3_text": {**SMALL, "head_dim": 8, "num_key_value_heads": 1},
+    "smollm3": {**SMALL, "num_key_value_heads": 1, "pad_token_id": 0},
+    "phi": SMALL,
+    "phi3": {**SMALL, "num_key_value_heads": 1, "pad_token_id": 0},
     "mistral": {**SMALL, "num_key_value_heads": 1},
     "mixtral": {**SMALL, "num_key_value_heads": 1, "num_local_experts": 3},
     "qwen3": {**SMALL, "head_dim": 8, "num_key_value_heads": 1},
@@ -135,7 +139,15 @@ VISION = {
     "convnext_atto": 12,
     "swin_tiny_patch4_window7_224": 12,
     "regnetx_002": 13,
+    "xcit_nano_12_p16_224": 12,
 }
+
+
+@pytest.mark.parametrize("name", ["cait_xxs24_224", "xcit_nano_12_p16_224", "volo_d1_224"])
+def test_a_class_token_that_comes_after_the_blocks_is_not_looked_for_in_them(name):
+    with torch.device("meta"):
+        encoder = encoders.load(entry(id=name, model_args={}), None, "meta")
+    assert encoder.pooling == "gap"
 
 
 @pytest.mark.parametrize("name", VISION)

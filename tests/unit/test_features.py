@@ -49,8 +49,8 @@ def test_batches_hold_similar_lengths_and_every_text_once():
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
 def test_batch_size_does_not_change_features(shards, tmp_path, llama, vit, batch_size):
     for encoder, name in ((llama, "llama"), (vit, "vit")):
-        extract(encoder, shards, tmp_path / f"{name}.parquet", model=name, digest="", workers=0)
-        extract(encoder, shards, tmp_path / "other.parquet", model=name, digest="", batch_size=batch_size, workers=0)
+        extract(encoder, shards, tmp_path / f"{name}.parquet", model=name, digest="")
+        extract(encoder, shards, tmp_path / "other.parquet", model=name, digest="", batch_size=batch_size)
         for a, b in zip(layers_of(tmp_path / f"{name}.parquet"), layers_of(tmp_path / "other.parquet"), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4)
 
@@ -70,8 +70,17 @@ def test_rows_are_in_sample_order_with_a_footer(shards, tmp_path, llama):
             np.testing.assert_allclose(layer[i], expected[0], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_processes_ahead_of_the_model_decode_what_its_own_threads_do(shards, vit, workers):
+    images = features._Images(shards, vit.decode)
+    batches = [[(0, 0), (0, 1), (0, 2)], [(1, 0)], [(1, 1), (1, 3)]]
+    ahead, in_turns = features._decoded_ahead(images, batches, workers), features._decoded_in_turns(images, batches)
+    for one, other in zip(ahead, in_turns, strict=True):
+        assert torch.equal(one, other)
+
+
 def test_image_features_are_those_of_each_image(shards, tmp_path, vit):
-    extract(vit, shards, tmp_path / "f.parquet", model="vit", digest="d", workers=2)
+    extract(vit, shards, tmp_path / "f.parquet", model="vit", digest="d")
     for i in (0, 4, 10):
         alone = vit.encode(vit.decode(picture(i))[None])
         for layer, expected in zip(layers_of(tmp_path / "f.parquet"), alone, strict=True):

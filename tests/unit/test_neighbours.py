@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,31 +40,30 @@ def test_equal_to_a_stable_sort(seed, n, d, kind, data):
     assert found.ties == (np.mean(ordered[:, k - 1] == ordered[:, k]) if k < n - 1 else 0)
 
 
-@pytest.mark.parametrize("memory_gb", [1e-5, 1e-3, 1])
-def test_tiles_do_not_matter(memory_gb, monkeypatch):
+@pytest.mark.parametrize("memory_gb", [1e-5, 2e-4, 1e-3, 1])
+@pytest.mark.parametrize("within", [True, False])
+def test_tiles_do_not_matter(memory_gb, within):
+    """Tiles of 64, 115, 256 and 300 rows; with the least memory products do not serve both their samples."""
     rng = np.random.default_rng(0)
     x = unit(rng, 300, 16)
     x[100:110] = x[5]
-    wanted = nearest(x, 12)
-    plan = neighbours._plan
-
-    def narrow(n, m, depth, memory):
-        for rows, _ in plan(n, m, depth, memory):
-            yield rows, [slice(start, min(start + 37, m)) for start in range(0, m, 37)]
-
-    monkeypatch.setattr(neighbours, "_plan", narrow)
-    tiled = nearest(x, 12, memory_gb=memory_gb)
-    np.testing.assert_array_equal(tiled.indices, wanted.indices)
-    assert tiled.ties == wanted.ties
+    wanted = reference.knn(x, 12)
+    where = {} if within else {"gallery": x.copy(), "own": np.arange(300)}
+    tiled = nearest(x, 12, memory_gb=memory_gb, **where)
+    np.testing.assert_array_equal(tiled.indices, wanted)
+    assert tiled.ties == nearest(x, 12).ties > 0
 
 
-def test_long_rows_are_selected_by_groups():
-    import torch
-
-    products = torch.randn(50, 4096).round(decimals=1)
-    values, places = neighbours._largest(products, 5)
-    torch.testing.assert_close(values, products.topk(5, dim=1).values)
-    torch.testing.assert_close(products.gather(1, places), values)
+@pytest.mark.parametrize("decimals", [7, 1, 0])
+@pytest.mark.parametrize("columns", [4096, 1031, 90])
+def test_the_largest_of_long_rows(columns, decimals):
+    """Rounded, many are equal, and far more than the wanted ones reach any floor."""
+    products = torch.randn(50, columns, generator=torch.Generator().manual_seed(0)).round(decimals=decimals)
+    for matrix in (products, products.T.contiguous().T):
+        values, places = neighbours._largest(matrix, 5)
+        torch.testing.assert_close(values, products.topk(5, dim=1).values)
+        torch.testing.assert_close(products.gather(1, places), values)
+        assert all(len(set(row)) == 5 for row in places.tolist())
 
 
 def test_a_gallery_and_the_own_place_in_it():

@@ -39,6 +39,7 @@ MODELS = {
     "modality": pl.String,
     "family": pl.String,
     "parameters": pl.Int64,
+    "quantisation": pl.String,
     "layers": pl.Int32,
 }
 
@@ -189,7 +190,7 @@ def _best_row(model_x: str, model_y: str, found: Alignment) -> dict[str, object]
 def collect(rows: Sequence[tuple[str, str, pl.DataFrame]], models: pl.DataFrame) -> pl.DataFrame:
     """The table of best layer pairs from the rows of all models.
 
-    ``rows`` holds (dataset, metric, best table of a row); ``models`` has model, modality, family. Adds q, the
+    ``rows`` holds (dataset, metric, best table of a row); ``models`` has the columns of MODELS. Adds q, the
     Benjamini-Hochberg value over the grid of model pairs of each (dataset, metric, k, n).
     """
     parts = [best.with_columns(dataset=pl.lit(dataset), metric=pl.lit(metric)) for dataset, metric, best in rows]
@@ -206,6 +207,7 @@ def collect(rows: Sequence[tuple[str, str, pl.DataFrame]], models: pl.DataFrame)
             pl.col("model").alias(f"model_{side}"),
             pl.col("modality").alias(f"modality_{side}"),
             pl.col("family").alias(f"family_{side}"),
+            pl.col("quantisation").alias(f"quantisation_{side}"),
         )
         whole = whole.join(traits, on=f"model_{side}", how="left", maintain_order="left")
     first = ["dataset", "metric", "k", "n", "model_x", "modality_x", "family_x", "model_y", "modality_y", "family_y"]

@@ -191,7 +191,7 @@ class Checkpoint(Section):
     prefix: str = ""
     """What stands before the name of every weight that is wanted; others are left out."""
     drop: str | None = None
-    """Regular expression for names (after the prefix) to leave out, such as a head."""
+    """Regular expression for whole names (after the prefix) to leave out, such as those of a head: fc\\..*"""
 
 
 class _Model(Section):
@@ -222,8 +222,12 @@ class _Model(Section):
     """Type of weights and activations; auto: bfloat16 on a GPU that has it, else float32. Features are float32."""
     trust_remote_code: bool = False
     """Run code from the model's repository. Read it first."""
+    device_map: Literal["auto"] | None = None
+    """auto: spread a transformers model over all GPUs, then memory, then disk, where one GPU is too small for it."""
+    quantisation: Literal["4bit", "8bit"] | None = None
+    """Load a transformers model with weights of so few bits (needs bitsandbytes). Features change: tables tell it."""
     parameters: Annotated[int, Field(ge=1)] | None = None
-    """Number of parameters, for figures, where counting them would mislead (null: counted)."""
+    """Number of parameters of the released model, heads included, for figures (null: counted)."""
     training: _Training | None = None
     """world: how it is trained."""
     objective: str | None = None
@@ -251,6 +255,11 @@ class _Model(Section):
             raise ValueError(
                 "source 'world' and 'training' belong together: a model of the world is trained, no other is"
             )
+        for key in ("device_map", "quantisation"):
+            if getattr(self, key) is not None and not (
+                self.library == "transformers" and self.source in ("hub", "local")
+            ):
+                raise ValueError(f"'{key}' is for models of library transformers and source hub or local")
         return self
 
 

@@ -11,7 +11,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -52,10 +52,26 @@ def one_gpu(wanted: str = "auto", *, poll: float = 0.5) -> Iterator[str | None]:
             os.environ["CUDA_VISIBLE_DEVICES"] = before
 
 
+@contextmanager
+def all_gpus(wanted: str = "auto") -> Iterator[list[str]]:
+    """Hold every visible GPU, waiting for the jobs that have one; yields their names ([] for ``wanted`` "cpu").
+
+    For models that no single GPU can hold. All jobs lock them in one order, so that no two wait for each other.
+    """
+    gpus = [] if wanted == "cpu" else visible_gpus()
+    with ExitStack() as held:
+        for gpu in gpus if "SLURM_JOB_ID" not in os.environ else []:
+            fcntl.flock(held.enter_context(_lock_file(gpu).open("w")), fcntl.LOCK_EX)
+        yield gpus
+
+
+def _lock_file(gpu: str) -> Path:
+    return Path(tempfile.gettempdir(), f"prh-{getpass.getuser()}-gpu-{gpu.replace('/', '_')}.lock")
+
+
 def _lock_a_free_one(gpus: Sequence[str]) -> tuple[str, TextIO | None]:
     for gpu in gpus:
-        path = Path(tempfile.gettempdir(), f"prh-{getpass.getuser()}-gpu-{gpu.replace('/', '_')}.lock")
-        handle = path.open("w")
+        handle = _lock_file(gpu).open("w")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -10,22 +10,31 @@ the last one after the final norm.
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from prh import checkpoints
 from prh.models import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 # ---- layers and pooling ---------------------------------------------------------------------------------------
 
 _TIMM_TRUNKS = ("blocks", "stages", "layers", "layer1", "s1", "features", "network", "trunk")
+# These timm models add their class token after the blocks (ConViT: after most of them), so that blocks have none.
+_LATE_CLASS_TOKEN = {"Cait", "ConVit", "VOLO", "Xcit"}
 _NUMBERED = re.compile(r"^(layer|s)1$")
 
 
@@ -95,12 +104,16 @@ def pool_image(output: Tensor, pooling: str, prefix: int, channels_last: bool) -
     """A block's output as one float32 vector per image, [batch, width].
 
     ``output`` is [batch, tokens, width] with ``prefix`` class and register tokens first, or a map [batch, width,
-    height, width_px] (``channels_last``: the width of the features is last).
+    height, width_px] (``channels_last``: the width of the features is last), or already [batch, width].
     """
+    if output.ndim == 2:
+        return output.float()
     if output.ndim == 4:
         return output.float().mean((1, 2) if channels_last else (2, 3))
     if output.ndim != 3:
-        raise ModelError(f"a layer's output has shape {tuple(output.shape)}; only tokens and maps can be pooled.")
+        raise ModelError(
+            f"a layer's output has shape {tuple(output.shape)}; only tokens, maps and vectors can be pooled."
+        )
     if pooling == "cls":
         return output[:, 0].float()
     return output[:, prefix if pooling == "gap" else 0 :].float().mean(1)
@@ -115,7 +128,11 @@ def pool_text(hidden: Tensor, mask: Tensor, lengths: Tensor, pooling: str) -> Te
         return hidden[:, 0].float()
     if pooling == "last":
         return hidden[torch.arange(len(hidden), device=hidden.device), lengths - 1].float()
-    return torch.einsum("btd,bt->bd", hidden.float(), mask / mask.sum(1, keepdim=True))
+    return torch.bmm((mask / mask.sum(1, keepdim=True))[:, None], hidden.float())[:, 0]
+
+
+def _count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
 
 
 @contextmanager
@@ -135,7 +152,8 @@ class VisionEncoder:
     """Images in, one pooled vector per block out.
 
     ``transform`` maps a PIL image to a [3, H, W] tensor; ``decode`` applies it to encoded bytes and can run in
-    other processes. ``encode`` maps [batch, 3, H, W] to a list of float32 [batch, width_l].
+    other processes. ``encode`` maps [batch, 3, H, W] to a list of float32 [batch, width_l]. ``placed``: the module
+    lies on its devices, in its types. ``parameters``: their number, where those of the module are not to be counted.
     """
 
     def __init__(
@@ -150,12 +168,16 @@ class VisionEncoder:
         channels_last: bool = False,
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
+        placed: bool = False,
+        parameters: int | None = None,
     ) -> None:
         if pooling == "cls" and not class_token:
             raise ModelError("pooling 'cls' needs a class token and this model has none; use 'gap' or 'mean'.")
-        self.parameters = sum(p.numel() for p in module.parameters())
+        self.parameters = _count(module) if parameters is None else parameters
         self.pooling = ("cls" if class_token else "gap") if pooling == "auto" else pooling
-        self.module = module.eval().to(device=device, dtype=dtype, memory_format=torch.channels_last)
+        self.module = module.eval()
+        if not placed:
+            self.module.to(device=device, dtype=dtype, memory_format=torch.channels_last)
         self.transform, self.device, self.dtype = transform, device, dtype
         self._prefix, self._channels_last = prefix, channels_last
         self._layers = find_layers(self.module, layers)
@@ -172,7 +194,8 @@ class VisionEncoder:
         pooled: list[Tensor] = []
 
         def take(_module: nn.Module, _inputs: object, output: object) -> None:
-            pooled.append(pool_image(_tensor(output), self.pooling, self._prefix, self._channels_last))
+            vectors = pool_image(_tensor(output), self.pooling, self._prefix, self._channels_last)
+            pooled.append(vectors.to(self.device))
 
         images = images.to(self.device, self.dtype, non_blocking=True, memory_format=torch.channels_last)
         with _hooked(module.register_forward_hook(take) for _, module in self._layers):
@@ -185,7 +208,8 @@ class LanguageEncoder:
 
     Tokens are padded on the right whatever the tokenizer prefers: for causal models the real tokens then never see
     padding and keep their positions, for encoders the attention mask hides it, so a feature does not depend on its
-    batch.
+    batch. ``placed`` and ``parameters`` are those of VisionEncoder: a module may lie on several devices, then each
+    hidden state is pooled on its own.
     """
 
     def __init__(
@@ -197,28 +221,38 @@ class LanguageEncoder:
         special_tokens: bool = True,
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
+        placed: bool = False,
+        parameters: int | None = None,
     ) -> None:
-        self.parameters = sum(p.numel() for p in module.parameters())
-        self.module = module.eval().to(device=device, dtype=dtype)
+        self.parameters = _count(module) if parameters is None else parameters
+        self.module = module.eval() if placed else module.eval().to(device=device, dtype=dtype)
         self.tokenizer, self.pooling, self.special_tokens, self.device = tokenizer, pooling, special_tokens, device
         self._blocks = _language_blocks(module)
         self.layer_names = ["embeddings", *(f"block_{i}" for i in range(1, len(self._blocks))), "last_hidden_state"]
-        self._limit = getattr(module.config, "max_position_embeddings", None)
+        self._limit = getattr(module.config.get_text_config(), "max_position_embeddings", None)
 
     def tokenize(self, texts: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
         """For each text its token ids and the 0/1 mask of the tokens that enter the mean (int64, [length]).
 
         Raises ModelError for a text that gives no token to pool or more than the model has positions for.
         """
-        encoded = self.tokenizer(list(texts), return_special_tokens_mask=True, add_special_tokens=True)
-        items = []
-        for text, ids, special in zip(texts, encoded["input_ids"], encoded["special_tokens_mask"], strict=True):
-            pooled = [1] * len(ids) if self.special_tokens else [1 - flag for flag in special]
-            if not any(pooled):
+        encoded = self.tokenizer(
+            list(texts), return_special_tokens_mask=not self.special_tokens, return_attention_mask=False
+        )
+        rows = encoded["input_ids"]
+        lengths = [len(ids) for ids in rows]
+        ids = torch.tensor(list(chain.from_iterable(rows)), dtype=torch.int64).split(lengths)
+        if self.special_tokens:
+            pooled = torch.ones(sum(lengths), dtype=torch.int64).split(lengths)
+        else:
+            special = torch.tensor(list(chain.from_iterable(encoded["special_tokens_mask"])), dtype=torch.int64)
+            pooled = (1 - special).split(lengths)
+        items = list(zip(ids, pooled, strict=True))
+        for text, (tokens, counted) in zip(texts, items, strict=True):
+            if not counted.any():
                 raise ModelError(f"the tokenizer gives no token for the text {text!r}.")
-            if self._limit is not None and len(ids) > self._limit:
-                raise ModelError(f"a text of {len(ids)} tokens is above the model's {self._limit}: {text[:60]!r}...")
-            items.append((torch.tensor(ids), torch.tensor(pooled)))
+            if self._limit is not None and len(tokens) > self._limit:
+                raise ModelError(f"a text of {len(tokens)} tokens is above the model's {self._limit}: {text[:60]!r}...")
         return items
 
     @torch.inference_mode()
@@ -230,20 +264,24 @@ class LanguageEncoder:
         attention = (torch.arange(ids.shape[1], device=self.device) < lengths[:, None]).long()
         pooled: list[Tensor] = []
 
+        def pool(hidden: Tensor) -> None:
+            where = hidden.device
+            vectors = pool_text(hidden, mask.to(where), lengths.to(where), self.pooling)
+            pooled.append(vectors.to(self.device))
+
         def take(_module: nn.Module, args: tuple, kwargs: Mapping) -> None:
-            hidden = args[0] if args else kwargs["hidden_states"]
-            pooled.append(pool_text(hidden, mask, lengths, self.pooling))
+            pool(args[0] if args else kwargs["hidden_states"])
 
         with _hooked(block.register_forward_pre_hook(take, with_kwargs=True) for block in self._blocks):
             output = self.module(input_ids=ids, attention_mask=attention)
-        pooled.append(pool_text(output.last_hidden_state, mask, lengths, self.pooling))
+        pool(output.last_hidden_state)
         return pooled
 
 
 def _language_blocks(module: nn.Module) -> list[nn.Module]:
     """The blocks of a transformers language model: its largest list of modules, one per hidden layer."""
     lists = [part for part in module.modules() if isinstance(part, nn.ModuleList)]
-    count = getattr(module.config, "num_hidden_layers", None)
+    count = getattr(module.config.get_text_config(), "num_hidden_layers", None)
     fitting = [part for part in lists if len(part) == count]
     if not fitting:
         raise ModelError(f"cannot find the {count} blocks of {type(module).__name__}.")
@@ -315,34 +353,43 @@ def load(entry: Mapping, root: Path | None, device: str = "cpu") -> VisionEncode
 
 
 def _load_timm(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> VisionEncoder:
-    import timm
     from timm.data import create_transform, resolve_model_data_config
 
-    arguments = dict(entry["model_args"])
     torch.manual_seed(entry["seed"])
-    if root is None:
-        model = timm.create_model(entry["id"], pretrained=False, **arguments)
-    elif root.is_file():
-        model = timm.create_model(entry["id"], checkpoint_path=str(root), **arguments)
-    else:
-        model = timm.create_model(f"local-dir:{root}", pretrained=True, **arguments)
+    model = _timm_model(entry, root, pretrained=True)
+    if root is not None and root.is_file():
+        checkpoints.fill(model, root, **entry.get("checkpoint", {}))
+    size = entry["model_args"].get("img_size")
+    preparation = resolve_model_data_config(model, args={} if size is None else {"img_size": size})
+    prefix = 0 if type(model).__name__ in _LATE_CLASS_TOKEN else getattr(model, "num_prefix_tokens", 0)
     return VisionEncoder(
         model,
-        create_transform(**resolve_model_data_config(model), is_training=False),
+        create_transform(**preparation, is_training=False),
         pooling=entry["pooling"],
         layers=entry["layers"],
-        prefix=getattr(model, "num_prefix_tokens", 0),
-        class_token=getattr(model, "cls_token", None) is not None,
+        prefix=prefix,
+        class_token=prefix > 0 and getattr(model, "cls_token", None) is not None,
         channels_last=getattr(model, "output_fmt", "NCHW") == "NHWC",
         device=device,
         dtype=dtype,
     )
 
 
+def _timm_model(entry: Mapping, root: Path | None, *, pretrained: bool) -> nn.Module:
+    """The timm model of an entry; with the weights of ``root``, if that is a folder and they are wanted."""
+    import timm
+
+    from prh import architectures  # noqa: F401  (adds to timm's registry)
+
+    if root is not None and root.is_dir():
+        return timm.create_model(f"local-dir:{root}", pretrained=pretrained, **entry["model_args"])
+    return timm.create_model(entry["id"], pretrained=False, **entry["model_args"])
+
+
 def _load_transformers_vision(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> VisionEncoder:
     from transformers import AutoImageProcessor
 
-    model = _auto_model(entry, root, dtype)
+    model, placed = _auto_model(entry, root, device, dtype)
     model = getattr(model, "vision_model", model)
     embeddings = getattr(model, "embeddings", None)
     class_token = any(getattr(embeddings, name, None) is not None for name in ("cls_token", "class_embedding"))
@@ -356,6 +403,8 @@ def _load_transformers_vision(entry: Mapping, root: Path | None, device: str, dt
         class_token=class_token,
         device=device,
         dtype=dtype,
+        placed=placed,
+        parameters=count_parameters(entry, root),
     )
 
 
@@ -372,32 +421,99 @@ class _ProcessorTransform:
 def _load_transformers_language(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> LanguageEncoder:
     from transformers import AutoTokenizer
 
-    model = _auto_model(entry, root, dtype)
+    model, placed = _auto_model(entry, root, device, dtype)
     tokenizer = AutoTokenizer.from_pretrained(
         root or entry["path"], local_files_only=True, trust_remote_code=entry["trust_remote_code"]
     )
     return LanguageEncoder(
-        model, tokenizer, pooling=entry["pooling"], special_tokens=entry["special_tokens"], device=device, dtype=dtype
+        getattr(model, "language_model", model),
+        tokenizer,
+        pooling=entry["pooling"],
+        special_tokens=entry["special_tokens"],
+        device=device,
+        dtype=dtype,
+        placed=placed,
+        parameters=count_parameters(entry, root),
     )
 
 
-def _auto_model(entry: Mapping, root: Path | None, dtype: torch.dtype) -> nn.Module:
-    """The headless model of a transformers folder, without a cache of keys and values; encoders only of pairs."""
-    from transformers import AutoConfig, AutoModel
+def _auto_model(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> tuple[nn.Module, bool]:
+    """The headless model of a transformers folder, without a cache of keys and values; encoders only of pairs.
 
-    folder, trust = root or entry["path"], entry["trust_remote_code"]
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust)
-    config.use_cache = False
-    for key, value in entry["model_args"].items():
-        setattr(config, key, value)
+    Also says whether it lies on its devices already, as it does with ``device_map`` or ``quantisation``.
+    """
+    from transformers import AutoModel
+
+    config, trust = _auto_config(entry, root), entry["trust_remote_code"]
+    placement = placing(entry, device, dtype)
     if root is None:
         torch.manual_seed(entry["seed"])
         model = AutoModel.from_config(config, dtype=dtype, trust_remote_code=trust)
     else:
-        model = AutoModel.from_pretrained(
-            root, config=config, dtype=dtype, local_files_only=True, trust_remote_code=trust, weights_only=True
-        )
-    return model.get_encoder() if getattr(config, "is_encoder_decoder", False) else model
+        settings = {"local_files_only": True, "trust_remote_code": trust, "weights_only": True, **placement}
+        model = AutoModel.from_pretrained(root, config=config, dtype=dtype, **settings)
+    return model.get_encoder() if getattr(config, "is_encoder_decoder", False) else model, bool(placement)
+
+
+def _auto_config(entry: Mapping, root: Path | None) -> PreTrainedConfig:
+    from transformers import AutoConfig
+
+    folder = root or entry["path"]
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=entry["trust_remote_code"])
+    config.use_cache = False
+    for key, value in entry["model_args"].items():
+        setattr(config, key, value)
+    return config
+
+
+def placing(entry: Mapping, device: str, dtype: torch.dtype) -> dict[str, object]:
+    """Arguments of ``from_pretrained`` for models that do not fit one device: {} without device_map and quantisation.
+
+    ``device_map`` auto spreads the blocks over all GPUs (none, for device "cpu"), then memory, then disk. Raises
+    ModelError for a quantisation where its library is not installed.
+    """
+    arguments: dict[str, object] = {}
+    if entry.get("device_map") is not None:
+        from accelerate.utils import get_max_memory
+
+        memory = {place: size for place, size in get_max_memory().items() if device != "cpu" or place == "cpu"}
+        arguments |= {"device_map": entry["device_map"], "max_memory": memory}
+    if (bits := entry.get("quantisation")) is not None:
+        if not _is_installed("bitsandbytes"):
+            raise ModelError(
+                f"model '{entry['name']}': quantisation {bits} needs the package bitsandbytes, which is not installed; "
+                "install it (pip install bitsandbytes) or set quantisation: null."
+            )
+        from transformers import BitsAndBytesConfig
+
+        fours = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype}
+        settings = fours if bits == "4bit" else {"load_in_8bit": True}
+        arguments["quantization_config"] = BitsAndBytesConfig(**settings)
+        arguments.setdefault("device_map", {"": device})
+    return arguments
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def count_parameters(entry: Mapping, root: Path | None = None) -> int:
+    """Parameters of the released model of an entry, its heads included, counted without weights (on the meta device).
+
+    ``root`` is the folder with config.json (None: the entry's ``path``, or, for timm, its ``id``). A transformers model
+    is built as the class that its config names, so quantised and headless models count as what they come from.
+    """
+    import transformers
+
+    with torch.device("meta"):
+        if entry["library"] == "timm":
+            return _count(_timm_model(entry, root, pretrained=False))
+        config = _auto_config(entry, root)
+        released = getattr(transformers, (config.architectures or [""])[0], None)
+        if released is None:
+            auto = transformers.AutoModel.from_config(config, trust_remote_code=entry["trust_remote_code"])
+            return _count(auto)
+        return _count(released(config))
 
 
 def _load_word_vectors(root: Path, device: str) -> WordVectors:

@@ -10,6 +10,8 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +97,8 @@ def encode_images(
 ) -> Iterator[list[np.ndarray]]:
     """For each shard the features of its images, a list of float32 [samples, width_l], in sample order.
 
-    Worker processes decode ahead of the model, across shards.
+    For a GPU, ``workers`` processes decode ahead of the model, across shards. On a CPU, where decoding can only take
+    from the model, the model's own threads do both in turns.
     """
     size = batch_size or IMAGES[encoder.device]
     counts = [_rows(path) for path in shards]
@@ -104,21 +107,33 @@ def encode_images(
         for shard, count in enumerate(counts)
         for start in range(0, count, size)
     ]
-    loader = DataLoader(
-        _Images(shards, encoder.decode),
-        batch_sampler=batches,
-        num_workers=workers,
-        pin_memory=encoder.device == "cuda",
-        prefetch_factor=4 if workers else None,
-        worker_init_fn=_one_thread,
-    )
+    decoded = _decoded_in_turns if encoder.device == "cpu" else partial(_decoded_ahead, workers=workers)
     pending: list[list[Tensor]] = []
-    for places, images in zip(batches, loader, strict=True):
+    for places, images in zip(batches, decoded(_Images(shards, encoder.decode), batches), strict=True):
         pending.append([layer.cpu() for layer in halving(encoder.encode, images)])
         shard, row = places[-1]
         if row == counts[shard] - 1:
             yield [torch.cat(parts).numpy() for parts in zip(*pending, strict=True)]
             pending = []
+
+
+def _decoded_in_turns(images: _Images, batches: Sequence[list[tuple[int, int]]]) -> Iterator[Tensor]:
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        for batch in batches:
+            yield torch.stack(list(threads.map(images.__getitem__, batch)))
+
+
+def _decoded_ahead(images: _Images, batches: Sequence[list[tuple[int, int]]], workers: int) -> Iterator[Tensor]:
+    return iter(
+        DataLoader(
+            images,
+            batch_sampler=batches,
+            num_workers=workers,
+            pin_memory=torch.cuda.is_available(),
+            prefetch_factor=4 if workers else None,
+            worker_init_fn=_one_thread,
+        )
+    )
 
 
 def _one_thread(_worker: int) -> None:

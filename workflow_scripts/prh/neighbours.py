@@ -7,6 +7,7 @@ tile or the library: similarity is the float64 product rounded to float32, and e
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -56,10 +57,8 @@ def nearest(
 
     Raises ValueError for arrays that are not floating [n, d], hold NaN or inf, differ in width, or have too few rows.
     """
-    x = as_matrix(x, "x", device)
-    if gallery is None:
-        gallery, own = x, np.arange(len(x))
-    gallery = as_matrix(gallery, "gallery", device)
+    x, within = as_matrix(x, "x", device), gallery is None
+    gallery, own = (x, np.arange(len(x))) if within else (as_matrix(gallery, "gallery", device), own)
     if gallery.shape[1] != x.shape[1]:
         raise ValueError(f"x has {x.shape[1]} columns and gallery {gallery.shape[1]}; they must be the same features.")
     most = len(gallery) - (own is not None)
@@ -72,10 +71,9 @@ def nearest(
     selves = None if own is None else torch.as_tensor(own, device=x.device)
     indices, tied = np.empty((len(x), k), np.int32), 0
     with full_float32():
-        for rows, tiles in _plan(len(x), len(gallery), search.depth, memory_gb):
-            own_rows = None if selves is None else selves[rows]
-            found, ties = search.neighbours(x[rows], tiles, own_rows)
-            indices[rows] = found.cpu().numpy()
+        for rows, values, found in search.candidates(x, selves, memory_gb, within):
+            settled, ties = search.settle(x[rows], values, found, None if selves is None else selves[rows])
+            indices[rows] = settled.cpu().numpy()
             tied += ties
     return Neighbours(indices, tied / len(x))
 
@@ -104,14 +102,24 @@ def as_matrix(x: Any, name: str, device: str = "cpu") -> torch.Tensor:
     return tensor
 
 
-def _plan(n: int, m: int, depth: int, memory_gb: float) -> Iterator[tuple[slice, list[slice]]]:
-    """Tiles of queries, each with the tiles of gallery it is multiplied with, that fit into the memory."""
-    entries = int(memory_gb * 2**30 / 16)  # a float32 product, and what top-k holds beside it
-    width = min(m, max(4 * depth, int(entries**0.5) // 32 * 32))  # square tiles: the least traffic per product
-    height = max(1, min(n, entries // width))
-    columns = [slice(start, min(start + width, m)) for start in range(0, m, width)]
-    for start in range(0, n, height):
-        yield slice(start, min(start + height, n)), columns
+def _cut(n: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+class _Best:
+    """The largest products seen so far of each of some queries, and where in the gallery they were."""
+
+    def __init__(self, rows: int, depth: int, device: torch.device) -> None:
+        self.values = torch.full((rows, depth), -torch.inf, device=device)
+        self.found = torch.zeros((rows, depth), dtype=torch.int64, device=device)
+
+    def see(self, rows: slice, products: torch.Tensor, offset: int) -> None:
+        """Take in the products of ``rows`` with the part of the gallery that begins at ``offset``."""
+        depth = self.values.shape[1]
+        values, places = _largest(products, min(depth, products.shape[1]))
+        values, found = torch.cat([self.values[rows], values], 1), torch.cat([self.found[rows], places + offset], 1)
+        self.values[rows], best = values.topk(depth, dim=1)
+        self.found[rows] = found.gather(1, best)
 
 
 class _Search(NamedTuple):
@@ -123,11 +131,49 @@ class _Search(NamedTuple):
     most: int  # candidates there can be
     rounding: float  # bound on the error of a float32 product with a query of norm 1
 
-    def neighbours(
-        self, queries: torch.Tensor, tiles: list[slice], own: torch.Tensor | None
+    def candidates(
+        self, queries: torch.Tensor, own: torch.Tensor | None, memory_gb: float, within: bool
+    ) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+        """Some queries at a time: (rows, their best float32 products in order, where in the gallery these are).
+
+        Products are taken by tiles. ``within``: the queries are the gallery, and each product serves both its samples.
+        """
+        entries = int(memory_gb * 2**30 / 16)  # a float32 product, and what top-k holds beside it
+        m = len(self.gallery)
+        width = min(m, max(4 * self.depth, math.isqrt(entries)))  # square tiles: least traffic per product
+        if within and 2 * m * self.depth <= entries:
+            best = _Best(m, self.depth, queries.device)
+            # Small tiles save more: only those on the diagonal are not used twice. Long rows are cheap to select from.
+            tiles = _cut(m, min(width, max(4096, 256 * self.depth)))
+            self._multiply_within(best, tiles)
+            for rows in tiles:
+                yield rows, best.values[rows], best.found[rows]
+            return
+        tiles, height = _cut(m, width), min(len(queries), max(1, entries // width))
+        memory = torch.empty(height * width, device=queries.device)
+        for rows in _cut(len(queries), height):
+            best = _Best(rows.stop - rows.start, self.depth, queries.device)
+            for tile in tiles:
+                products = _multiply(queries[rows], self.gallery[tile], memory)
+                _exclude(products, None if own is None else own[rows], tile)
+                best.see(slice(None), products, tile.start)
+            yield rows, best.values, best.found
+
+    def _multiply_within(self, best: _Best, tiles: list[slice]) -> None:
+        memory = torch.empty(tiles[0].stop ** 2, device=self.gallery.device)
+        for i, rows in enumerate(tiles):
+            for tile in tiles[i:]:
+                products = _multiply(self.gallery[rows], self.gallery[tile], memory)
+                if tile == rows:
+                    products.fill_diagonal_(-torch.inf)
+                else:
+                    best.see(tile, products.T, rows.start)
+                best.see(rows, products, tile.start)
+
+    def settle(
+        self, queries: torch.Tensor, values: torch.Tensor, found: torch.Tensor, own: torch.Tensor | None
     ) -> tuple[torch.Tensor, int]:
-        """(indices [rows, k], number of rows with a tie at the k-th place) for one tile of queries."""
-        values, found = self.candidates(queries, tiles, own)
+        """(indices [rows, k], number of rows with a tie at the k-th place), from candidates in order of float32."""
         slack = 2 * self.rounding * queries.norm(dim=1, keepdim=True)
         close = values[:, :-1] - values[:, 1:] <= slack
         unsure = close[:, : self.k].any(dim=1)
@@ -138,28 +184,11 @@ class _Search(NamedTuple):
         if len(rows):
             exact, found[rows] = self.rank_candidates(queries[rows], values[rows], found[rows], close[rows])
             tied += self.count_ties(exact)
-        for rows in overflow.nonzero().flatten().split(max(1, 2**24 // len(self.gallery))):
+        many = overflow.nonzero().flatten()
+        for rows in many.split(max(1, 2**24 // len(self.gallery))) if len(many) else ():
             exact, found[rows] = self.rank_gallery(queries[rows], None if own is None else own[rows])
             tied += self.count_ties(exact)
         return found[:, : self.k], tied
-
-    def candidates(
-        self, queries: torch.Tensor, tiles: list[slice], own: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Float32 products and indices of the best candidates, in order, by a running top-k over tiles."""
-        values = torch.empty((len(queries), 0), device=queries.device)
-        found = torch.empty((len(queries), 0), dtype=torch.int64, device=queries.device)
-        buffer = torch.empty(len(queries) * (tiles[0].stop - tiles[0].start), device=queries.device)
-        for tile in tiles:
-            products = buffer[: len(queries) * (tile.stop - tile.start)].view(len(queries), -1)
-            _multiply(queries, self.gallery[tile], products)
-            _exclude(products, own, tile)
-            top, places = _largest(products, min(self.depth, products.shape[1]))
-            values, found = torch.cat([values, top], 1), torch.cat([found, places + tile.start], 1)
-            if values.shape[1] > self.depth:
-                values, best = values.topk(self.depth, dim=1)
-                found = found.gather(1, best)
-        return values[:, : self.depth], found[:, : self.depth]
 
     def rank_candidates(
         self, queries: torch.Tensor, values: torch.Tensor, found: torch.Tensor, close: torch.Tensor
@@ -188,27 +217,58 @@ class _Search(NamedTuple):
         return int((exact[:, self.k - 1] == exact[:, self.k]).sum()) if self.depth > self.k else 0
 
 
-def _multiply(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
-    """Put a b' into ``out``. On the CPU by NumPy: its BLAS halves the work for a a', and is fast on any processor."""
-    if a.device.type == "cpu":
+def _multiply(a: torch.Tensor, b: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+    """The product a b', in ``memory`` (fresh memory for each product would cost a fifth of its time).
+
+    a a' by NumPy on a CPU, whose BLAS halves its work; else by torch, whose threads do the selection too.
+    """
+    out = memory[: len(a) * len(b)].view(len(a), len(b))
+    if a.device.type == "cpu" and a.data_ptr() == b.data_ptr():
         np.matmul(a.numpy(), b.numpy().T, out=out.numpy())
-    else:
-        torch.mm(a, b.T, out=out)
+        return out
+    return torch.mm(a, b.T, out=out)
 
 
 def _largest(products: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Values and places of the ``count`` largest of each row, in order.
+    """Values and places of the ``count`` largest of each row, in order. ``products`` may be a transposed matrix.
 
-    Of a long row, first the groups with the largest maxima: one pass that is much cheaper than a selection. The largest
-    values lie in them.
+    Of a long row only what reaches a floor is looked at, the ``count``-th largest maximum of 8 x ``count`` groups: the
+    ``count`` largest of all reach it, and little else does.
     """
-    group = 32
-    if products.shape[1] % group or products.shape[1] < 512 * count:
+    group = products.shape[1] // (8 * count)
+    if group < 2 or products.device.type != "cpu":
         return products.topk(count, dim=1)
-    groups = products.view(len(products), -1, group)
-    best = groups.amax(dim=2).topk(count, dim=1).indices
-    values, places = groups.gather(1, best[:, :, None].expand(-1, -1, group)).flatten(1).topk(count, dim=1)
-    return values, best.gather(1, places // group) * group + places % group
+    rows, places = _reaching(products, _floor(products, count, group))
+    filled = np.bincount(rows, minlength=len(products))
+    if filled.max() > 8 * count:  # many equal ones
+        return products.topk(count, dim=1)
+    columns = np.arange(len(rows)) - np.repeat(np.cumsum(filled) - filled, filled)
+    values = np.full((len(products), filled.max()), -np.inf, np.float32)
+    found = np.zeros(values.shape, np.int64)
+    values[rows, columns], found[rows, columns] = products.numpy()[rows, places], places
+    best, order = torch.from_numpy(values).topk(count, dim=1)
+    return best, torch.from_numpy(found).gather(1, order)
+
+
+def _floor(products: torch.Tensor, count: int, group: int) -> np.ndarray:
+    """A value for each row that its ``count`` largest reach."""
+    groups = products.shape[1] // group
+    if products.stride(1) == 1:
+        maxima = products[:, : group * groups].unflatten(1, (group, groups)).amax(dim=1)
+    else:
+        maxima = products.T[: group * groups].unflatten(0, (group, groups)).amax(dim=0).T
+    return np.partition(maxima.numpy(), groups - count, axis=1)[:, groups - count]
+
+
+def _reaching(products: torch.Tensor, floor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows, ascending, and columns of the products that are not below their row's floor."""
+    if products.stride(1) == 1:
+        flat = np.flatnonzero(products.numpy() >= floor[:, None])
+        return np.divmod(flat, products.shape[1])
+    flat = np.flatnonzero(products.T.numpy() >= floor)
+    places, rows = np.divmod(flat, products.shape[0])
+    order = np.argsort(rows, kind="stable")
+    return rows[order], places[order]
 
 
 def _exclude(products: torch.Tensor, own: torch.Tensor | None, tile: slice) -> None:

@@ -23,7 +23,7 @@ from prh.sweeps import can_sweep
 ABOUT = {"family", "parameters", "objective", "training_data", "licence", "gated", "paper"}
 NOT_IN_WEIGHTS = ABOUT | {
     *("pooling", "layers", "special_tokens", "template", "caption"),
-    *("dtype", "seed", "model_args", "trust_remote_code", "causal", "checkpoint"),
+    *("dtype", "seed", "model_args", "trust_remote_code", "causal", "checkpoint", "device_map", "quantisation"),
 }
 NOT_IN_FEATURES = ABOUT | {"causal"}
 NOT_IN_DATA = {"use", "models", "licence"}
@@ -251,13 +251,14 @@ class Plan:
         return canonical(row | {"sizes": sorted(self.experiment.alignment.n)})
 
     def models_spec(self) -> str:
-        """Name, modality and family of each model, in the order of the experiment."""
+        """What tables tell of each model, in the order of the experiment."""
         rows = [
             {
                 "model": name,
                 "modality": model.modality,
                 "family": model.family or name,
                 "parameters": getattr(model, "parameters", None),
+                "quantisation": getattr(model, "quantisation", None),
             }
             for name, model in self.models.items()
         ]

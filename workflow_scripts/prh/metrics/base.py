@@ -129,7 +129,9 @@ class Representation:
             raise ValueError(
                 f"{self.name} has the neighbours of {self.n} of {self.gallery} samples; give those of all."
             )
-        return _Subset(self, np.asarray(keep))
+        keep = np.asarray(keep, np.int64)
+        # Lists of neighbours are small: halves of one model are kept for all models that it is cross-fitted with.
+        return self.state(_kept_subset, keep.tobytes()) if self._layers is None else _Subset(self, keep)
 
     def _build(self, build: Callable[..., Any], *args: Any) -> Any:
         return build(self, *args)
@@ -201,6 +203,10 @@ def _move_neighbours(knn: np.ndarray, order: np.ndarray) -> np.ndarray:
 @movable(_move_neighbours)
 def _nearest(x: Representation, k: int) -> np.ndarray:
     return np.stack([table[:, :k] for table in x._tables_of_depth(k)])
+
+
+def _kept_subset(x: Representation, keep: bytes) -> _Subset:
+    return _Subset(x, np.frombuffer(keep, np.int64))
 
 
 def _restricted(x: _Subset, k: int) -> np.ndarray:

@@ -1,0 +1,171 @@
+"""Models that no single device holds: spread over several places they must give the same features; quantised, they say so."""
+
+import json
+import subprocess
+import sys
+
+import polars as pl
+import pytest
+import torch
+
+from prh import devices, encoders, tables
+from prh.config import ConfigError, load
+from prh.models import ModelError
+from prh.plan import Plan
+from tests.conftest import REPOSITORY
+from tests.unit.test_encoders import TEXTS, tokenizer
+
+
+@pytest.fixture
+def llama(tmp_path):
+    """A folder with four blocks of 41 kB in float32, embeddings besides."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=60, **sizes)).save_pretrained(tmp_path)
+    tokenizer().save_pretrained(tmp_path)
+    return tmp_path
+
+
+def entry(folder, **changes):
+    model = {"name": "m", "modality": "language", "source": "local", "path": str(folder), "dtype": "float32", **changes}
+    return load({"datasets": [{"name": "d", "source": "hub", "id": "a/b"}], "models": [model]}).models[0].model_dump()
+
+
+def test_a_model_spread_over_memory_and_disk_gives_the_same_features(llama, monkeypatch):
+    monkeypatch.setattr("accelerate.utils.get_max_memory", lambda: {0: 10**12, "cpu": 110_000})
+    whole = encoders.load(entry(llama), llama)
+    spread = encoders.load(entry(llama, device_map="auto"), llama)
+    places = set(spread.module.hf_device_map.values())
+    assert places == {"cpu", "disk"}, "no GPU is used where the device is cpu"
+    assert any(parameter.is_meta for parameter in spread.module.parameters())
+    layers = spread.encode(spread.tokenize(TEXTS))
+    assert len(layers) == 5
+    torch.testing.assert_close(layers, whole.encode(whole.tokenize(TEXTS)))
+    assert spread.parameters == whole.parameters
+
+
+def test_the_places_for_weights_follow_the_device(monkeypatch):
+    monkeypatch.setattr("accelerate.utils.get_max_memory", lambda: {0: 5, 1: 6, "cpu": 7})
+    wanted = {"name": "m", "device_map": "auto", "quantisation": None}
+    assert encoders.placing(wanted, "cpu", torch.float32) == {"device_map": "auto", "max_memory": {"cpu": 7}}
+    assert encoders.placing(wanted, "cuda", torch.bfloat16)["max_memory"] == {0: 5, 1: 6, "cpu": 7}
+    assert encoders.placing({"name": "m"}, "cuda", torch.bfloat16) == {}
+
+
+@pytest.mark.parametrize("bits", ["4bit", "8bit"])
+def test_quantisation_without_its_library_is_one_sentence(llama, bits, monkeypatch):
+    monkeypatch.setattr(encoders, "_is_installed", lambda package: False)
+    with pytest.raises(
+        ModelError, match=rf"model 'm': quantisation {bits} needs the package bitsandbytes, .* install it"
+    ):
+        encoders.load(entry(llama, quantisation=bits), llama)
+
+
+def test_quantised_weights_are_asked_of_the_library(monkeypatch):
+    monkeypatch.setattr(encoders, "_is_installed", lambda package: True)
+    monkeypatch.setattr("transformers.BitsAndBytesConfig", lambda **settings: settings)
+    four = encoders.placing({"name": "m", "quantisation": "4bit"}, "cuda", torch.bfloat16)
+    assert four["device_map"] == {"": "cuda"}
+    assert four["quantization_config"]["load_in_4bit"]
+    assert four["quantization_config"]["bnb_4bit_compute_dtype"] == torch.bfloat16
+    eight = encoders.placing({"name": "m", "quantisation": "8bit"}, "cuda", torch.bfloat16)
+    assert eight["quantization_config"] == {"load_in_8bit": True}
+
+
+@pytest.mark.parametrize("key", [{"device_map": "auto"}, {"quantisation": "4bit"}])
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"modality": "vision", "source": "hub", "id": "resnet18.tv_in1k"},
+        {"modality": "language", "source": "random", "path": "."},
+        {"modality": "language", "source": "local", "path": ".", "library": "word_vectors"},
+    ],
+)
+def test_other_models_cannot_be_spread_or_quantised(model, key):
+    with pytest.raises(
+        ConfigError, match=f"'{next(iter(key))}' is for models of library transformers and source hub or local"
+    ):
+        load({"datasets": [{"name": "d", "source": "hub", "id": "a/b"}], "models": [{"name": "m", **model, **key}]})
+
+
+@pytest.mark.parametrize(("key", "value"), [("device_map", "balanced"), ("quantisation", 4)])
+def test_unknown_values_are_named(key, value):
+    with pytest.raises(ConfigError, match=rf"{key}: '?{value}'? is not one of"):
+        entry(".", **{key: value})
+
+
+def test_features_depend_on_the_quantisation_and_weights_do_not():
+    def plan(**changes):
+        models = [{"name": "m", "modality": "language", "source": "hub", "id": "a/b", **changes}]
+        return Plan(load({"datasets": [{"name": "d", "source": "hub", "id": "a/b"}], "models": models}))
+
+    plain, quantised = plan(), plan(quantisation="8bit", device_map="auto")
+    assert plain.features_spec("m") != quantised.features_spec("m")
+    assert plain.weights_spec("m") == quantised.weights_spec("m")
+    assert json.loads(quantised.models_spec())[0]["quantisation"] == "8bit"
+
+
+def test_tables_of_models_and_of_best_layers_tell_the_quantisation(tmp_path):
+    """The entry's own number of parameters goes before the counted one, which stands where there is none."""
+    from prh import comparisons
+
+    models = [
+        {"model": "q", "modality": "language", "family": "q", "parameters": 7, "quantisation": "4bit"},
+        {"model": "v", "modality": "vision", "family": "v", "parameters": None, "quantisation": None},
+    ]
+    features = []
+    for model in models:
+        path = tmp_path / f"{model['model']}.parquet"
+        facts = {"model": model["model"], "layer_names": ["a", "b"], "parameters": 3}
+        tables.write(pl.DataFrame({"sample_id": ["s"]}).to_arrow(), path, facts)
+        features.append(str(path))
+    row = tmp_path / "d" / "mutual_knn" / "q.best.parquet"
+    best = {"model_x": "q", "model_y": "v", "score": 0.5, "layer_x": 0, "layer_y": 1}
+    row.parent.mkdir(parents=True)
+    tables.write(pl.DataFrame([best], schema=comparisons.BEST).to_arrow(), row, {})
+    script = REPOSITORY / "workflow_scripts" / "best_layers.py"
+    places = [
+        "--rows",
+        row,
+        "--features",
+        *features,
+        "--models",
+        tmp_path / "models.parquet",
+        "--best",
+        tmp_path / "b.parquet",
+    ]
+    subprocess.run([sys.executable, script, "--spec", json.dumps(models), *map(str, places)], check=True)
+    told = pl.read_parquet(tmp_path / "models.parquet").select("model", "parameters", "quantisation", "layers")
+    assert told.rows() == [("q", 7, "4bit", 2), ("v", 3, None, 2)]
+    found = pl.read_parquet(tmp_path / "b.parquet").select("quantisation_x", "quantisation_y")
+    assert found.rows() == [("4bit", None)]
+
+
+def test_parameters_are_counted_without_weights(llama):
+    (llama / "model.safetensors").unlink()
+    embeddings, block = 60 * 32, 4 * 32 * 32 + 3 * 32 * 64 + 2 * 32
+    assert encoders.count_parameters(entry(llama), llama) == 2 * embeddings + 4 * block + 32
+
+
+def test_parameters_of_a_class_that_transformers_does_not_have(llama):
+    """The config names no known class: the headless model is counted."""
+    config = json.loads((llama / "config.json").read_text())
+    (llama / "config.json").write_text(json.dumps({**config, "architectures": ["NoSuchModel"]}))
+    with_head = 60 * 32 * 2 + 4 * (4 * 32 * 32 + 3 * 32 * 64 + 2 * 32) + 32
+    assert encoders.count_parameters(entry(llama), llama) == with_head - 60 * 32
+
+
+def test_a_job_may_hold_all_gpus(monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with devices.all_gpus() as gpus:
+        assert gpus == ["3", "5"]
+        assert [devices._lock_a_free_one([gpu])[1] for gpu in gpus] == [None, None]
+    gpu, lock = devices._lock_a_free_one(["5"])
+    assert gpu == "5"
+    lock.close()
+    with devices.all_gpus("cpu") as none:
+        assert none == []

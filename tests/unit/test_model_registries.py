@@ -1,0 +1,259 @@
+"""The registries in resources/models: every entry loads, is what timm and transformers say it is, and can be encoded."""
+
+import json
+from collections import Counter
+
+import pytest
+import timm
+import torch
+
+from prh import architectures, encoders, models
+from prh.config import load
+from prh.registries import expand
+from tests.conftest import REPOSITORY
+
+FOLDER = REPOSITORY / "resources" / "models"
+DATASET = {"name": "d", "source": "hub", "id": "a/b"}
+
+
+def registry(name):
+    return load(expand({"datasets": [DATASET], "models": [{"from": f"{name}.yaml"}]}, FOLDER)).models
+
+
+VISION, LANGUAGE, NEWER = (registry(name) for name in ("vision", "language", "newer"))
+ALL = [*VISION, *LANGUAGE, *NEWER]
+TIMM = [model for model in ALL if model.modality == "vision"]
+WITHOUT_COUNT = {"gemma-3-4b"}  # its vision tower is not in the text config that counts are made from here
+
+
+def dumped(name):
+    return next(model for model in ALL if model.name == name).model_dump(mode="json")
+
+
+# ---- what is in them
+
+
+def test_names_are_unique_over_all_registries():
+    assert [name for name, count in Counter(model.name for model in ALL).items() if count > 1] == []
+
+
+def test_the_vision_models_are_as_many_as_in_the_paper():
+    assert len(VISION) >= 78
+    assert Counter(model.paper for model in VISION) == {"yes": 28, "substitute": len(VISION) - 28}
+    vits = Counter(m.family for m in VISION if m.paper == "yes" and m.source == "hub")
+    assert vits == {"ImageNet-21k": 4, "MAE": 3, "DINOv2": 4, "CLIP": 3, "CLIP fine-tuned on ImageNet-12k": 3}
+    assert Counter(m.source for m in VISION if m.paper == "yes") == {"hub": 17, "random": 1, "url": 10}
+
+
+def test_the_language_models_are_those_of_the_paper():
+    assert {model.paper for model in LANGUAGE} == {"yes"}
+    families = {"BLOOMZ": 5, "OpenLLaMA": 3, "LLaMA": 4, "OLMo": 2, "Gemma": 2, "Mistral": 2, "Llama 3": 2}
+    assert Counter(model.family for model in LANGUAGE) == families
+    assert all(model.pooling == "mean" and model.special_tokens for model in LANGUAGE)
+    gated = {"gemma-2b", "gemma-7b", "Mistral-7B-v0.1", "Mixtral-8x7B-v0.1"}
+    assert {model.name for model in LANGUAGE if model.gated} == gated
+
+
+def test_newer_models_are_not_those_of_the_paper():
+    assert {model.paper for model in NEWER} == {"no"}
+    assert {model.id for model in NEWER}.isdisjoint(model.id for model in [*VISION, *LANGUAGE])
+
+
+@pytest.mark.parametrize("model", ALL, ids=lambda model: model.name)
+def test_an_entry_tells_what_tables_need(model):
+    assert model.family
+    assert model.objective
+    assert (model.parameters is None) == (model.name in WITHOUT_COUNT)
+    assert model.licence or model.source == "random" or "csail.mit.edu" in model.url, "public weights state a licence"
+
+
+def test_vision_models_are_names_of_timm():
+    pretrained = set(timm.list_pretrained())
+    fetched = [model.id for model in TIMM if model.source == "hub"]
+    assert set(fetched) <= pretrained
+    assert {models.hub_repository("timm", name) for name in fetched} == {f"timm/{name}" for name in fetched}
+    built = [model.id.split(".")[0] for model in TIMM if model.source != "hub"]
+    assert all(timm.is_model(name) for name in built)
+    assert "small_alexnet" in built, architectures.__name__
+
+
+def test_licences_are_those_that_timm_tells():
+    told = {model.name: timm.models.get_pretrained_cfg(model.id).license for model in TIMM if model.source == "hub"}
+    assert {name: dumped(name)["licence"] for name in told} == told
+
+
+def test_checkpoints_of_the_web_have_addresses_of_their_own():
+    urls = [model.url for model in VISION if model.source == "url"]
+    assert len(urls) == len(set(urls)) == 29
+    assert all(url.startswith(("http://data.csail.mit.edu/", "https://dl.fbaipublicfiles.com/")) for url in urls)
+
+
+# ---- how large they are
+
+
+@pytest.mark.slow
+def test_parameters_of_vision_models_are_those_that_timm_counts():
+    wrong = {}
+    for model in TIMM:
+        counted = encoders.count_parameters(model.model_dump(mode="json"))
+        if counted != model.parameters:
+            wrong[model.name] = counted
+    assert wrong == {}
+
+
+def bloom(hidden_size, n_layer, n_head):
+    return "bloom", {"hidden_size": hidden_size, "n_layer": n_layer, "n_head": n_head, "vocab_size": 250880}
+
+
+def llama(width, mlp, layers, heads, kv=None, vocab=32000, tied=False, kind="llama", **more):
+    sizes = {"hidden_size": width, "intermediate_size": mlp, "num_hidden_layers": layers, "num_attention_heads": heads}
+    return kind, {**sizes, "num_key_value_heads": kv or heads, "vocab_size": vocab, "tie_word_embeddings": tied, **more}
+
+
+# What the config.json of each model says that decides its size.
+CONFIGS = {
+    "bloomz-560m": bloom(1024, 24, 16),
+    "bloomz-1b1": bloom(1536, 24, 16),
+    "bloomz-1b7": bloom(2048, 24, 16),
+    "bloomz-3b": bloom(2560, 30, 32),
+    "bloomz-7b1": bloom(4096, 30, 32),
+    "open_llama_3b": llama(3200, 8640, 26, 32),
+    "open_llama_7b": llama(4096, 11008, 32, 32),
+    "open_llama_13b": llama(5120, 13824, 40, 40),
+    "llama-7b": llama(4096, 11008, 32, 32),
+    "llama-13b": llama(5120, 13824, 40, 40),
+    "llama-30b": llama(6656, 17920, 60, 52),
+    "llama-65b": llama(8192, 22016, 80, 64),
+    "OLMo-1B": llama(2048, 8192, 16, 16, vocab=50304, tied=True, kind="olmo"),
+    "OLMo-7B": llama(4096, 11008, 32, 32, vocab=50304, kind="olmo"),
+    "gemma-2b": llama(2048, 16384, 18, 8, 1, 256000, tied=True, kind="gemma", head_dim=256),
+    "gemma-7b": llama(3072, 24576, 28, 16, 16, 256000, tied=True, kind="gemma", head_dim=256),
+    "Mistral-7B-v0.1": llama(4096, 14336, 32, 32, 8, kind="mistral"),
+    "Mixtral-8x7B-v0.1": llama(4096, 14336, 32, 32, 8, kind="mixtral", num_local_experts=8),
+    "Meta-Llama-3-8B": llama(4096, 14336, 32, 32, 8, 128256),
+    "Meta-Llama-3-70B": llama(8192, 28672, 80, 64, 8, 128256),
+    "Qwen3-0.6B": llama(1024, 3072, 28, 16, 8, 151936, tied=True, kind="qwen3", head_dim=128),
+    "gemma-3-1b": llama(1152, 6912, 26, 4, 1, 262144, tied=True, kind="gemma3_text", head_dim=256),
+    "OLMo-2-1B": llama(2048, 8192, 16, 16, vocab=100352, kind="olmo2"),
+    "SmolLM2-135M": llama(576, 1536, 30, 9, 3, 49152, tied=True),
+    "phi-2": llama(2560, 10240, 32, 32, vocab=51200, kind="phi"),
+}
+CLASSES = {"gemma3_text": "Gemma3ForCausalLM"}
+
+
+def counted(name, folder):
+    from transformers import AutoConfig
+
+    kind, settings = CONFIGS[name]
+    config = AutoConfig.for_model(kind, **settings)
+    config.architectures = [CLASSES.get(kind, f"{kind.capitalize()}ForCausalLM")]
+    config.save_pretrained(folder)
+    return encoders.count_parameters(dumped(name), folder)
+
+
+# The cheap ones at once, all of them with the slow tests: building is what costs, tens of layers of modules.
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in ("bloomz-560m", "OLMo-1B", "gemma-2b") else pytest.mark.slow)
+                                  for name in CONFIGS])  # fmt: skip
+def test_parameters_of_language_models_are_counted_from_their_config(name, tmp_path):
+    assert counted(name, tmp_path) == dumped(name)["parameters"]
+
+
+def test_every_language_model_of_the_paper_is_counted():
+    assert {model.name for model in LANGUAGE} <= CONFIGS.keys()
+
+
+# ---- whether every architecture can be encoded
+
+# One small member of each architecture in the registries, cut in depth: its arguments, the number of its layers, the
+# width of its last one, and whether a layer is the class token.
+ARCHITECTURES = {
+    "vit_tiny_patch16_224.augreg_in21k": ({"depth": 2}, 2, 192, True),
+    "vit_base_patch16_224.mae": ({"depth": 1}, 1, 768, True),
+    "vit_small_patch14_dinov2.lvd142m": ({"depth": 2, "img_size": 56}, 2, 384, True),
+    "vit_small_patch14_reg4_dinov2.lvd142m": ({"depth": 2, "img_size": 56}, 2, 384, True),
+    "vit_base_patch16_clip_224.laion2b": ({"depth": 1}, 1, 768, True),
+    "vit_small_patch16_dinov3.lvd1689m": ({"depth": 2}, 2, 384, True),
+    "vit_base_patch16_siglip_224.v2_webli": ({"depth": 1}, 1, 768, False),
+    "vit_small_r26_s32_224.augreg_in21k": ({"depth": 2}, 2, 384, True),
+    "vit_pe_core_tiny_patch16_384.fb": ({"depth": 2, "img_size": 64}, 2, 192, True),
+    "vit_pe_lang_large_patch14_448.fb": ({"depth": 1, "img_size": 56}, 1, 1024, True),
+    "eva_giant_patch14_clip_224.laion400m": ({"depth": 1, "img_size": 56}, 1, 1408, True),
+    "eva02_tiny_patch14_224.mim_in22k": ({"depth": 2}, 2, 192, True),
+    "eva02_base_patch16_clip_224.merged2b": ({"depth": 1}, 1, 768, True),
+    "aimv2_large_patch14_224.apple_pt": ({"depth": 1}, 1, 1024, False),
+    "beitv2_base_patch16_224.in1k_ft_in22k": ({"depth": 1}, 1, 768, True),
+    "deit_tiny_patch16_224.fb_in1k": ({"depth": 2}, 2, 192, True),
+    "deit3_base_patch16_224.fb_in1k": ({"depth": 1}, 1, 768, True),
+    "hiera_base_224.mae": ({"stages": [1, 1, 1, 1], "q_pool": 3}, 4, 768, False),
+    "swin_tiny_patch4_window7_224.ms_in1k": ({"depths": [1, 1, 1, 1]}, 4, 768, False),
+    "mixer_b16_224.goog_in21k": ({}, 12, 768, False),
+    "convnext_tiny.dinov3_lvd1689m": ({"depths": [1, 1, 1, 1]}, 4, 768, False),
+    "convnextv2_atto.fcmae": ({"depths": [1, 1, 1, 1]}, 4, 320, False),
+    "resnet50_clip_gap.openai": ({}, 16, 2048, False),
+    "resnet50.tv_in1k": ({"layers": [1, 1, 1, 1]}, 4, 2048, False),
+    "resnet18.tv_in1k": ({"layers": [1, 1, 1, 1]}, 4, 512, False),
+    "vgg11.tv_in1k": ({}, 5, 512, False),
+    "inception_v3.tv_in1k": ({}, 11, 2048, False),
+    "densenet121.tv_in1k": ({"block_config": [1, 1, 1, 1]}, 4, None, False),
+    "mobilenetv3_small_050.lamb_in1k": ({}, 12, 288, False),
+    "efficientnet_b0.ra_in1k": ({}, 16, 320, False),
+    "regnety_002.pycls_in1k": ({}, 13, 368, False),
+    "small_alexnet.align_uniform": ({}, 8, 128, False),
+}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_an_architecture_gives_a_finite_vector_per_layer_and_image(name):
+    arguments, count, width, class_token = ARCHITECTURES[name]
+    layers = next(model.layers for model in TIMM if model.id == name)
+    entry = {"name": "m", "library": "timm", "modality": "vision", "source": "random", "id": name, "path": None, "seed": 0,
+             "dtype": "float32", "model_args": arguments, "pooling": "auto", "layers": layers, "trust_remote_code": False}  # fmt: skip
+    encoder = encoders.load(entry, None)
+    size = encoder.decode(_picture()).shape
+    pooled = encoder.encode(torch.rand(2, *size))
+    assert len(pooled) == len(encoder.layer_names) == count
+    assert all(layer.shape[0] == 2 and layer.isfinite().all() for layer in pooled)
+    assert all(layer.ndim == 2 and not torch.equal(layer[0], layer[1]) for layer in pooled)
+    assert width is None or pooled[-1].shape[1] == width
+    assert encoder.pooling == ("cls" if class_token else "gap")
+
+
+def _picture():
+    import io
+
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.new("RGB", (60, 50), (200, 30, 90)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_every_architecture_of_the_registries_is_tried():
+    """By the class of timm that builds it, which is what layers, tokens and pooling hang on."""
+    tried = {timm.models.model_entrypoint(name.split(".")[0]).__module__ for name in ARCHITECTURES}
+    assert {timm.models.model_entrypoint(model.id.split(".")[0]).__module__ for model in TIMM} <= tried
+
+
+def test_the_text_half_of_a_model_of_images_and_text_is_what_is_run(tmp_path):
+    """Gemma 3 from 4B on: a config within a config, a vision tower beside the language model."""
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    from tests.unit.test_encoders import TEXTS, tokenizer
+
+    small = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 3}
+    text = {**small, "head_dim": 8, "num_key_value_heads": 1, "vocab_size": 60}
+    vision = {**small, "num_hidden_layers": 2, "image_size": 28, "patch_size": 14}
+    whole = Gemma3ForConditionalGeneration(Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4))
+    whole.save_pretrained(tmp_path)
+    tokenizer().save_pretrained(tmp_path)
+    entry = {**dumped("gemma-3-4b"), "dtype": "float32"}
+    encoder = encoders.load(entry, tmp_path)
+    items = encoder.tokenize(TEXTS)
+    layers = encoder.encode(items)
+    with torch.inference_mode():
+        states = whole.eval()(input_ids=items[1][0][None], output_hidden_states=True).hidden_states
+    assert len(layers) == len(states) == 4
+    for layer, state in zip(layers, states, strict=True):
+        torch.testing.assert_close(layer[1], state[0].mean(0), atol=1e-5, rtol=1e-4)
+    assert encoder.parameters == sum(p.numel() for p in whole.parameters())
+    assert json.loads((tmp_path / "config.json").read_text())["architectures"] == ["Gemma3ForConditionalGeneration"]
