@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from prh.config import ConfigError, load, schema
+from prh.registries import expand
 
 
 @pytest.fixture
@@ -112,6 +113,6 @@ def test_every_key_is_explained():
 def test_every_experiment_file_loads_or_lacks_only_its_data(repository):
     for path in [repository / "config.yaml", *sorted((repository / "experiments").glob("*.yaml"))]:
         try:
-            load(yaml.safe_load(path.read_text()), repository)
+            load(expand(yaml.safe_load(path.read_text()), repository), repository)
         except ConfigError as error:
             assert all("does not exist" in line for line in str(error).splitlines()), path

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
 
@@ -324,6 +324,7 @@ def modules_of(programs: list[Path], library: Path) -> list[Path]:
     return sorted(found.difference(programs[:1]))
 
 
+@cache
 def _imports(path: Path) -> set[str]:
     """Names of the prh modules that a file imports, with the packages that hold them.
 
