@@ -23,6 +23,8 @@ SHAPE = 1.2e5
 """A transformer of depth L and width 100 L has about 12 L (100 L)^2 = SHAPE L^3 parameters."""
 VISION_TOKENS, CAPTION_TOKENS = 257, 32
 """Tokens of an image (224 pixels in patches of 14) and of a caption."""
+DECODED = 200
+"""Images that one process decodes in a second."""
 CAPTIONS = 5
 """Captions of a sample, where all are read."""
 TEXT_BYTES, BYTES_PER_TOKEN = 18e6, 4.5
@@ -196,9 +198,11 @@ def _count(entry: Mapping, size: float | None) -> float:
 
 
 def _forward_seconds(entry: Mapping, count: float, n: int, tflops: float) -> float:
-    tokens = VISION_TOKENS if entry["modality"] == "vision" else CAPTION_TOKENS
+    loading = WEIGHT_BYTES * count / READ_RATE
+    if entry["modality"] == "vision":
+        return max(2 * count * VISION_TOKENS / (tflops * 1e12), 1 / DECODED) * n + loading
     repeats = CAPTIONS if entry.get("caption") == "all" else 1
-    return 2 * count * tokens * repeats * n / (tflops * 1e12) + WEIGHT_BYTES * count / READ_RATE
+    return 2 * count * CAPTION_TOKENS * repeats * n / (tflops * 1e12) + loading
 
 
 def _alignment(plan: Plan, counts: Mapping[str, float], idle: float) -> tuple[float, float, float]:
