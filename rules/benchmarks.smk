@@ -40,10 +40,12 @@ rule download_text:
     localrule: True
     conda:
         "../envs/prh.yaml"
+    resources:
+        lock=lock,
     params:
         spec=lambda wildcards: plan.text_spec(wildcards.text),
     shell:
-        "python {input.script} --spec {params.spec:q} --output {output} > {log} 2>&1"
+        "python {input.script} --spec {params.spec:q} --lock {resources.lock:q} --output {output} > {log} 2>&1"
 
 
 rule bits_per_byte:

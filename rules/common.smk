@@ -7,6 +7,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from prh.config import ConfigError, load
+from prh.lockfile import lock_path
 from prh.plan import Plan, modules_of
 from prh.registries import expand
 
@@ -17,6 +18,10 @@ except ConfigError as error:
 
 plan = Plan(experiment)
 compute = experiment.compute
+
+# Beside the experiment file: the exact sources of what was downloaded. A resource of the rules, not a parameter:
+# where the lock lies changes nothing that is made.
+lock = str(lock_path(workflow.overwrite_configfiles[0] if workflow.overwrite_configfiles else "config.yaml"))
 
 # Jobs run the Python that runs snakemake, also where its environment was not activated.
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")]))

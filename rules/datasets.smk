@@ -15,10 +15,12 @@ rule download_dataset:
     localrule: True
     conda:
         "../envs/prh.yaml"
+    resources:
+        lock=lock,
     params:
         spec=lambda wildcards: plan.dataset_spec(wildcards.dataset),
     shell:
-        "python {input.script} --spec {params.spec:q} --output {output} > {log} 2>&1"
+        "python {input.script} --spec {params.spec:q} --lock {resources.lock:q} --output {output} > {log} 2>&1"
 
 
 rule shard_dataset:

@@ -16,10 +16,12 @@ rule download_model:
     localrule: True
     conda:
         "../envs/prh.yaml"
+    resources:
+        lock=lock,
     params:
         spec=lambda wildcards: plan.weights_spec(wildcards.model),
     shell:
-        "python {input.script} --spec {params.spec:q} --output {output} > {log} 2>&1"
+        "python {input.script} --spec {params.spec:q} --lock {resources.lock:q} --output {output} > {log} 2>&1"
 
 
 rule train_model:

@@ -10,7 +10,7 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 import polars as pl
 import torch
 
-from prh import encoders, joins, language_scores, tables
+from prh import encoders, files, joins, language_scores, tables
 from prh.command import failing_in_one_sentence
 from prh.devices import all_gpus, one_gpu
 
@@ -33,7 +33,7 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     spec = arguments.spec
-    root = json.loads(arguments.weights.read_text(encoding="utf-8"))["root"]
+    root = files.fetched(arguments.weights)["root"]
     documents = [json.loads(line) for line in arguments.text.read_text(encoding="utf-8").splitlines()]
     device = encoders.choose_device(arguments.device)
     model, tokenizer = language_scores.load_causal(arguments.entry, root, device)

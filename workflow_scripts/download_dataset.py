@@ -4,28 +4,32 @@ import argparse
 import json
 from pathlib import Path
 
-from prh import datasets, files, world
+from prh import fetching, files, hub_data, world
 from prh.command import failing_in_one_sentence
+from prh.lockfile import Lock
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spec", type=json.loads, required=True, help="data set entry, as JSON")
+    parser.add_argument("--lock", type=Path, help="lock file of the experiment")
     parser.add_argument("--output", type=Path, required=True, help="source.json to write")
     arguments = parser.parse_args()
 
     entry, folder = arguments.spec, arguments.output.parent / "source"
-    source = {"source": entry["source"]}
+    source, lock = {"source": entry["source"]}, Lock(arguments.lock, "datasets", entry["name"])
     match entry["source"]:
         case "local":
             root = Path(entry["path"])
         case "hub":
-            root, source["revision"] = datasets.fetch_hub(entry["id"], entry["revision"], folder, entry["files"])
+            root = folder
+            source["revision"], source["split"] = hub_data.fetch(entry, folder, lock)
         case "world":
             place = world.build(**entry["world"])
             root = world.write_dataset(place, folder, density=entry["density"], shuffled=entry["shuffled"])
         case "url":
-            root = datasets.fetch_url(entry["url"], entry["sha256"], folder) / entry["folder"]
+            archive = fetching.fetch_url(entry["url"], folder, sha256=entry["sha256"], lock=lock)
+            root = fetching.unpack(archive, folder.with_name("content")) / entry["folder"]
     found = files.listing(root)
     print(f"{entry['name']}: {len(found)} files, {sum(file['bytes'] for file in found.values()):,} bytes in {root}")
     with files.writing(arguments.output) as part:

@@ -4,23 +4,30 @@ import argparse
 import json
 from pathlib import Path
 
-from prh import files, models
+from prh import fetching, files, models
 from prh.command import failing_in_one_sentence
+from prh.lockfile import Lock
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spec", type=json.loads, required=True, help="model entry, as JSON")
+    parser.add_argument("--lock", type=Path, help="lock file of the experiment")
     parser.add_argument("--output", type=Path, required=True, help="weights.json to write")
     arguments = parser.parse_args()
 
-    entry, root, revision = arguments.spec, None, None
+    entry, folder, root, revision = arguments.spec, arguments.output.parent / "files", None, None
+    lock = Lock(arguments.lock, "models", entry["name"])
     match entry["source"]:
         case "local":
             root = Path(entry["path"])
         case "hub":
             repository = models.hub_repository(entry["library"], entry["id"])
-            root, revision = models.fetch_hub(repository, entry["revision"], arguments.output.parent / "files")
+            snapshot = fetching.find(repository, revision=entry["revision"], lock=lock)
+            snapshot.fetch(models.needed_files(snapshot.files), folder)
+            root, revision = folder, snapshot.commit
+        case "url":
+            root = fetching.fetch_url(entry["url"], folder, sha256=entry["sha256"], lock=lock)
     weights = {
         "source": entry["source"],
         "root": None if root is None else str(root),

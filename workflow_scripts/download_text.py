@@ -5,8 +5,9 @@ import json
 import shutil
 from pathlib import Path
 
-from prh import datasets, files, world
+from prh import datasets, files, hub_data, world
 from prh.command import failing_in_one_sentence
+from prh.lockfile import Lock
 
 WORLD_DOCUMENTS, WORLD_LENGTH = 64, 31
 HELD_OUT = 2**31  # no learner is trained with this seed
@@ -15,6 +16,7 @@ HELD_OUT = 2**31  # no learner is trained with this seed
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spec", type=json.loads, required=True, help="text entry, as JSON")
+    parser.add_argument("--lock", type=Path, help="lock file of the experiment")
     parser.add_argument("--output", type=Path, required=True, help=".jsonl file to write")
     arguments = parser.parse_args()
 
@@ -26,9 +28,9 @@ def main() -> None:
         case "local":
             documents = datasets.read_documents(Path(spec["path"]))
         case "hub":
-            root, revision = datasets.fetch_hub(spec["id"], spec["revision"], folder, spec["files"])
+            revision, split = hub_data.fetch(spec, folder, Lock(arguments.lock, "texts", spec["name"]))
             print(f"{spec['id']} at {revision}")
-            documents = datasets.hub_documents(root, spec["split"], spec["subset"], spec["column"])
+            documents = datasets.hub_documents(folder, spec["split"], spec["subset"], spec["column"], split)
     documents = datasets.bounded(documents, spec["documents"], spec["bytes"])
     with files.writing(arguments.output) as part:
         part.write_text("".join(json.dumps(document) + "\n" for document in documents), encoding="utf-8")

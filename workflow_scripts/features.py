@@ -9,7 +9,7 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 
 import torch
 
-from prh import datasets, encoders, features
+from prh import datasets, encoders, features, files
 from prh.command import failing_in_one_sentence
 from prh.devices import all_gpus, one_gpu
 
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)  # numbers below 1e-38 slow a CPU down by half in some networks and change nothing
     manifest = json.loads(arguments.manifest.read_text(encoding="utf-8"))
-    weights = json.loads(arguments.weights.read_text(encoding="utf-8"))
+    weights = files.fetched(arguments.weights)
     device = encoders.choose_device(arguments.device)
     root = None if weights["root"] is None else Path(weights["root"])
     encoder = encoders.load(entry, root, device)

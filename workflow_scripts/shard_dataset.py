@@ -2,7 +2,10 @@
 
 import argparse
 import json
+import os
 from pathlib import Path
+
+os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 
 from prh import datasets, files
 from prh.command import failing_in_one_sentence
@@ -17,11 +20,12 @@ def main() -> None:
     arguments = parser.parse_args()
 
     entry = arguments.spec
-    source = json.loads(arguments.source.read_text(encoding="utf-8"))
+    source = files.fetched(arguments.source)
     columns = datasets.Columns(entry["image"], entry["captions"], tuple(entry["labels"]), entry["group"])
     chosen = {"samples": entry["samples"], "shuffle_seed": entry["shuffle_seed"]}
     if entry["source"] == "hub":
-        samples = datasets.read_hub(Path(source["root"]), entry["split"], entry["subset"], columns, chosen)
+        root = Path(source["root"])
+        samples = datasets.read_hub(root, entry["split"], entry["subset"], columns, chosen, source["split"])
     else:
         samples = datasets.read_local(Path(source["root"]), columns, chosen)
     manifest = datasets.shard(

@@ -1,26 +1,16 @@
 import io
 import json
-import runpy
 import shutil
-import sys
 import tarfile
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from threading import Thread
-from types import SimpleNamespace
 
 import datasets as hf
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from huggingface_hub.utils import filter_repo_objects
 from PIL import Image
 
-from prh import datasets, files, tables
-from prh.config import Text
+from prh import datasets, tables
 from prh.datasets import Columns, DataError, read_local, shard
 
 
@@ -216,15 +206,6 @@ def test_a_missing_shard_is_named(folder, tmp_path):
         datasets.shard_paths(manifest, tmp_path / "s")
 
 
-def test_an_archive_is_checked_and_unpacked(folder, tmp_path):
-    archive = shutil.make_archive(str(tmp_path / "photos"), "zip", folder)
-    with served(tmp_path) as address:
-        root = datasets.fetch_url(f"{address}/photos.zip", files.sha256(Path(archive)), tmp_path / "got")
-        assert len(list(read_local(root, Columns()))) == 7
-        with pytest.raises(DataError, match="is not the archive it was"):
-            datasets.fetch_url(f"{address}/photos.zip", "0" * 64, tmp_path / "other")
-
-
 def test_a_hub_data_set_is_read_as_the_datasets_library_reads_it(folder, tmp_path):
     """The snapshot of a hub repository in imagefolder form, from which the library makes its own columns."""
     shutil.copytree(folder, tmp_path / "snapshot" / "train")
@@ -305,58 +286,6 @@ def test_a_split_or_column_that_a_hub_data_set_lacks_is_named(tmp_path, split, c
         list(datasets.read_hub(tmp_path, split, None, columns))
 
 
-class StandInHub:
-    """What `fetch_hub` asks of huggingface_hub, answered from a folder."""
-
-    def __init__(self, folder, monkeypatch):
-        self.folder, self.asked = folder, []
-        monkeypatch.setattr("huggingface_hub.HfApi", lambda: self)
-        monkeypatch.setattr("huggingface_hub.snapshot_download", self.download)
-
-    def names(self):
-        return sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file())
-
-    def dataset_info(self, repository, revision):
-        self.asked.append((repository, revision))
-        return SimpleNamespace(sha="c0ffee", siblings=[SimpleNamespace(rfilename=name) for name in self.names()])
-
-    def download(self, repository, repo_type, revision, local_dir, allow_patterns):
-        assert (repo_type, revision) == ("dataset", "c0ffee")
-        for name in filter_repo_objects(self.names(), allow_patterns=allow_patterns):
-            (local_dir / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(self.folder / name, local_dir / name)
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """A repository laid out as clip-benchmark/wds_vtab-*, which the library takes for text as a whole."""
-    for split in ("train", "test"):
-        write_webdataset(tmp_path / "hub" / split, 1)
-        (tmp_path / "hub" / split / "nshards.txt").write_text("1")
-    (tmp_path / "hub" / "classnames.txt").write_text("a\nb\nc\nd\n")
-    return StandInHub(tmp_path / "hub", monkeypatch)
-
-
-def test_only_the_wanted_files_of_a_repository_are_fetched(hub, tmp_path):
-    root, commit = datasets.fetch_hub("org/set", None, tmp_path / "got", ["train/*.tar"])
-    assert commit == "c0ffee"
-    assert [path.name for path in root.rglob("*") if path.is_file()] == ["0.tar"]
-    assert len(list(datasets.read_hub(root, "train", None, WEBDATASET))) == 5
-    datasets.fetch_hub("org/set", None, tmp_path / "got", ["test/*.tar"])
-    with pytest.raises(DataError, match="split train"):
-        list(datasets.read_hub(root, "train", None, WEBDATASET))  # what was fetched before is no part of it
-    datasets.fetch_hub("org/set", None, tmp_path / "all")
-    assert len([path for path in (tmp_path / "all").rglob("*") if path.is_file()]) == 5
-
-
-def test_a_pattern_without_a_file_is_told_before_the_download(hub, tmp_path):
-    with pytest.raises(
-        DataError, match=r"org/set at c0ffee has no file val/\*; it has .*classnames.txt.* Mend 'files'"
-    ):
-        datasets.fetch_hub("org/set", None, tmp_path / "got", ["train/*.tar", "val/*"])
-    assert not (tmp_path / "got").exists()
-
-
 def test_documents_of_the_hub_are_taken_up_to_a_bound(tmp_path):
     texts = [f"document {i}" for i in range(9)] + [None, "", "  ", "last"]
     (tmp_path / "plain").mkdir()
@@ -374,26 +303,3 @@ def test_documents_of_the_hub_are_taken_up_to_a_bound(tmp_path):
         datasets.bounded([])
     with pytest.raises(DataError, match="no column 'body'; there are text, url"):
         list(datasets.hub_documents(tmp_path, "train", None, "body"))
-
-
-def test_a_text_of_the_hub_is_fetched_cut_and_tidied_up(hub, tmp_path, monkeypatch, repository):
-    pq.write_table(pa.table({"text": ["one two", "three", "four"]}), hub.folder / "train-00000-of-00002.parquet")
-    text = Text(name="t", source="hub", id="org/text", revision="main", files=["train-00000*"], bytes=9)
-    program = runpy.run_path(str(repository / "workflow_scripts/download_text.py"))
-    monkeypatch.setattr(
-        sys, "argv", ["", "--spec", text.model_dump_json(), "--output", str(tmp_path / "t" / "t.jsonl")]
-    )
-    program["main"]()
-    assert (tmp_path / "t" / "t.jsonl").read_text() == '"one two"\n"three"\n'
-    assert [path.name for path in (tmp_path / "t").iterdir()] == ["t.jsonl"]
-    assert hub.asked == [("org/text", "main")]
-
-
-@contextmanager
-def served(folder):
-    """A web server on loopback for the files of ``folder``; gives its address."""
-    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()

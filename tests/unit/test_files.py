@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from prh import files
@@ -34,3 +36,29 @@ def test_a_file_is_complete_or_absent(tmp_path):
         part.write_text("whole")
         assert not (tmp_path / "new" / "x").exists()
     assert (tmp_path / "new" / "x").read_text() == "whole"
+
+
+def test_what_was_fetched_must_still_be_there(folder):
+    note = folder / "weights.json"
+    note.write_text(json.dumps({"root": str(folder / "a"), "files": files.listing(folder / "a")}))
+    assert files.fetched(note)["root"] == str(folder / "a")
+    (folder / "a/x.txt").write_text("hello you")
+    with pytest.raises(
+        ValueError, match=r"a/x\.txt was fetched and has changed; delete .*weights\.json and run snakemake"
+    ):
+        files.fetched(note)
+    (folder / "a/x.txt").unlink()
+    with pytest.raises(ValueError, match=r"a/x\.txt was fetched and is not there; delete .*weights\.json"):
+        files.fetched(note)
+
+
+def test_what_was_fetched_may_be_one_file_or_none(folder):
+    note = folder / "weights.json"
+    path = folder / "a/x.txt"
+    note.write_text(json.dumps({"root": str(path), "files": files.listing(path)}))
+    assert files.fetched(note)["root"] == str(path)
+    path.unlink()
+    with pytest.raises(ValueError, match=r"x\.txt was fetched and is not there"):
+        files.fetched(note)
+    note.write_text(json.dumps({"root": None, "files": {}}))
+    assert files.fetched(note)["root"] is None

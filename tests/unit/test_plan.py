@@ -195,3 +195,10 @@ def test_jobs_without_tensors_do_not_load_torch(repository, script):
     command += "print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("program", ["shard_dataset.py", "features.py", "bits_per_byte.py", "harness.py"])
+def test_jobs_that_could_ask_the_hub_are_offline(repository, program):
+    """huggingface_hub and datasets read these variables when they are imported."""
+    text = (repository / "workflow_scripts" / program).read_text()
+    assert text.index('os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")') < text.index("from prh import")

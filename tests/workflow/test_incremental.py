@@ -1,11 +1,17 @@
 """What runs again, and what does not: each promise counted in jobs of a dry run."""
 
 import os
+import re
 import shutil
+from collections import Counter
 
 import pytest
+import yaml
 
-from tests.workflow.conftest import vision, write_data
+from prh import costs
+from prh.config import load
+from prh.plan import Plan
+from tests.workflow.conftest import lay_out, vision, write_data
 
 pytestmark = pytest.mark.slow
 
@@ -110,3 +116,20 @@ def test_a_lost_table_is_made_again_alone(workflow):
     shutil.rmtree(workflow.folder / "results/figures")
     figures = {rule: n for rule, n in ROWS_AND_FIGURES.items() if rule not in ("best_layers", "layer_scores")}
     assert workflow.would_run() == figures
+
+
+def test_the_plan_tells_how_many_jobs_there_are(repository, tmp_path):
+    """prh.costs counts the jobs of a stage without Snakemake; here Snakemake counts them."""
+    settings = yaml.safe_load((repository / "config.yaml").read_text())
+    settings["alignment"] |= {"metrics": ["mutual_knn", "cka"], "k": [5, 10], "n": [64, 128]}
+    workflow = lay_out(repository, tmp_path, settings)
+    stage_of = {
+        rule: path.stem
+        for path in (repository / "rules").glob("*.smk")
+        for rule in re.findall(r"^rule (\w+):", path.read_text(), re.MULTILINE)
+    }
+    counted = Counter()
+    for rule, count in workflow.would_run().items():
+        counted[stage_of[rule]] += count
+    plan = Plan(load(settings))
+    assert {stage.name: stage.jobs for stage in costs.stages(plan, [], 50, 5e7)} == counted

@@ -54,59 +54,6 @@ class Columns:
     group: str | None = None
 
 
-# ---- fetching -------------------------------------------------------------------------------------------------
-
-
-def fetch_hub(
-    repository: str, revision: str | None, folder: Path, patterns: Sequence[str] | None = None
-) -> tuple[Path, str]:
-    """Download a data set repository of the hub into ``folder``; returns (folder, commit).
-
-    ``patterns``: the files to take, such as ["train/*.tar"] (None: all). Raises DataError, before anything is
-    downloaded, for a pattern that no file of the repository has.
-    """
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.utils import filter_repo_objects
-
-    info = HfApi().dataset_info(repository, revision=revision)
-    there = [file.rfilename for file in info.siblings or ()]
-    for pattern in patterns or ():
-        if not any(filter_repo_objects(there, allow_patterns=pattern)):
-            shown = ", ".join(there[:5]) + (" ..." if len(there) > 5 else "")
-            raise DataError(f"{repository} at {info.sha} has no file {pattern}; it has {shown}. Mend 'files'.")
-    snapshot_download(
-        repository,
-        repo_type="dataset",
-        revision=info.sha,
-        local_dir=folder,
-        allow_patterns=None if patterns is None else list(patterns),
-    )
-    _remove_others(folder, set(filter_repo_objects(there, allow_patterns=patterns)))
-    return folder, info.sha
-
-
-def _remove_others(folder: Path, names: set[str]) -> None:
-    """Files of another revision, or of other patterns, would be read as part of the data."""
-    for path in folder.rglob("*"):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and name not in names and not name.startswith(".cache/"):
-            path.unlink()
-
-
-def fetch_url(url: str, sha256: str, folder: Path) -> Path:
-    """Download and unpack an archive whose hash must be ``sha256``; returns the folder with its content."""
-    import pooch
-
-    unpack = pooch.Untar if ".tar" in url or url.endswith(".tgz") else pooch.Unzip
-    try:
-        pooch.retrieve(
-            url, known_hash=f"sha256:{sha256}", path=folder, processor=unpack(extract_dir="content"), progressbar=True
-        )
-    except ValueError as error:
-        raise DataError(f"{url} is not the archive it was: {error}") from None
-    return folder / "content"
-
-
 # ---- reading --------------------------------------------------------------------------------------------------
 
 
@@ -139,15 +86,17 @@ def read_hub(
     subset: str | None,
     columns: Columns,
     chosen: Mapping[str, int | None] | None = None,
+    only: Sequence[str] | None = None,
 ) -> Iterator[Sample]:
     """Samples of a downloaded hub data set (any form that the `datasets` library reads), in its order.
 
+    ``only``: the files of the split, where it takes more than the library's own look at ``root`` to tell.
     One sample is in memory at a time and nothing is copied to disk: for a random subset (see `read_local`) the source
     is read twice, once to count it. Raises DataError for a split or column that is not there.
     """
     import datasets
 
-    data = _streamed(root, split, subset)
+    data = _streamed(root, split, subset, only)
     features = data.features or {}  # unknown to the library before it has read a row of JSON or CSV
     there = list(features) or list(next(iter(data), {}))
     wanted = [columns.image, columns.captions, *columns.labels, columns.group]
@@ -169,21 +118,23 @@ def read_hub(
         yield _parquet_sample(i, row, columns)
 
 
-def hub_documents(root: Path, split: str, subset: str | None, column: str) -> Iterator[str]:
+def hub_documents(
+    root: Path, split: str, subset: str | None, column: str, only: Sequence[str] | None = None
+) -> Iterator[str]:
     """The texts in one column of a downloaded hub data set, in its order; empty ones are left out."""
-    data = _streamed(root, split, subset)
-    for row in data:
+    for row in _streamed(root, split, subset, only):
         if column not in row:
             raise DataError(f"{root}, split {split}: no column '{column}'; there are {', '.join(row)}.")
         if row[column] and row[column].strip():
             yield row[column]
 
 
-def _streamed(root: Path, split: str, subset: str | None) -> datasets.IterableDataset:
+def _streamed(root: Path, split: str, subset: str | None, only: Sequence[str] | None) -> datasets.IterableDataset:
     import datasets
 
+    part = {} if only is None else {"data_files": {split: list(only)}}
     try:
-        return datasets.load_dataset(str(root), subset, split=split, streaming=True)
+        return datasets.load_dataset(str(root), subset, split=split, streaming=True, **part)
     except (ValueError, FileNotFoundError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise DataError(f"{root}, split {split}: {reason}. Mend 'files', 'split' or 'subset'.") from None

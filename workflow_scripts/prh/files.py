@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -45,6 +47,21 @@ def listing(root: Path) -> dict[str, dict[str, object]]:
             }
             for path, digest in zip(files, pool.map(sha256, files), strict=True)
         }
+
+
+def fetched(path: Path) -> dict[str, Any]:
+    """What a download wrote of itself (source.json, weights.json), after a look at its files: all there, of their size.
+
+    Raises ValueError where one is not: jobs that compute do not fetch what is missing.
+    """
+    content = json.loads(path.read_text(encoding="utf-8"))
+    root = None if content["root"] is None else Path(content["root"])
+    for name, facts in content["files"].items():
+        file = root if root.is_file() else root / name
+        if not file.is_file() or file.stat().st_size != facts["bytes"]:
+            state = "has changed" if file.is_file() else "is not there"
+            raise ValueError(f"{file} was fetched and {state}; delete {path} and run snakemake again to fetch it.")
+    return content
 
 
 def _is_content(path: Path, root: Path) -> bool:

@@ -5,11 +5,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 
-WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
-UNSAFE_WEIGHTS = ("*.bin", "*.bin.index.json")
-COMPANIONS = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
+# The same weights in several forms: the first form that a repository has is taken, and no other.
+WEIGHTS = (
+    ("model.safetensors",),
+    ("model-*-of-*.safetensors", "model.safetensors.index.json"),
+    ("*.safetensors", "*.safetensors.index.json"),
+    ("pytorch_model.bin",),
+    ("pytorch_model-*-of-*.bin", "pytorch_model.bin.index.json"),
+    ("*.bin", "*.bin.index.json"),
+    ("*.pt", "*.pth"),
+)
+COMPANIONS = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py")
 
 
 class ModelError(ValueError):
@@ -31,15 +40,20 @@ def hub_repository(library: str, identity: str) -> str:
     return f"{config.hf_hub_id.rstrip('/')}/{identity}" if config.hf_hub_id == "timm/" else config.hf_hub_id
 
 
-def fetch_hub(repository: str, revision: str | None, folder: Path) -> tuple[Path, str]:
-    """Download config, tokenizer and weights of a hub repository into ``folder``; returns (folder, commit).
+def needed_files(names: Iterable[str]) -> list[str]:
+    """Of the files of a hub repository those that are loaded: configuration, tokenizer and one set of weights.
 
-    Takes safetensors where the repository has them, else PyTorch files (loaded with weights_only later).
+    safetensors are preferred to pickled weights. Folders (onnx/, original/ ...) hold other forms of the same and are
+    left out. Raises ModelError where there are no weights.
     """
-    from huggingface_hub import HfApi, snapshot_download
+    top = sorted(name for name in names if "/" not in name)
+    forms = ([name for name in top if _fits(name, form)] for form in WEIGHTS)
+    weights = next((form for form in forms if not all(name.endswith(".json") for name in form)), None)
+    if weights is None:
+        raise ModelError(f"the repository has no weights that can be loaded; it has {', '.join(top) or 'no file'}.")
+    others = [name for name in top if _fits(name, COMPANIONS) and not name.endswith(".index.json")]
+    return others + weights
 
-    info = HfApi().model_info(repository, revision=revision)
-    safe = any(file.rfilename.endswith(".safetensors") for file in info.siblings or ())
-    patterns = [*COMPANIONS, *(WEIGHTS if safe else UNSAFE_WEIGHTS)]
-    snapshot_download(repository, revision=info.sha, local_dir=folder, allow_patterns=patterns)
-    return folder, info.sha
+
+def _fits(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)

@@ -11,12 +11,13 @@ from tqdm import tqdm
 class Progress:
     """A tqdm bar that in a file is a plain line a minute instead of a bar that overwrites itself."""
 
-    def __init__(self, title: str, total: int, unit: str = "it") -> None:
+    def __init__(self, title: str, total: int, unit: str = "it", *, scaled: bool = False) -> None:
         terminal = sys.stderr.isatty()
         self._bar = tqdm(
             total=total,
             desc=title,
-            unit=f" {unit}",
+            unit=unit if scaled else f" {unit}",
+            unit_scale=scaled,
             mininterval=0.1 if terminal else 60,
             maxinterval=10 if terminal else 60,
             ascii=not terminal,

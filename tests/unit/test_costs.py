@@ -1,0 +1,143 @@
+"""What `prh plan` tells of an experiment before it runs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from prh import costs, fetching
+from prh.config import load
+from prh.lockfile import Lock
+from prh.plan import Plan
+from tests.unit.test_fetching import hub as hub  # the fixture
+
+WEIGHTS = b"w" * 40_000
+
+
+def model(name, modality="language", **more):
+    return {"name": name, "modality": modality, "source": "hub", "id": f"me/{name}", **more}
+
+
+def experiment(**more):
+    photos = {"name": "photos", "source": "hub", "id": "me/photos", "samples": 100}
+    models = [model("mine"), model("vit", "vision", library="transformers", parameters=1_000_000_000)]
+    return load({"datasets": [photos], "models": models, **more})
+
+
+def sizes(found):
+    return {item.name: (item.size, item.exact, item.note) for item in found}
+
+
+def test_sizes_are_the_hubs(hub, tmp_path):
+    hub.push("me/mine", {"config.json": b"{}", "model.safetensors": WEIGHTS, "pytorch_model.bin": WEIGHTS})
+    hub.push("me/photos", {"train.parquet": WEIGHTS}, "dataset")
+    lock = tmp_path / "paper.lock.yaml"
+    found = sizes(costs.downloads(experiment(), lock, online=True))
+    assert found["mine"] == (40_002, True, "")
+    assert found["photos"] == (40_000, True, "at most: all splits")
+    assert found["vit"][:2] == (4e9, False)
+    assert "the hub has no model me/vit" in found["vit"][2]
+    assert not lock.exists()
+
+    fetching.find("me/mine", lock=Lock(lock, "models", "mine"))
+    assert sizes(costs.downloads(experiment(), lock, online=True))["mine"] == (40_002, True, "locked")
+    new = hub.push("me/mine", {"config.json": b"{}", "model.safetensors": WEIGHTS * 2})
+    moved = (40_002, True, f"locked; has moved on to {new[:12]}")
+    assert sizes(costs.downloads(experiment(), lock, online=True))["mine"] == moved
+    assert hub.sent() == 0
+
+
+def test_what_is_here_is_not_counted(tmp_path):
+    weights = tmp_path / "models/mine/weights.json"
+    weights.parent.mkdir(parents=True)
+    weights.write_text("{}")
+    found = sizes(costs.downloads(experiment(results=str(tmp_path)), None, online=False))
+    assert found["mine"] == (0, True, "is here")
+    assert found["photos"] == (None, False, "")
+
+
+@pytest.mark.parametrize(
+    ("entry", "size", "count"),
+    [
+        ({"id": "bigscience/bloomz-560m"}, None, 560e6),
+        ({"id": "bigscience/bloomz-1b1"}, None, 1.1e9),
+        ({"id": "openlm-research/open_llama_7b"}, None, 7e9),
+        ({"id": "huggyllama/llama-65b"}, None, 65e9),
+        ({"id": "google/gemma-2b"}, 1.0, 2e9),
+        ({"id": "me/unnamed", "parameters": 5}, None, 5),
+        ({"id": "me/unnamed"}, 3e9, 1.5e9),
+        ({"id": "me/unnamed", "modality": "vision"}, 4e9, 1e9),
+        ({"id": "me/unnamed"}, None, None),
+        ({"id": "me/web2md"}, None, None),
+        ({"id": "test_vit", "library": "timm", "modality": "vision", "model_args": {}}, None, 371_240),
+    ],
+)
+def test_numbers_of_parameters(entry, size, count):
+    assert costs.parameters({"name": "x", "modality": "language", **entry}, size) == count
+
+
+def test_the_rule_for_widths_is_near_known_models():
+    assert costs.width(86e6) == pytest.approx(12 * 768, rel=0.2)
+    assert costs.width(6.7e9) == pytest.approx(32 * 4096, rel=0.2)
+    assert costs.width(65e9) == pytest.approx(80 * 8192, rel=0.2)
+
+
+def test_costs_grow_with_what_they_are_of():
+    def features(samples, parameters):
+        models = [model("vit", "vision", library="transformers", parameters=parameters)]
+        photos = {"name": "photos", "source": "hub", "id": "me/photos", "samples": samples}
+        plan = Plan(load({"datasets": [photos], "models": models}))
+        return {stage.name: stage for stage in costs.stages(plan, [], 50, 5e7)}["features"]
+
+    base, more, larger = features(1000, 10**9), features(2000, 10**9), features(1000, 10**10)
+    assert more.disk == pytest.approx(2 * base.disk)
+    assert more.memory == base.memory == pytest.approx(2.4e9 + 2e9)
+    assert larger.memory == pytest.approx(24e9 + 2e9)
+    assert larger.hours > base.hours
+    assert more.hours > base.hours
+
+
+def prh(*arguments: object) -> subprocess.CompletedProcess:
+    environment = {"PYTHONPATH": ":".join(sys.path), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "prh", *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+def test_the_command(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        yaml.safe_dump(
+            {"datasets": [{"name": "photos", "source": "hub", "id": "me/photos"}], "models": [model("m-7b")]}
+        )
+    )
+    done = prh("plan", "--configfile", path)
+    assert done.returncode == 0, done.stderr
+    assert "models/m-7b" in done.stdout
+    assert "~14 GB" in done.stdout
+    assert "The hub was not asked" in done.stdout
+    assert "10,000 samples are assumed of photos" in done.stdout
+    assert [line.split()[0] for line in done.stdout.splitlines() if line][4:11] == [
+        *("datasets", "models", "features", "alignment", "benchmarks", "figures", "all")
+    ]
+    assert sorted(Path(tmp_path).iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "does not exist"),
+        ("[1", "is not YAML"),
+        ("- a", "is no experiment"),
+        ("models: []", "datasets' is missing"),
+    ],
+)
+def test_the_command_on_what_is_no_experiment(tmp_path, text, message):
+    path = tmp_path / "mine.yaml"
+    if text is not None:
+        path.write_text(text)
+    done = prh("plan", "--configfile", path)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,655 @@
+"""Fetching from a hub on loopback: whole files or one sentence."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from pathlib import Path
+
+import datasets as datasets_library
+import pytest
+from huggingface_hub import constants
+from PIL import Image
+
+from prh import config, datasets, fetching, hub_data, models, tables
+from prh.fetching import FetchError
+from prh.lockfile import Lock, read
+from tests.hub import Hub
+
+BIG = bytes(range(256)) * 1200  # 300 kB
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    monkeypatch.setattr(fetching, "WAIT", 0.0)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with Hub() as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.address)
+        template = hub.address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        yield hub
+
+
+@pytest.fixture
+def commit(hub):
+    return hub.push("me/model", {"config.json": b"{}", "model.safetensors": BIG, "README.md": b"hello"})
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def wait_for(condition, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_some_files(hub, commit, tmp_path):
+    snapshot = fetching.find("me/model")
+    assert snapshot.commit == commit
+    assert snapshot.bytes_of(["model.safetensors"]) == len(BIG)
+    snapshot.fetch(["config.json", "model.safetensors"], tmp_path)
+    assert content(tmp_path) == {"config.json": b"{}", "model.safetensors": BIG}
+    sent = hub.sent()
+    snapshot.fetch(["config.json", "model.safetensors"], tmp_path)
+    assert hub.sent() == sent
+
+
+def test_a_cut_connection_goes_on_where_it_broke(hub, commit, tmp_path):
+    hub.fail("/cdn/*", cut=100_000, times=2)
+    fetching.find("me/model").fetch(["model.safetensors"], tmp_path)
+    assert content(tmp_path) == {"model.safetensors": BIG}
+    assert hub.sent("/cdn/*") == len(BIG)
+
+
+def test_a_killed_download_goes_on_in_the_next_process(hub, commit, tmp_path):
+    """What huggingface_hub does not do: its piece of a file has a name that no other process knows."""
+    hub.fail("/cdn/*", pause=0.05)
+    program = (
+        "import sys; from pathlib import Path; from prh import fetching\n"
+        "fetching.find('me/model').fetch(['model.safetensors'], Path(sys.argv[1]))"
+    )
+    environment = {"HF_ENDPOINT": hub.address, "PYTHONPATH": ":".join(sys.path)}
+    process = subprocess.Popen([sys.executable, "-c", program, tmp_path], env=environment)
+    wait_for(lambda: sum(map(len, content(tmp_path).values())) > 50_000)
+    process.kill()
+    process.wait()
+    (piece,) = tmp_path.iterdir()
+    assert piece.name.startswith(".")
+    have = piece.stat().st_size
+    fetching.find("me/model").fetch(["model.safetensors"], tmp_path)
+    assert content(tmp_path) == {"model.safetensors": BIG}
+    (last,) = [request for request in hub.requests if request.range and request.path.startswith("/cdn/")]
+    assert (last.range, last.sent) == (f"bytes={have}-", len(BIG) - have)
+
+
+def test_a_server_without_ranges_sends_all_of_it_again(hub, commit, tmp_path):
+    hub.ranges = False
+    hub.fail("/cdn/*", cut=100_000)
+    fetching.find("me/model").fetch(["model.safetensors"], tmp_path)
+    assert content(tmp_path) == {"model.safetensors": BIG}
+    assert hub.sent("/cdn/*") == len(BIG) + 100_000
+
+
+def test_wrong_bytes_are_thrown_away(hub, commit, tmp_path):
+    hub.fail("/cdn/*", garble=True)
+    with pytest.raises(
+        FetchError, match=r"model\.safetensors from .* has 307,200 bytes and hash .* in place of 307,200"
+    ):
+        fetching.find("me/model").fetch(["model.safetensors"], tmp_path)
+    assert content(tmp_path) == {}
+    fetching.find("me/model").fetch(["model.safetensors"], tmp_path)
+    assert content(tmp_path) == {"model.safetensors": BIG}
+
+
+def test_wrong_bytes_of_a_small_file(hub, commit, tmp_path):
+    hub.fail("*/config.json", garble=True, times=9)
+    with pytest.raises(FetchError, match=r"config\.json"):
+        fetching.find("me/model").fetch(["config.json"], tmp_path)
+    assert content(tmp_path) == {}
+
+
+def test_a_wrong_piece_of_an_earlier_run_costs_one_more_download(hub, commit, tmp_path):
+    hub.fail("/cdn/*", cut=100_000, garble=True)
+    hub.fail("/cdn/*", status=404)
+    with pytest.raises(FetchError):
+        fetching.find("me/model").fetch(["model.safetensors"], tmp_path)
+    assert sum(map(len, content(tmp_path).values())) == 100_000
+    fetching.find("me/model").fetch(["model.safetensors"], tmp_path)
+    assert content(tmp_path) == {"model.safetensors": BIG}
+
+
+def test_a_damaged_file_is_fetched_again(hub, commit, tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"x" + BIG[1:])
+    (tmp_path / "old.safetensors").write_bytes(b"of another commit")
+    fetching.find("me/model").fetch(["model.safetensors"], tmp_path)
+    assert content(tmp_path) == {"model.safetensors": BIG}
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/models/me/model", "/api/models/me/model/tree/*", "/me/model/resolve/*", "/cdn/*"]
+)
+def test_a_busy_server_is_asked_again(hub, commit, tmp_path, path):
+    hub.fail(path, status=503, times=3)
+    fetching.find("me/model").fetch(["model.safetensors"], tmp_path)
+    assert content(tmp_path) == {"model.safetensors": BIG}
+
+
+@pytest.mark.parametrize("path", ["/api/models/me/model", "/cdn/*"])
+def test_a_server_that_stays_busy(hub, commit, tmp_path, path):
+    hub.fail(path, status=503, times=99)
+    with pytest.raises(FetchError, match=r"me/model cannot be fetched: http://\S+ answers 503; try again later"):
+        fetching.find("me/model").fetch(["model.safetensors"], tmp_path)
+    assert sum(request.status == 503 for request in hub.requests) == fetching.ATTEMPTS
+    assert content(tmp_path) == {}
+
+
+def test_waits_double(hub, commit, monkeypatch):
+    waits = []
+    monkeypatch.setattr(fetching, "WAIT", 1.0)
+    monkeypatch.setattr(fetching.time, "sleep", waits.append)
+    hub.fail("/api/models/me/model", status=500, times=5)
+    fetching.find("me/model")
+    assert waits == [1, 2, 4, 8, 16]
+
+
+def test_a_silent_server_is_given_up(hub, commit, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.1)
+    hub.fail("/cdn/*", pause=0.5, times=99)
+    with pytest.raises(FetchError, match=r"me/model cannot be fetched: ReadTimeout.*; run downloads where"):
+        fetching.find("me/model").fetch(["model.safetensors"], tmp_path)
+
+
+def test_a_slow_server_is_waited_for(hub, commit, tmp_path):
+    hub.fail("/cdn/*", pause=0.01)
+    fetching.find("me/model").fetch(["model.safetensors"], tmp_path)
+    assert content(tmp_path) == {"model.safetensors": BIG}
+
+
+def test_nobody_there(hub, commit):
+    hub.stop()
+    with pytest.raises(FetchError, match=r"me/model cannot be fetched: ConnectError.*such as a login node"):
+        fetching.find("me/model")
+
+
+def test_offline(hub, commit, tmp_path):
+    program = "from prh import fetching; fetching.find('me/model')"
+    environment = {"HF_ENDPOINT": hub.address, "PYTHONPATH": ":".join(sys.path), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert "me/model cannot be fetched while HF_HUB_OFFLINE is set" in done.stderr
+    assert hub.requests == []
+
+
+def test_gated(hub, tmp_path, monkeypatch):
+    hub.push("me/closed", {"model.safetensors": BIG}, gated=True)
+    snapshot = fetching.find("me/closed")
+    with pytest.raises(
+        FetchError, match=r"me/closed is gated and no token is given .*access at http://\S+/me/closed.*hf auth"
+    ):
+        snapshot.fetch(["model.safetensors"], tmp_path)
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    with pytest.raises(FetchError, match="me/closed is gated and the token given has no access"):
+        fetching.find("me/closed").fetch(["model.safetensors"], tmp_path)
+    assert content(tmp_path) == {}
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    fetching.find("me/closed").fetch(["model.safetensors"], tmp_path)
+    assert content(tmp_path) == {"model.safetensors": BIG}
+    tokens = {request.path.split("/")[1]: request.token for request in hub.requests}
+    assert tokens["me"] == f"Bearer {hub.token}"
+    assert tokens["cdn"] is None
+
+
+def test_a_token_that_is_not_valid(hub, commit):
+    hub.fail("/api/*", status=401, message="Invalid credentials in Authorization header")
+    with pytest.raises(
+        FetchError, match=r"me/model cannot be fetched: .* answers 401; the token is not valid: log in anew"
+    ):
+        fetching.find("me/model")
+
+
+@pytest.mark.parametrize(
+    ("repository", "arguments", "message"),
+    [
+        ("me/none", {}, "the hub has no model me/none, or it is private: correct 'id'"),
+        ("me/model", {"kind": "dataset"}, "the hub has no data set me/model"),
+        ("me/model", {"revision": "v9"}, "the model me/model has no revision v9; correct 'revision'"),
+        ("me/model", {"revision": "0" * 40}, "the model me/model has no revision 0000"),
+        ("not a name", {}, "'not a name' cannot be a model of the hub"),
+    ],
+)
+def test_what_is_not_there(hub, commit, repository, arguments, message):
+    with pytest.raises(FetchError, match=message):
+        fetching.find(repository, **arguments)
+
+
+def test_too_little_room(hub, commit, tmp_path, monkeypatch):
+    usage = fetching.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(fetching.shutil, "disk_usage", lambda _: usage._replace(free=200_000))
+    with pytest.raises(FetchError, match=r"307 kB are to be downloaded and .* has 200 kB free; make room"):
+        fetching.find("me/model").fetch(["model.safetensors"], tmp_path)
+    assert hub.sent() == 0
+
+
+def test_a_disk_that_fills_up(hub, commit, tmp_path):
+    snapshot = fetching.find("me/model")
+    fetching._part(snapshot.files["model.safetensors"], tmp_path).symlink_to("/dev/full")
+    with pytest.raises(FetchError, match="the disk is full: me/model could not be written; make room and run again"):
+        snapshot.fetch(["model.safetensors"], tmp_path)
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+# ---- the lock -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lock(tmp_path):
+    return Lock(tmp_path / "paper.lock.yaml", "models", "mine")
+
+
+def test_the_first_download_locks_and_later_ones_hold(hub, commit, lock, caplog):
+    assert fetching.find("me/model", lock=lock).commit == commit
+    assert f"models:\n  mine:\n    id: me/model\n    revision: {commit}\n" in lock.path.read_text()
+    assert fetching.find("me/model", lock=lock).commit == commit
+    assert caplog.text == ""
+    new = hub.push("me/model", {"config.json": b"[]"})
+    assert fetching.find("me/model", lock=lock).commit == commit
+    assert f"me/model has moved from {commit} to {new} since it was locked in {lock.path}" in caplog.text
+    lock.path.unlink()
+    assert fetching.find("me/model", lock=lock).commit == new
+
+
+def test_another_source_is_locked_anew(hub, commit, lock, caplog):
+    fetching.find("me/model", lock=lock)
+    other = hub.push("me/other", {"config.json": b"{}"})
+    assert fetching.find("me/other", lock=lock).commit == other
+    assert "mine: its source was {'id': 'me/model'} and is {'id': 'me/other'} now; it is locked anew" in caplog.text
+    assert commit not in lock.path.read_text()
+
+
+def test_a_branch_is_locked_and_a_commit_needs_none(hub, commit, lock):
+    early = hub.push("me/model", {"config.json": b"early"}, branch="v1")
+    assert fetching.find("me/model", revision="v1", lock=lock).commit == early
+    hub.push("me/model", {"config.json": b"late"}, branch="v1")
+    assert fetching.find("me/model", revision="v1", lock=lock).commit == early
+    before = lock.path.read_text()
+    assert fetching.find("me/model", revision=commit, lock=lock).commit == commit
+    assert lock.path.read_text() == before
+
+
+def test_a_locked_commit_does_not_need_its_branch(hub, commit, lock, caplog):
+    fetching.find("me/model", lock=lock)
+    del hub.repositories["model", "me/model"].refs["main"]
+    assert fetching.find("me/model", lock=lock).commit == commit
+    assert "whether it has moved on since it was locked is not known" in caplog.text
+
+
+def test_a_locked_commit_that_is_gone(hub, commit, lock):
+    fetching.find("me/model", lock=lock)
+    hub.push("me/model", {"config.json": b"[]"})
+    del hub.repositories["model", "me/model"].commits[commit]
+    with pytest.raises(FetchError, match=rf"has no revision {commit} \(named in .*paper\.lock\.yaml\)"):
+        fetching.find("me/model", lock=lock)
+
+
+def test_parallel_writers(tmp_path):
+    path = tmp_path / "lock.yaml"
+    program = (
+        "import sys; from pathlib import Path; from prh.lockfile import Lock\n"
+        "for i in range(20): Lock(Path(sys.argv[1]), 'models', sys.argv[2] + str(i)).keep({'id': 'x'}, revision='y')"
+    )
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    writers = [subprocess.Popen([sys.executable, "-c", program, path, name], env=environment) for name in "abc"]
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    assert len(read(path)["models"]) == 60
+
+
+@pytest.mark.parametrize("text", ["[1, 2", "- a", "models: [a]", "models: {a: b}"])
+def test_what_is_no_lock_file(lock, text):
+    lock.path.write_text(text)
+    with pytest.raises(ValueError, match=r"paper\.lock\.yaml is (not YAML|no lock file)"):
+        lock.held({"id": "me/model"})
+
+
+# ---- the web --------------------------------------------------------------------------------------------------
+
+
+def test_a_file_of_the_web_is_locked_by_its_hash(hub, lock, tmp_path):
+    url = hub.serve("weights.pth", BIG)
+    assert fetching.fetch_url(url, tmp_path / "a", lock=lock).read_bytes() == BIG
+    assert f"url: {url}\n    sha256: " in lock.path.read_text()
+    hub.serve("weights.pth", BIG[::-1])
+    with pytest.raises(
+        FetchError, match=r"paper\.lock\.yaml \(locked at the first download\) asks for sha256 .* has changed"
+    ):
+        fetching.fetch_url(url, tmp_path / "b", lock=lock)
+    assert content(tmp_path / "b") == {}
+
+
+def test_a_file_of_the_web_with_another_hash_than_the_entry_says(hub, tmp_path):
+    with pytest.raises(FetchError, match=r"the experiment asks for sha256 000.*: the file there has changed"):
+        fetching.fetch_url(hub.serve("weights.pth", BIG), tmp_path, sha256="0" * 64)
+    assert content(tmp_path) == {}
+
+
+def test_a_file_of_the_web_goes_on_where_it_broke(hub, tmp_path):
+    url = hub.serve("weights.pth", BIG)
+    hub.fail("/web/*", cut=100_000)
+    assert fetching.fetch_url(url, tmp_path).read_bytes() == BIG
+    assert hub.sent("/web/*") == len(BIG)
+    assert content(tmp_path) == {"weights.pth": BIG}
+
+
+def test_pieces_of_two_versions_are_not_joined(hub, tmp_path):
+    url = hub.serve("weights.pth", BIG)
+    hub.fail("/web/*", cut=100_000)
+    hub.fail("/web/*", status=404)
+    with pytest.raises(FetchError, match=r"weights\.pth answers 404; correct its address"):
+        fetching.fetch_url(url, tmp_path)
+    hub.serve("weights.pth", BIG[::-1])
+    assert fetching.fetch_url(url, tmp_path).read_bytes() == BIG[::-1]
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("ftp://127.0.0.1/x", "an address must begin with https:// or http://"),
+        ("no address", "an address must begin with https:// or http://"),
+        ("http://127.0.0.1:1/x", "x cannot be fetched: ConnectError"),
+    ],
+)
+def test_wrong_addresses(hub, tmp_path, url, message):
+    with pytest.raises(FetchError, match=message):
+        fetching.fetch_url(url, tmp_path)
+
+
+def zip_of(**files: str) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return stream.getvalue()
+
+
+def tar_of(**files: str) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("pack", [zip_of, tar_of])
+def test_archives(tmp_path, pack):
+    (tmp_path / "a").write_bytes(pack(**{"photos/1.txt": "one", "photos/b/2.txt": "two"}))
+    assert content(fetching.unpack(tmp_path / "a", tmp_path / "out")) == {
+        "photos/1.txt": b"one",
+        "photos/b/2.txt": b"two",
+    }
+
+
+@pytest.mark.parametrize("pack", [zip_of, tar_of])
+@pytest.mark.parametrize("name", ["../out.txt", "a/../../out.txt", "../out-2/x"])
+def test_an_archive_that_leads_out_of_its_folder(tmp_path, pack, name):
+    (tmp_path / "a").write_bytes(pack(**{"fine.txt": "one", name: "two"}))
+    with pytest.raises(FetchError, match=r"is not unpacked: .*outside"):
+        fetching.unpack(tmp_path / "a", tmp_path / "out")
+    assert content(tmp_path).keys() == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"no archive at all", "is neither a zip nor a tar archive"),
+        (tar_of(a="x" * 100_000)[:150], "is (neither|a damaged)"),
+        (zip_of(a="x" * 1000).replace(b"xxx", b"xyx"), "is a damaged archive"),
+    ],
+)
+def test_what_is_no_archive(tmp_path, data, message):
+    (tmp_path / "a").write_bytes(data)
+    with pytest.raises(FetchError, match=message):
+        fetching.unpack(tmp_path / "a", tmp_path / "out")
+    assert content(tmp_path).keys() == {"a"}
+
+
+# ---- the programs, and the clients ----------------------------------------------------------------------------
+
+
+def run(program: str, hub, *arguments: object, **environment: str) -> subprocess.CompletedProcess:
+    """A program of the workflow (or a Python text), with the hub as the Hugging Face hub."""
+    path = Path(fetching.__file__).parents[1]
+    command = [
+        sys.executable,
+        *([path / program] if program.endswith(".py") else ["-c", program]),
+        *map(str, arguments),
+    ]
+    keep = {key: value for key, value in os.environ.items() if key in ("PATH", "OMP_NUM_THREADS", "HOME")}
+    environment = {**keep, "HF_ENDPOINT": hub.address, "PYTHONPATH": ":".join(sys.path), **environment}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def model_entry(**changes) -> str:
+    entry = {"name": "mine", "library": "transformers", "source": "hub", "id": "me/model", "revision": None}
+    return json.dumps({**entry, "url": None, "sha256": None, "path": None, **changes})
+
+
+def test_the_program_for_models(hub, commit, tmp_path):
+    output, lock = tmp_path / "models/mine/weights.json", tmp_path / "paper.lock.yaml"
+    done = run("download_model.py", hub, "--spec", model_entry(), "--lock", lock, "--output", output)
+    assert done.returncode == 0, done.stderr
+    assert "me/model at " in done.stderr
+    assert "2 files, 307 kB" in done.stderr
+    weights = json.loads(output.read_text())
+    assert weights["revision"] == commit
+    assert set(weights["files"]) == {"config.json", "model.safetensors"}
+    assert content(output.parent / "files") == {"config.json": b"{}", "model.safetensors": BIG}
+    assert read(lock) == {"models": {"mine": {"id": "me/model", "revision": commit}}}
+
+    url = hub.serve("checkpoint.pth", BIG)
+    spec = model_entry(source="url", url=url, id="vit_tiny_patch16_224")
+    done = run("download_model.py", hub, "--spec", spec, "--lock", lock, "--output", output)
+    assert done.returncode == 0, done.stderr
+    weights = json.loads(output.read_text())
+    assert Path(weights["root"]).read_bytes() == BIG
+    assert read(lock)["models"]["mine"] == {"url": url, "sha256": weights["files"]["checkpoint.pth"]["sha256"]}
+
+
+def test_a_program_that_fails_leaves_one_sentence(hub, tmp_path):
+    spec = model_entry(id="me/none")
+    done = run("download_model.py", hub, "--spec", spec, "--output", tmp_path / "weights.json")
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("error: the hub has no model me/none")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "weights.json").exists()
+
+
+@pytest.mark.slow
+def test_timm_loads_what_was_fetched_and_the_hub_itself(hub, tmp_path, real):
+    hub.push("me/mobilenet", real / "weights/vision/mobilenet_v1_0.25_128")
+    folder = tmp_path / "files"
+    fetch_model("me/mobilenet", folder)
+    program = (
+        "import sys, timm, torch; a, b = (timm.create_model(name, pretrained=True) for name in sys.argv[1:])\n"
+        "assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))"
+    )
+    done = run(program, hub, f"local-dir:{folder}", "hf-hub:me/mobilenet", HF_HOME=str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_transformers_loads_what_was_fetched_and_the_hub_itself(hub, tmp_path, real):
+    hub.push("me/stories", real / "weights/language/stories260K")
+    folder = tmp_path / "files"
+    fetch_model("me/stories", folder)
+    program = (
+        "import sys; from transformers import AutoModel, AutoTokenizer\n"
+        "a, b = ((AutoModel.from_pretrained(x), AutoTokenizer.from_pretrained(x)) for x in sys.argv[1:])\n"
+        "assert a[1]('Once upon a time').input_ids == b[1]('Once upon a time').input_ids\n"
+        "assert all((x == y).all() for x, y in zip(a[0].parameters(), b[0].parameters(), strict=True))"
+    )
+    done = run(program, hub, folder, "me/stories", HF_HOME=str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr
+
+
+def fetch_model(repository: str, folder: Path) -> None:
+    snapshot = fetching.find(repository)
+    snapshot.fetch(models.needed_files(snapshot.files), folder)
+
+
+def pictures(count: int, first: int = 0) -> bytes:
+    """A Parquet file as `Dataset.push_to_hub` writes it: pictures, captions and a class."""
+    labels = datasets_library.ClassLabel(names=["cat", "dog"])
+    features = {"image": datasets_library.Image(), "text": datasets_library.Value("string"), "kind": labels}
+    numbers = range(first, first + count)
+    rows = {
+        "image": [Image.new("RGB", (8, 8), (i, 0, 0)) for i in numbers],
+        "text": [f"picture {i}" for i in numbers],
+        "kind": [i % 2 for i in numbers],
+    }
+    stream = io.BytesIO()
+    datasets_library.Dataset.from_dict(rows, features=datasets_library.Features(features)).to_parquet(stream)
+    return stream.getvalue()
+
+
+CARD = """---
+configs:
+- config_name: small
+  data_files:
+  - {split: train, path: small/train-*}
+  - {split: test, path: small/test.parquet}
+- config_name: large
+  data_files: large/*.parquet
+---
+"""
+FORMS = {
+    "a card": {"README.md": CARD.encode(), "small/train-0.parquet": pictures(5), "small/train-1.parquet": pictures(5, 5),
+               "small/test.parquet": pictures(3, 100), "large/x.parquet": pictures(9, 50)},
+    "names": {"README.md": b"# Pictures", "data/train-00000-of-00002.parquet": pictures(5),
+              "data/train-00001-of-00002.parquet": pictures(5, 5), "data/test-00000-of-00001.parquet": pictures(3, 100)},
+}  # fmt: skip
+
+
+def dataset_entry(**changes) -> dict:
+    entry = {
+        "name": "mine",
+        "source": "hub",
+        "id": "me/pictures",
+        "revision": None,
+        "split": "train",
+        "subset": None,
+        "files": None,
+    }
+    columns = {"image": "image", "captions": "text", "labels": ["kind"], "group": None, "on_error": "fail"}
+    return {**entry, **columns, "samples": None, "shuffle_seed": None, "shard_size": 4, **changes}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("form", "subset", "split", "fetched", "count"),
+    [
+        ("a card", "small", "train", {"README.md", "small/train-0.parquet", "small/train-1.parquet"}, 10),
+        ("names", None, "test", {"README.md", "data/test-00000-of-00001.parquet"}, 3),
+    ],
+)
+def test_only_the_files_of_a_split(hub, tmp_path, form, subset, split, fetched, count):
+    commit = hub.push("me/pictures", FORMS[form], "dataset")
+    spec, folder = json.dumps(dataset_entry(subset=subset, split=split)), tmp_path / "mine"
+    source, lock, cache = folder / "source.json", tmp_path / "paper.lock.yaml", {"HF_HOME": str(tmp_path / "cache")}
+    done = run("download_dataset.py", hub, "--spec", spec, "--lock", lock, "--output", source, **cache)
+    assert done.returncode == 0, done.stderr
+    assert set(content(folder / "source")) == fetched
+    assert read(lock)["datasets"]["mine"]["revision"] == commit
+    asked = len(hub.requests)
+    arguments = ["--source", source, "--manifest", folder / "manifest.json", "--shards", folder / "shards"]
+    done = run("shard_dataset.py", hub, "--spec", spec, *arguments, **cache)
+    assert done.returncode == 0, done.stderr
+    assert len(hub.requests) == asked
+    rows = [row for path in sorted((folder / "shards").iterdir()) for row in tables.read(path).to_pylist()]
+    assert len(rows) == count
+    assert rows[0]["labels"] in ([{"name": "kind", "value": "cat"}], [{"name": "kind", "value": "dog"}])
+    program = (
+        "import sys, datasets; d = datasets.load_dataset('me/pictures', sys.argv[1] or None, split=sys.argv[2])\n"
+        "print(list(d['text']))"
+    )
+    done = run(program, hub, subset or "", split, **cache)
+    assert done.stdout.strip() == str([caption for row in rows for caption in row["captions"]]), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("form", "subset", "split", "expected"),
+    [
+        ("a card", "small", "test", ["small/test.parquet"]),
+        ("a card", "large", "train", ["large/x.parquet"]),
+        ("a card", "small", "val", "there is no split 'val'; there are train, test"),
+        ("a card", "huge", "train", "there is no subset 'huge'"),
+        ("a card", None, "train", "the data set has several subsets"),
+        ("names", None, "train[:4]", r"there is no split 'train\[:4\]'; there are train, test"),
+        ("names", None, "test", ["data/test-00000-of-00001.parquet"]),
+        ("an archive", None, "train", None),
+    ],
+)
+def test_files_of_a_split(tmp_path, form, subset, split, expected):
+    files = FORMS.get(form, {"photos.zip": b""})
+    (tmp_path / "README.md").write_bytes(files.get("README.md", b""))
+    if isinstance(expected, str):
+        with pytest.raises(datasets.DataError, match=expected):
+            hub_data.files_of_split(files, tmp_path, subset, split)
+    else:
+        assert hub_data.files_of_split(files, tmp_path, subset, split) == expected
+
+
+def test_a_split_that_is_not_there_costs_no_download(hub, tmp_path):
+    hub.push("me/pictures", FORMS["names"], "dataset")
+    spec = json.dumps(dataset_entry(split="val"))
+    done = run("download_dataset.py", hub, "--spec", spec, "--output", tmp_path / "source.json")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: there is no split 'val'; there are train, test."
+    assert hub.sent("/cdn/*") == 0
+
+
+def test_only_the_named_files_of_a_data_set(hub, tmp_path):
+    commit = hub.push("me/pictures", FORMS["names"], "dataset")
+    entry = dataset_entry(files=["data/train-00000*"])
+    assert hub_data.fetch(entry, tmp_path) == (commit, None)
+    assert set(content(tmp_path)) == {"data/train-00000-of-00002.parquet"}
+    assert len(list(datasets.read_hub(tmp_path, "train", None, datasets.Columns()))) == 5
+    hub_data.fetch({**entry, "files": ["data/test*"]}, tmp_path)
+    assert set(content(tmp_path)) == {"data/test-00000-of-00001.parquet"}
+    with pytest.raises(
+        datasets.DataError, match=r"me/pictures has no file val/\*; it has README.md, data.*Mend 'files'"
+    ):
+        hub_data.fetch({**entry, "files": ["data/test*", "val/*"]}, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_text_of_the_hub_is_fetched_cut_and_tidied_up(hub, tmp_path):
+    lines = b"".join(json.dumps({"text": text}).encode() + b"\n" for text in ("one two", "three", "four"))
+    commit = hub.push("me/text", {"train.jsonl": lines, "other.jsonl": lines}, "dataset")
+    text = config.Text(name="t", source="hub", id="me/text", files=["train*"], bytes=9)
+    output, lock = tmp_path / "texts/t.jsonl", tmp_path / "paper.lock.yaml"
+    done = run("download_text.py", hub, "--spec", text.model_dump_json(), "--lock", lock, "--output", output)
+    assert done.returncode == 0, done.stderr
+    assert content(tmp_path / "texts") == {"t.jsonl": b'"one two"\n"three"\n'}
+    assert read(lock) == {"texts": {"t": {"id": "me/text", "revision": commit}}}
+
+
+def test_an_archive_of_the_web_as_data_set(hub, tmp_path):
+    rows = [{"file_name": f"{i}.png", "text": f"picture {i}"} for i in range(3)]
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(stream, "PNG")
+    files = {f"photos/{i}.png": stream.getvalue() for i in range(3)}
+    url = hub.serve("photos.zip", zip_of(**files, **{"photos/metadata.jsonl": "\n".join(map(json.dumps, rows))}))
+    spec = json.dumps(dataset_entry(source="url", url=url, sha256=None, folder="photos"))
+    lock = tmp_path / "paper.lock.yaml"
+    done = run("download_dataset.py", hub, "--spec", spec, "--lock", lock, "--output", tmp_path / "mine/source.json")
+    assert done.returncode == 0, done.stderr
+    root = Path(json.loads((tmp_path / "mine/source.json").read_text())["root"])
+    assert len(list(datasets.read_local(root, datasets.Columns()))) == 3
+    assert read(lock)["datasets"]["mine"]["url"] == url

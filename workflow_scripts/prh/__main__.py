@@ -1,0 +1,47 @@
+"""``prh plan --configfile experiments/paper.yaml``: what an experiment will download, and what it will cost."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import yaml
+
+from prh.command import failing_in_one_sentence
+from prh.config import ConfigError, load
+from prh.lockfile import lock_path
+from prh.registries import expand
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="prh", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    plan = commands.add_parser("plan", help="what an experiment will download and cost, estimated; nothing is run")
+    plan.add_argument("--configfile", type=Path, default=Path("config.yaml"), help="experiment file")
+    plan.add_argument("--tflops", type=float, default=50.0, help="what the GPU sustains, not its peak (default: 50)")
+    plan.add_argument("--bandwidth", type=float, default=50e6, help="bytes a second from the hub (default: 5e7)")
+    plan.add_argument("--offline", action="store_true", help="do not ask the hub for sizes")
+    plan.set_defaults(run=_plan)
+    arguments = parser.parse_args()
+    with failing_in_one_sentence():
+        arguments.run(arguments)
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    from prh import costs, fetching
+
+    if not arguments.configfile.is_file():
+        raise ConfigError(f"{arguments.configfile} does not exist.")
+    try:
+        raw = yaml.safe_load(arguments.configfile.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{arguments.configfile} is not YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{arguments.configfile} is no experiment: it must hold keys such as datasets and models.")
+    experiment = load(expand(raw))
+    online = not arguments.offline and fetching.is_reachable()
+    print(costs.report(experiment, lock_path(arguments.configfile), online, arguments.tflops, arguments.bandwidth))
+
+
+if __name__ == "__main__":
+    main()

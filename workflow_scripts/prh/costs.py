@@ -1,0 +1,296 @@
+"""What an experiment will cost, before anything runs: downloads, disk, GPU memory and hours of each stage.
+
+Sizes of downloads are asked of the hub where it can be reached. Everything else is an estimate from numbers of
+parameters and samples, by the rules below; it is meant to tell a day from a week and 10 GB from 1 TB.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from prh import fetching, hub_data, models
+from prh.config import Experiment
+from prh.fetching import FetchError, human
+from prh.lockfile import Lock
+from prh.models import ModelError
+from prh.plan import Plan
+
+SHAPE = 1.2e5
+"""A transformer of depth L and width 100 L has about 12 L (100 L)^2 = SHAPE L^3 parameters."""
+VISION_TOKENS, CAPTION_TOKENS = 257, 32
+"""Tokens of an image (224 pixels in patches of 14) and of a caption."""
+DECODED = 200
+"""Images that one process decodes in a second."""
+CAPTIONS = 5
+"""Captions of a sample, where all are read."""
+TEXT_BYTES, BYTES_PER_TOKEN = 18e6, 4.5
+"""Bytes of a text without a bound, and of a token."""
+QUESTIONS, QUESTION_TOKENS = 10_000, 400
+"""Questions of a task of lm-eval, and the tokens of one with all its answers, for each example in the prompt."""
+SAMPLES = 10_000
+"""Samples of a data set that does not say how many it gives."""
+COMPRESSED = 0.5
+"""Part that is left of float32 features on disk."""
+WEIGHT_BYTES, SPARE = 2, 2e9
+"""Bytes of a weight in bfloat16, and GPU memory for activations (a fifth of the weights comes on top)."""
+READ_RATE = 1e9
+"""Bytes of weights that are loaded in a second."""
+CPU_FLOPS, SCORE_SECONDS = 5e10, 5e-6
+"""Products of a search for neighbours, and seconds for the score of a layer pair of 1,024 samples."""
+JOB_SECONDS = 5
+"""Of any job, for starting."""
+
+
+@dataclass(frozen=True)
+class Download:
+    """Something that the experiment takes from elsewhere; ``size`` in bytes, None where nothing tells it."""
+
+    kind: str
+    name: str
+    source: str
+    size: float | None
+    exact: bool
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The costs of a stage; bytes and hours, ``memory`` on one GPU."""
+
+    name: str
+    jobs: int
+    download: float = 0
+    disk: float = 0
+    memory: float = 0
+    hours: float = 0
+
+
+def parameters(entry: Mapping, size: float | None = None) -> float | None:
+    """The number of parameters of a model entry (prh.config), from the first that tells it: the entry, timm, the
+    number in its name (bloomz-560m, open_llama_7b), the ``size`` of its weights in bytes. None where nothing does.
+    """
+    if entry.get("parameters"):
+        return float(entry["parameters"])
+    if entry.get("library") == "timm" and (counted := _timm_parameters(entry)):
+        return counted
+    for text in (entry.get("id") or "", entry["name"]):
+        if match := re.search(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)([mb])(\d)?(?![a-z0-9])", text.lower()):
+            number = float(f"{match.group(1)}.{match.group(3)}" if match.group(3) else match.group(1))
+            return number * {"m": 1e6, "b": 1e9}[match.group(2)]
+    return None if size is None else size / (4 if entry["modality"] == "vision" else WEIGHT_BYTES)
+
+
+def _timm_parameters(entry: Mapping) -> float | None:
+    """Of a timm architecture, built without memory for its weights."""
+    import timm
+    import torch
+
+    name = (entry.get("id") or "").split("/")[-1]
+    try:
+        with torch.device("meta"):
+            return float(sum(p.numel() for p in timm.create_model(name, **entry["model_args"]).parameters()))
+    except Exception:  # timm raises whatever a constructor does; then the name or the size must tell
+        return None
+
+
+def downloads(experiment: Experiment, lock: Path | None, online: bool) -> list[Download]:
+    """Everything that is fetched, and how large it is: asked of the hub if ``online``, else estimated."""
+    asked = []
+    for kind in ("datasets", "models", "texts"):
+        for entry in getattr(experiment, kind):
+            if entry.source in ("hub", "url"):
+                asked.append((kind, entry.model_dump(mode="json"), Path(experiment.results), lock, online))
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(lambda arguments: _download(*arguments), asked))
+
+
+def _download(kind: str, entry: Mapping, results: Path, lock: Path | None, online: bool) -> Download:
+    source = entry["id"] if entry["source"] == "hub" else entry["url"]
+    done = {"models": "models/{}/weights.json", "datasets": "datasets/{}/source.json", "texts": "texts/{}.jsonl"}[kind]
+    notes = ["gated: needs a token"] if entry.get("gated") else []
+    if (results / done.format(entry["name"])).is_file():
+        return Download(kind, entry["name"], source, 0, True, "is here")
+    size = None
+    if online:
+        try:
+            size, note = _asked(kind, entry, Lock(lock, kind, entry["name"]))
+            notes += [note] if note else []
+        except (FetchError, ModelError, ValueError) as error:
+            notes.append(str(error))
+    exact = size is not None
+    if not exact and kind == "models" and (count := parameters(entry)):
+        size = count * (4 if entry["modality"] == "vision" else WEIGHT_BYTES)
+    return Download(kind, entry["name"], source, size, exact, "; ".join(notes))
+
+
+def _asked(kind: str, entry: Mapping, lock: Lock) -> tuple[int | None, str]:
+    """The size of a source, and whether it has moved on since it was locked. Nothing is locked or downloaded."""
+    if entry["source"] == "url":
+        return fetching.size_of_url(entry["url"]), ""
+    if kind == "models":
+        repository, what = models.hub_repository(entry["library"], entry["id"]), "model"
+    else:
+        repository, what = entry["id"], "dataset"
+    locked, head = fetching.locked_and_head(repository, what, entry["revision"], lock)
+    snapshot = fetching.find(repository, kind=what, revision=locked or head, attempts=1)
+    note = "locked" if locked else ""
+    if locked and head not in (None, locked):
+        note = f"locked; has moved on to {head[:12]}"
+    if kind == "models":
+        return snapshot.bytes_of(models.needed_files(snapshot.files)), note
+    if entry["files"]:
+        return snapshot.bytes_of(hub_data.matching(snapshot.files, entry["files"], repository)), note
+    return snapshot.bytes_of(snapshot.files), f"{note + '; ' if note else ''}at most: all splits"
+
+
+def stages(plan: Plan, fetched: list[Download], tflops: float, bandwidth: float) -> list[Stage]:
+    """The costs of every stage. ``tflops``: 10^12 products a second that the GPU sustains; ``bandwidth``: bytes/s."""
+    experiment, sizes = plan.experiment, {(item.kind, item.name): item.size for item in fetched}
+    entries = {name: model.model_dump(mode="json") for name, model in plan.models.items() if model.modality != "world"}
+    counts = {name: _count(entry, sizes.get(("models", name))) for name, entry in entries.items()}
+    brought = {
+        kind: sum(size or 0 for (of, _), size in sizes.items() if of == kind)
+        for kind in ("datasets", "models", "texts")
+    }
+    runs = [(dataset, model) for dataset, model in plan.runs() if model in counts]
+
+    disk = work = 0.0
+    for dataset, model in runs:
+        n, count = samples(plan, dataset), counts[model]
+        kept = len(plan.probed_layers(dataset)) / depth(count) if plan.probed_layers(dataset) else 1
+        disk += n * width(count) * min(kept, 1) * 4 * COMPRESSED
+        work += _forward_seconds(entries[model], count, n, tflops)
+    scored = [counts[model] for model in plan.scored()]
+    tokens = sum((text.bytes or TEXT_BYTES) / BYTES_PER_TOKEN * 2 for text in experiment.texts)  # windows overlap
+    for task in experiment.harness:
+        tokens += (task.limit or QUESTIONS) * QUESTION_TOKENS * (1 + (task.shots or 0))
+    competence = sum(2 * count * tokens / (tflops * 1e12) + WEIGHT_BYTES * count / READ_RATE for count in scored)
+
+    jobs = _jobs(plan)
+    idle = {stage: number * JOB_SECONDS / 3600 for stage, number in jobs.items()}
+
+    def memory(of: list[float]) -> float:
+        return max((WEIGHT_BYTES * count * 1.2 for count in of), default=-SPARE) + SPARE
+
+    return [
+        Stage("datasets", jobs["datasets"], brought["datasets"], 2 * brought["datasets"], 0,
+              brought["datasets"] / bandwidth / 3600 + idle["datasets"]),
+        Stage("models", jobs["models"], brought["models"], brought["models"], 0,
+              brought["models"] / bandwidth / 3600 + idle["models"]),
+        Stage("features", jobs["features"], 0, disk, memory([counts[model] for _, model in runs]),
+              work / 3600 + idle["features"]),
+        Stage("alignment", jobs["alignment"], 0, *_alignment(plan, counts, idle["alignment"])),
+        Stage("benchmarks", jobs["benchmarks"], brought["texts"], brought["texts"], memory(scored),
+              (competence + brought["texts"] / bandwidth) / 3600 + idle["benchmarks"]),
+        Stage("figures", jobs["figures"], 0, 0, 0, idle["figures"]),
+    ]  # fmt: skip
+
+
+def _count(entry: Mapping, size: float | None) -> float:
+    """Parameters of a model, also of one in a folder here; 0 where nothing tells them."""
+    if size is None and entry["source"] == "local":
+        size = sum(file.stat().st_size for file in Path(entry["path"]).rglob("*") if file.is_file())
+    return parameters(entry, size) or 0.0
+
+
+def _forward_seconds(entry: Mapping, count: float, n: int, tflops: float) -> float:
+    loading = WEIGHT_BYTES * count / READ_RATE
+    if entry["modality"] == "vision":
+        return max(2 * count * VISION_TOKENS / (tflops * 1e12), 1 / DECODED) * n + loading
+    repeats = CAPTIONS if entry.get("caption") == "all" else 1
+    return 2 * count * CAPTION_TOKENS * repeats * n / (tflops * 1e12) + loading
+
+
+def _alignment(plan: Plan, counts: Mapping[str, float], idle: float) -> tuple[float, float, float]:
+    """Disk, GPU memory and hours (of one core) of the alignment."""
+    settings, disk, seconds = plan.experiment.alignment, 0.0, 0.0
+    draws = 1 + settings.permutations + settings.subsamples
+    for dataset in {dataset for dataset, _ in plan.comparisons()}:
+        n = samples(plan, dataset)
+        of = [counts[model] for model in plan.models_of(dataset) if model in counts]
+        layers = sum(map(depth, of))
+        disk += n * layers * settings.k_max * 4 * COMPRESSED
+        seconds += sum(2 * n * n * width(count) for count in of) / CPU_FLOPS
+        pairs = layers**2 / 2 * len(settings.metrics) * len(settings.k)
+        seconds += pairs * draws * SCORE_SECONDS * n / 1024
+    return disk, 0, seconds / 3600 + idle
+
+
+def samples(plan: Plan, dataset: str) -> int:
+    """How many samples a data set gives."""
+    entry = plan.datasets[dataset]
+    return entry.samples or (plan.experiment.world.events if entry.source == "world" else SAMPLES)
+
+
+def depth(count: float) -> float:
+    """Layers of a transformer with so many parameters."""
+    return max(1.0, (count / SHAPE) ** (1 / 3))
+
+
+def width(count: float) -> float:
+    """The widths of all its layers together."""
+    return 100 * depth(count) ** 2
+
+
+def _jobs(plan: Plan) -> dict[str, int]:
+    """How many jobs each stage has on an empty results folder."""
+    experiment, metrics = plan.experiment, plan.experiment.alignment.metrics
+    rows, figures = plan.comparisons(), list(plan.figures())
+    joins = sum(re.search(r"/figure\d", path) is not None for path in figures)
+    pairs = sum("/layer_matrix_" in path for path in figures)
+    sweeps = [path.split("/")[:2] for path in figures if path.endswith("/n_sweep.svg")]
+    swept = {(dataset, plan.measures[measure]["metric"]) for dataset, measure in sweeps}
+    searched = any(plan.row_needs(metric, "neighbours") for metric in metrics)
+    scored = (len(experiment.texts) + len(experiment.harness)) * (1 + len(plan.scored()))
+    return {
+        "datasets": 2 * len(plan.datasets),
+        "models": len(plan.models) - len(plan.realities()),
+        "features": len(plan.runs()),
+        "alignment": searched * len(rows) + len(metrics) * len(rows) + 1 + len(sweeps)
+        + sum(len(plan.models_of(dataset)) for dataset, _ in swept)
+        + sum("metric_correlation" in path for path in figures),
+        "benchmarks": (len(plan.probe_runs()) + scored + 1 + joins) if joins else 0,
+        "figures": len(figures) + pairs,
+    }  # fmt: skip
+
+
+def table(rows: list[tuple[str, ...]]) -> str:
+    """Rows of text as columns, the first row being the heading."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    padded = (zip(row, widths, strict=True) for row in rows)
+    return "\n".join("  ".join(cell.ljust(size) for cell, size in row).rstrip() for row in padded)
+
+
+def report(experiment: Experiment, lock: Path | None, online: bool, tflops: float, bandwidth: float) -> str:
+    """All of it, as text."""
+    plan = Plan(experiment)
+    fetched = downloads(experiment, lock, online)
+    sized = [("download", "source", "size", "")]
+    for item in fetched:
+        size = "unknown" if item.size is None else human(item.size) if item.exact else f"~{human(item.size)}"
+        sized.append((f"{item.kind}/{item.name}", item.source, size, item.note))
+    costs = stages(plan, fetched, tflops, bandwidth)
+    rows = [("stage", "jobs", "download", "disk", "GPU memory", "hours")]
+    total = Stage("all", *(sum(getattr(stage, key) for stage in costs) for key in ("jobs", "download", "disk")),
+                  max(stage.memory for stage in costs), sum(stage.hours for stage in costs))  # fmt: skip
+    for stage in [*costs, total]:
+        cells = (human(value) if value else "-" for value in (stage.download, stage.disk, stage.memory))
+        rows.append(
+            (stage.name, str(stage.jobs), *cells, f"{stage.hours:,.0f}" if stage.hours >= 10 else f"{stage.hours:.2g}")
+        )
+    vague = [name for name, entry in plan.datasets.items() if entry.samples is None and entry.source != "world"]
+    notes = [
+        f"Estimated for {tflops:g} TFLOP/s (--tflops) and {human(bandwidth)}/s (--bandwidth), jobs one after another,\n"
+        "an empty results folder, weights and activations in bfloat16 on one GPU."
+    ]
+    if fetched and not online:
+        notes.append("The hub was not asked: sizes with ~ are parameters x 4 bytes (vision) or 2 (language).")
+    if vague:
+        notes.append(f"{SAMPLES:,} samples are assumed of {', '.join(vague)}: their entries do not say how many.")
+    if unsized := [item.name for item in fetched if item.size is None]:
+        notes.append(f"Not counted, as nothing tells their size: {', '.join(unsized)}.")
+    return "\n\n".join([*([table(sized)] if fetched else []), table(rows), "\n".join(notes)])

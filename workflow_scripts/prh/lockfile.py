@@ -1,0 +1,109 @@
+"""The lock file of an experiment: which commit, or which bytes, each source was when it was first downloaded.
+
+It lies beside the experiment file (paper.yaml: paper.lock.yaml) and belongs into version control with it. Downloads
+run in parallel, as processes of their own: each changes its own entry, one process at a time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import yaml
+
+from prh import files
+
+EXACT = ("revision", "sha256")
+HEADING = (
+    "# What each source was when it was first downloaded. Commit this file with its experiment. To take what a source\n"
+    "# is now, delete its entry and what was fetched from it (results/models/<name> or results/datasets/<name>).\n"
+)
+log = logging.getLogger(__name__)
+
+
+class LockError(ValueError):
+    """The lock file cannot be read."""
+
+
+def lock_path(experiment: str | Path) -> Path:
+    """The lock file of an experiment file."""
+    return Path(experiment).with_suffix(".lock.yaml")
+
+
+@dataclass(frozen=True)
+class Lock:
+    """The entry of one source in a lock file; without a path nothing is held and nothing is kept."""
+
+    path: Path | None = None
+    kind: str = ""
+    """The list of the experiment that the source is in: models, datasets ..."""
+    name: str = ""
+    """Its name there."""
+
+    def held(self, source: Mapping[str, str]) -> str | None:
+        """The revision or sha256 that is locked for ``source``, such as {"id": "gpt2"}.
+
+        None where there is none yet, or where the entry of the experiment names another source now.
+        """
+        entry = {} if self.path is None else dict(read(self.path).get(self.kind, {}).get(self.name, {}))
+        exact = next((entry.pop(key) for key in EXACT if key in entry), None)
+        if exact is not None and entry != dict(source):
+            log.warning("%s: its source was %s and is %s now; it is locked anew.", self.name, entry, dict(source))
+            return None
+        return exact
+
+    def keep(self, source: Mapping[str, str], **exact: str) -> None:
+        """Lock ``source`` at an exact ``revision`` or ``sha256``."""
+        if self.path is None:
+            return
+        with _alone(self.path):
+            content = read(self.path)
+            entry = {**source, **exact}
+            if content.get(self.kind, {}).get(self.name) == entry:
+                return
+            content.setdefault(self.kind, {})[self.name] = entry
+            ordered = {kind: dict(sorted(content[kind].items())) for kind in sorted(content)}
+            with files.writing(self.path) as part:
+                part.write_text(HEADING + yaml.safe_dump(ordered, sort_keys=False), encoding="utf-8")
+
+
+def read(path: Path) -> dict[str, dict[str, dict[str, str]]]:
+    """The entries of a lock file, by list and name; none where there is no file. LockError where it is not one."""
+    if not path.is_file():
+        return {}
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise LockError(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
+    levels = [content, *content.values()] if isinstance(content, dict) else [None]
+    entries = [entry for level in levels[1:] if isinstance(level, dict) for entry in level.values()]
+    if not all(isinstance(part, dict) for part in [*levels, *entries]):
+        raise LockError(f"{path} is no lock file: it must hold lists, names and for each id or url and what it was.")
+    return content
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the lock file against other processes.
+
+    The file is replaced while it is held: who has waited for the old one must take the new one.
+    """
+    while True:
+        with path.open("a") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if _is_still(path, handle):
+                yield
+                return
+
+
+def _is_still(path: Path, handle: TextIO) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
