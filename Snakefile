@@ -19,6 +19,10 @@ include: "rules/benchmarks.smk"
 include: "rules/figures.smk"
 
 
+onsuccess:
+    shell(timings_command())
+
+
 rule all:
     default_target: True
     input:

@@ -97,3 +97,11 @@ def rows_of(wildcards, ending="parquet"):
 def option(flag, values):
     """A command-line option with its values, or nothing where there are none."""
     return f"{flag} {values}" if values else ""
+
+
+def timings_command():
+    """What collects time and memory of the jobs, for the end of a run."""
+    return (
+        f"python {workflow.basedir}/workflow_scripts/timings.py --benchmarks {experiment.results}/timings"
+        f" --output {experiment.results}/tables/timings.parquet"
+    )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ from prh.models import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
+
+log = logging.getLogger(__name__)
 
 # ---- layers and pooling ---------------------------------------------------------------------------------------
 
@@ -323,7 +326,10 @@ def choose_device(wanted: str = "auto") -> str:
     """``cuda`` or ``cpu``; auto takes a GPU where there is one. Raises ModelError for cuda where there is none."""
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ModelError("device 'cuda' is asked for and there is no GPU here; set compute.device: auto.")
-    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+    device = "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+    name = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
+    log.info("device: %s (%s)", device, name)
+    return device
 
 
 def choose_dtype(wanted: str, device: str) -> torch.dtype:

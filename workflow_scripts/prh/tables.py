@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from prh import versions
 from prh.files import writing
 
 FOOTER_KEY = b"prh"
@@ -90,15 +90,7 @@ def layer_array(table: pa.Table, name: str) -> np.ndarray:
 
 def provenance(**facts: object) -> dict[str, object]:
     """What made a table: version of prh and of the libraries that shape numbers, and the caller's own facts."""
-    libraries = {name: _version(name) for name in ("numpy", "torch", "timm", "transformers", "scipy", "pyarrow")}
-    return {"prh": _version("prh"), "libraries": libraries, **facts}
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None
+    return {"prh": versions.of("prh"), "libraries": versions.libraries(), **facts}
 
 
 @contextmanager

@@ -1,0 +1,20 @@
+"""The versions that a log and a table name."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+LIBRARIES = ("numpy", "torch", "timm", "transformers", "scipy", "pyarrow")
+
+
+def of(distribution: str) -> str | None:
+    """The installed version of a distribution; None if it is not installed."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def libraries() -> dict[str, str | None]:
+    """The versions of the libraries that shape numbers."""
+    return {name: of(name) for name in LIBRARIES}
