@@ -121,7 +121,7 @@ def small_world(repository: Path) -> dict:
     ]
     settings["probes"] = [entry for entry in settings["probes"] if entry["name"] == "continent"]
     settings["harness"] = [entry | {"limit": 10} for entry in settings["harness"]]
-    settings["alignment"] |= {"k": [5], "k_max": 20, "permutations": 20, "subsamples": 5, "splits": 2}
+    settings["alignment"] |= {"k": [5], "k_max": 63, "permutations": 20, "subsamples": 5, "splits": 2}
     return settings
 
 
