@@ -33,7 +33,7 @@ SelectTypeParameters=CR_CPU_Memory
 SchedulerParameters=sched_interval=1,bf_interval=1
 SlurmdParameters=config_overrides
 ReturnToService=2
-MinJobAge=300
+MinJobAge=7200
 MessageTimeout=60
 KillWait=2
 AccountingStorageType=accounting_storage/none
