@@ -12,7 +12,7 @@ RULES := Snakefile rules/*.smk
 # one thread each: as many workers as cores are already busy
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile
 
-.PHONY: demo test test-all unit lint env lock schema clean
+.PHONY: demo test test-all test-slurm unit lint env lock schema clean
 
 demo: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES)
@@ -24,6 +24,10 @@ test: $(STAMP) lint
 # with whole experiments run to their end: the default one, the real one on 64 samples, killed and damaged ones
 test-all: $(STAMP) lint
 	$(PYTEST)
+
+# whole experiments through a real SLURM of one node: as root; installs slurm-wlm and munge where they are missing
+test-slurm: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/workflow/test_slurm.py
 
 unit: $(STAMP)
 	$(PYTEST) -m "not slow" tests/unit

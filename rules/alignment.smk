@@ -3,7 +3,7 @@
 
 rule neighbours:
     input:
-        script="workflow_scripts/neighbours.py",
+        script=local("workflow_scripts/neighbours.py"),
         code=code("neighbours.py"),
         features="<results>/features/{dataset}/{model}.parquet",
     output:
@@ -24,12 +24,12 @@ rule neighbours:
 
 rule alignment:
     input:
-        script="workflow_scripts/alignment.py",
+        script=local("workflow_scripts/alignment.py"),
         code=code("alignment.py"),
         features=row_tables("features"),
         neighbours=row_tables("neighbours"),
         # for the groups of samples; the neighbours say already whether the samples are the same
-        shards=lambda wildcards: ancient(f"<results>/datasets/{wildcards.dataset}/shards"),
+        shards=lambda wildcards: ancient(local(f"<results>/datasets/{wildcards.dataset}/shards")),
     output:
         scores="<results>/alignment/{dataset}/{metric}/{model}.parquet",
         best="<results>/alignment/{dataset}/{metric}/{model}.best.parquet",
@@ -50,7 +50,7 @@ rule alignment:
 
 rule best_layers:
     input:
-        script="workflow_scripts/best_layers.py",
+        script=local("workflow_scripts/best_layers.py"),
         code=code("best_layers.py"),
         rows=[
             f"<results>/alignment/{dataset}/{metric}/{model}.best.parquet"
@@ -76,7 +76,7 @@ rule best_layers:
 
 rule n_sweep:
     input:
-        script="workflow_scripts/n_sweep.py",
+        script=local("workflow_scripts/n_sweep.py"),
         code=code("n_sweep.py"),
         features=lambda wildcards: [
             f"<results>/features/{wildcards.dataset}/{name}.parquet"
@@ -101,7 +101,7 @@ rule n_sweep:
 
 rule collect_sweep:
     input:
-        script="workflow_scripts/best_layers.py",
+        script=local("workflow_scripts/best_layers.py"),
         code=code("best_layers.py"),
         rows=lambda wildcards: rows_of(wildcards, "sweep.parquet"),
         features=lambda wildcards: [
@@ -123,7 +123,7 @@ rule collect_sweep:
 
 rule metric_correlation_table:
     input:
-        script="workflow_scripts/metric_correlation.py",
+        script=local("workflow_scripts/metric_correlation.py"),
         code=code("metric_correlation.py"),
         best="<results>/tables/alignment.parquet",
     output:

@@ -3,10 +3,11 @@
 
 rule probes:
     input:
-        script="workflow_scripts/probes.py",
+        script=local("workflow_scripts/probes.py"),
         code=code("probes.py"),
         shards=lambda wildcards: [
-            ancient(f"<results>/datasets/{dataset}/shards") for dataset in plan.probe_datasets(wildcards.dataset)
+            ancient(local(f"<results>/datasets/{dataset}/shards"))
+            for dataset in plan.probe_datasets(wildcards.dataset)
         ],
         features=lambda wildcards: [
             f"<results>/features/{dataset}/{wildcards.model}.parquet"
@@ -30,11 +31,11 @@ rule probes:
 
 rule download_text:
     input:
-        script="workflow_scripts/download_text.py",
+        script=local("workflow_scripts/download_text.py"),
         code=code("download_text.py"),
-        source=lambda wildcards: plan.texts[wildcards.text].path or [],
+        source=lambda wildcards: local(plan.texts[wildcards.text].path or []),
     output:
-        "<results>/texts/{text}.jsonl",
+        local("<results>/texts/{text}.jsonl"),
     log:
         "<logs>/download_text/{text}.log",
     localrule: True
@@ -50,10 +51,10 @@ rule download_text:
 
 rule bits_per_byte:
     input:
-        script="workflow_scripts/bits_per_byte.py",
+        script=local("workflow_scripts/bits_per_byte.py"),
         code=code("bits_per_byte.py"),
-        text="<results>/texts/{text}.jsonl",
-        weights="<results>/models/{model}/weights.json",
+        text=local("<results>/texts/{text}.jsonl"),
+        weights=local("<results>/models/{model}/weights.json"),
     output:
         "<results>/benchmarks/bits_per_byte/{text}/{model}.parquet",
     log:
@@ -75,11 +76,11 @@ rule bits_per_byte:
 
 rule download_task:
     input:
-        script="workflow_scripts/download_task.py",
+        script=local("workflow_scripts/download_task.py"),
         code=code("download_task.py"),
         source=local_task,
     output:
-        "<results>/tasks/{task}/{task}.yaml",
+        local("<results>/tasks/{task}/{task}.yaml"),
     log:
         "<logs>/download_task/{task}.log",
     localrule: True
@@ -93,10 +94,10 @@ rule download_task:
 
 rule harness:
     input:
-        script="workflow_scripts/harness.py",
+        script=local("workflow_scripts/harness.py"),
         code=code("harness.py"),
-        task="<results>/tasks/{task}/{task}.yaml",
-        weights="<results>/models/{model}/weights.json",
+        task=local("<results>/tasks/{task}/{task}.yaml"),
+        weights=local("<results>/models/{model}/weights.json"),
     output:
         results="<results>/benchmarks/harness/{task}/{model}.json",
         scores="<results>/benchmarks/harness/{task}/{model}.parquet",
@@ -120,9 +121,9 @@ rule harness:
 
 rule scores:
     input:
-        script="workflow_scripts/scores.py",
+        script=local("workflow_scripts/scores.py"),
         code=code("scores.py"),
-        published="resources/published_scores.csv",
+        published=local("resources/published_scores.csv"),
         probes=[f"<results>/benchmarks/probes/{dataset}/{model}.parquet" for dataset, model in plan.probe_runs()],
         texts=[
             f"<results>/benchmarks/bits_per_byte/{text}/{model}.parquet"
@@ -148,7 +149,7 @@ rule scores:
 
 rule join:
     input:
-        script="workflow_scripts/join.py",
+        script=local("workflow_scripts/join.py"),
         code=code("join.py"),
         best="<results>/tables/alignment.parquet",
         models="<results>/tables/models.parquet",

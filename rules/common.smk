@@ -55,7 +55,7 @@ def code(*programs):
     As inputs they are compared by content: a changed module runs its stage again and nothing else.
     """
     library = Path(workflow.basedir, "workflow_scripts")
-    return [os.path.relpath(path) for path in modules_of([library / program for program in programs], library)]
+    return [local(os.path.relpath(path)) for path in modules_of([library / program for program in programs], library)]
 
 
 def local_source(wildcards):
@@ -64,7 +64,7 @@ def local_source(wildcards):
     if entry.source != "local":
         return []
     metadata = Path(entry.path, "metadata.jsonl")
-    return str(metadata if metadata.is_file() else entry.path)
+    return local(str(metadata if metadata.is_file() else entry.path))
 
 
 def local_task(wildcards):

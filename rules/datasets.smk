@@ -3,11 +3,11 @@
 
 rule download_dataset:
     input:
-        script="workflow_scripts/download_dataset.py",
+        script=local("workflow_scripts/download_dataset.py"),
         code=code("download_dataset.py"),
         source=local_source,
     output:
-        "<results>/datasets/{dataset}/source.json",
+        local("<results>/datasets/{dataset}/source.json"),
     log:
         "<logs>/download_dataset/{dataset}.log",
     benchmark:
@@ -25,12 +25,12 @@ rule download_dataset:
 
 rule shard_dataset:
     input:
-        script="workflow_scripts/shard_dataset.py",
+        script=local("workflow_scripts/shard_dataset.py"),
         code=code("shard_dataset.py"),
-        source="<results>/datasets/{dataset}/source.json",
+        source=local("<results>/datasets/{dataset}/source.json"),
     output:
-        manifest="<results>/datasets/{dataset}/manifest.json",
-        shards=directory("<results>/datasets/{dataset}/shards"),
+        manifest=local("<results>/datasets/{dataset}/manifest.json"),
+        shards=local(directory("<results>/datasets/{dataset}/shards")),
     log:
         "<logs>/shard_dataset/{dataset}.log",
     benchmark:

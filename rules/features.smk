@@ -3,12 +3,12 @@
 
 rule features:
     input:
-        script="workflow_scripts/features.py",
+        script=local("workflow_scripts/features.py"),
         code=code("features.py"),
-        manifest="<results>/datasets/{dataset}/manifest.json",
+        manifest=local("<results>/datasets/{dataset}/manifest.json"),
         # made again with the same content, the manifest is unchanged; so the folder's own age means nothing
-        shards=ancient("<results>/datasets/{dataset}/shards"),
-        weights="<results>/models/{model}/weights.json",
+        shards=ancient(local("<results>/datasets/{dataset}/shards")),
+        weights=local("<results>/models/{model}/weights.json"),
     output:
         "<results>/features/{dataset}/{model}.parquet",
     log:
@@ -36,10 +36,10 @@ rule features:
 
 rule reality:
     input:
-        script="workflow_scripts/reality.py",
+        script=local("workflow_scripts/reality.py"),
         code=code("reality.py"),
-        manifest="<results>/datasets/{dataset}/manifest.json",
-        shards=ancient("<results>/datasets/{dataset}/shards"),
+        manifest=local("<results>/datasets/{dataset}/manifest.json"),
+        shards=ancient(local("<results>/datasets/{dataset}/shards")),
     output:
         "<results>/features/{dataset}/{model}.parquet",
     log:

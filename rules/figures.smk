@@ -3,7 +3,7 @@
 
 rule alignment_matrix:
     input:
-        script="workflow_scripts/draw.py",
+        script=local("workflow_scripts/draw.py"),
         code=code("draw.py", "prh/figures/alignment_matrix.py"),
         best="<results>/tables/alignment.parquet",
         models="<results>/tables/models.parquet",
@@ -24,7 +24,7 @@ rule alignment_matrix:
 
 rule cross_modal:
     input:
-        script="workflow_scripts/draw.py",
+        script=local("workflow_scripts/draw.py"),
         code=code("draw.py", "prh/figures/cross_modal.py"),
         best="<results>/tables/alignment.parquet",
         models="<results>/tables/models.parquet",
@@ -44,7 +44,7 @@ rule cross_modal:
 
 rule layer_scores:
     input:
-        script="workflow_scripts/layer_scores.py",
+        script=local("workflow_scripts/layer_scores.py"),
         code=code("layer_scores.py"),
         best="<results>/tables/alignment.parquet",
         rows=rows_of,
@@ -64,7 +64,7 @@ rule layer_scores:
 
 rule layer_matrix:
     input:
-        script="workflow_scripts/draw.py",
+        script=local("workflow_scripts/draw.py"),
         code=code("draw.py", "prh/figures/layer_matrix.py"),
         scores="<results>/tables/layers/{dataset}/{measure}/{pair}.parquet",
     output:
@@ -83,7 +83,7 @@ rule layer_matrix:
 
 rule paper_figure:
     input:
-        script="workflow_scripts/draw.py",
+        script=local("workflow_scripts/draw.py"),
         code=lambda wildcards: code("draw.py", f"prh/figures/figure{wildcards.number}.py"),
         table="<results>/tables/{dataset}/{measure}/figure{number}{kind}.parquet",
         statistics="<results>/tables/{dataset}/{measure}/figure{number}{kind}_statistics.parquet",
@@ -105,7 +105,7 @@ rule paper_figure:
 
 rule n_sweep_figure:
     input:
-        script="workflow_scripts/draw.py",
+        script=local("workflow_scripts/draw.py"),
         code=code("draw.py", "prh/figures/n_sweep.py"),
         best="<results>/tables/{dataset}/{measure}/n_sweep.parquet",
     output:
@@ -124,7 +124,7 @@ rule n_sweep_figure:
 
 rule k_sweep_figure:
     input:
-        script="workflow_scripts/draw.py",
+        script=local("workflow_scripts/draw.py"),
         code=code("draw.py", "prh/figures/k_sweep.py"),
         best="<results>/tables/alignment.parquet",
         models="<results>/tables/models.parquet",
@@ -144,7 +144,7 @@ rule k_sweep_figure:
 
 rule metric_correlation:
     input:
-        script="workflow_scripts/draw.py",
+        script=local("workflow_scripts/draw.py"),
         code=code("draw.py", "prh/figures/metric_correlation.py"),
         table="<results>/tables/{dataset}/metric_correlation.parquet",
     output:

@@ -3,10 +3,10 @@
 
 rule download_model:
     input:
-        script="workflow_scripts/download_model.py",
+        script=local("workflow_scripts/download_model.py"),
         code=code("download_model.py"),
     output:
-        "<results>/models/{model}/weights.json",
+        local("<results>/models/{model}/weights.json"),
     log:
         "<logs>/download_model/{model}.log",
     benchmark:
@@ -26,10 +26,10 @@ rule download_model:
 
 rule train_model:
     input:
-        script="workflow_scripts/train_model.py",
+        script=local("workflow_scripts/train_model.py"),
         code=code("train_model.py"),
     output:
-        "<results>/models/{model}/weights.json",
+        local("<results>/models/{model}/weights.json"),
     log:
         "<logs>/train_model/{model}.log",
     benchmark:

@@ -26,12 +26,19 @@ class Workflow:
 
     def __init__(self, folder: Path, experiment: dict) -> None:
         self.folder, self.experiment = folder, experiment
+        self.environment = {"PYTHONPATH": str(folder / "workflow_scripts")}
 
     def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
         (self.folder / "tiny.yaml").write_text(yaml.safe_dump(self.experiment, sort_keys=False))
         command = [sys.executable, "-m", "snakemake", "--configfile", "tiny.yaml", *arguments]
-        environment = {**os.environ, "PYTHONPATH": str(self.folder / "workflow_scripts")}
-        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=2400)
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+            timeout=2400,
+        )
         if check and done.returncode:
             raise AssertionError(f"snakemake failed:\n{done.stdout}\n{done.stderr}")
         return done
@@ -39,9 +46,9 @@ class Workflow:
     def run(self, *arguments: str) -> subprocess.CompletedProcess:
         return self.snakemake("--cores", "2", *arguments)
 
-    def would_run(self) -> dict[str, int]:
+    def would_run(self, *arguments: str) -> dict[str, int]:
         """How many jobs of each rule a run would start now."""
-        done = self.snakemake("--dry-run", "--quiet", "rules")
+        done = self.snakemake("--dry-run", "--quiet", "rules", *arguments)
         table = re.search(r"job +count\n-[- ]+\n(.*?)\ntotal", done.stdout + done.stderr, re.DOTALL)
         assert table or "Nothing to be done" in done.stdout + done.stderr, (
             f"no table of jobs in:\n{done.stdout}\n{done.stderr}"
@@ -97,6 +104,47 @@ def experiment() -> dict:
         "models": [vision("vit"), vision("resnet", "test_resnet"), words("words", "words0"), words("other", "words1")],
         "alignment": {"k": [3], "k_max": 20, "permutations": 20, "subsamples": 5, "splits": 2},
     }
+
+
+def small_world(repository: Path) -> dict:
+    """The default experiment in a world of 64 events: three models of each modality, trained for a moment."""
+    settings = yaml.safe_load((repository / "config.yaml").read_text())
+    kept = {"reality", "random-vit", "supervised-vit", "contrastive-convnext-60", "gpt2-w8-30", "gpt2-w16-60",
+            "llama-w48-300"}  # fmt: skip
+    settings["models"] = [entry for entry in settings["models"] if entry["name"] in kept]
+    for entry in settings["models"]:
+        if "training" in entry:
+            entry["training"]["steps"] = 5
+    settings["world"] = {"events": 64}
+    settings["datasets"] = [
+        entry | {"labels": ["continent"]} for entry in settings["datasets"] if entry["name"] == "world"
+    ]
+    settings["probes"] = [entry for entry in settings["probes"] if entry["name"] == "continent"]
+    settings["harness"] = [entry | {"limit": 10} for entry in settings["harness"]]
+    settings["alignment"] |= {"k": [5], "k_max": 63, "permutations": 20, "subsamples": 5, "splits": 2}
+    return settings
+
+
+def small_real_mini(repository: Path, folder: Path) -> dict:
+    """The real experiment on 64 samples, for a copy of the workflow in ``folder``, beside which the data are laid."""
+    settings = yaml.safe_load((repository / "experiments/real-mini.yaml").read_text())
+    for entry in settings["datasets"]:
+        entry["samples"] = 64
+    settings["alignment"] = {
+        "metrics": ["mutual_knn"],
+        "k": [5],
+        "permutations": 50,
+        "subsamples": 10,
+        "splits": 2,
+        "k_max": 30,
+    }
+    settings["texts"][0]["documents"] = 50
+    settings["harness"][0]["limit"] = 20
+    settings["compute"] = {"threads": 1}
+    settings["results"] = "results"
+    shutil.copytree(repository / "experiments", folder / "experiments")
+    (folder.parent / "shared").symlink_to(repository.parent / "shared")
+    return settings
 
 
 def lay_out(repository: Path, folder: Path, settings: dict) -> Workflow:

@@ -1,34 +1,15 @@
 """The real experiment on a few samples: every model with its real weights, every table, every figure."""
 
-import shutil
-
 import pytest
 import yaml
 
-from tests.workflow.conftest import lay_out
+from tests.workflow.conftest import lay_out, small_real_mini
 
 pytestmark = [pytest.mark.slow, pytest.mark.whole]
 
 
 def test_real_mini_runs_to_its_figures(repository, real, tmp_path):
-    settings = yaml.safe_load((repository / "experiments/real-mini.yaml").read_text())
-    for entry in settings["datasets"]:
-        entry["samples"] = 64
-    settings["alignment"] = {
-        "metrics": ["mutual_knn"],
-        "k": [5],
-        "permutations": 50,
-        "subsamples": 10,
-        "splits": 2,
-        "k_max": 30,
-    }
-    settings["compute"] = {"threads": 1}
-    settings["texts"][0]["documents"] = 50
-    settings["harness"][0]["limit"] = 20
-    settings["results"] = "results"
-    (tmp_path / "shared").symlink_to(real.parent)
-    shutil.copytree(repository / "experiments", tmp_path / "prh/experiments")
-    workflow = lay_out(repository, tmp_path / "prh", settings)
+    workflow = lay_out(repository, tmp_path / "prh", small_real_mini(repository, tmp_path / "prh"))
     workflow.run()
     best = workflow.table("tables/alignment.parquet").filter(dataset="flickr1k")
     trained = best.filter(model_x="mobilenet_v1_0.50", model_y="mobilenet_v1_0.25")

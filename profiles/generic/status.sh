@@ -1,0 +1,8 @@
+#!/bin/sh
+# What became of a SLURM job: status.sh ID prints running, success or failed. A job that SLURM has forgotten has failed.
+case $(scontrol --oneliner show job "$1" 2> /dev/null) in
+  *JobState=COMPLETED*) echo success ;;
+  *JobState=PENDING* | *JobState=CONFIGURING* | *JobState=RUNNING*) echo running ;;
+  *JobState=SUSPENDED* | *JobState=COMPLETING*) echo running ;;
+  *) echo failed ;;
+esac
