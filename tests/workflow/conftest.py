@@ -28,17 +28,20 @@ class Workflow:
         self.folder, self.experiment = folder, experiment
         self.environment = {"PYTHONPATH": str(folder / "workflow_scripts")}
 
-    def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
+    def start(self, *arguments: str, **options) -> subprocess.Popen:
+        """Start snakemake; ``options`` are those of Popen."""
         (self.folder / "tiny.yaml").write_text(yaml.safe_dump(self.experiment, sort_keys=False))
         command = [sys.executable, "-m", "snakemake", "--configfile", "tiny.yaml", *arguments]
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env={**os.environ, **self.environment},
-            capture_output=True,
-            text=True,
-            timeout=2400,
-        )
+        return subprocess.Popen(command, cwd=self.folder, env={**os.environ, **self.environment}, **options)
+
+    def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
+        process = self.start(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            said = process.communicate(timeout=2400)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        done = subprocess.CompletedProcess(process.args, process.returncode, *said)
         if check and done.returncode:
             raise AssertionError(f"snakemake failed:\n{done.stdout}\n{done.stderr}")
         return done

@@ -4,15 +4,16 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import polars as pl
 import pytest
-import yaml
 from polars.testing import assert_frame_equal
 
-pytestmark = [pytest.mark.slow, pytest.mark.whole]
+from tests.workflow import kill
+from tests.workflow.conftest import lay_out
+
+pytestmark = pytest.mark.slow
 
 
 def finished_files(folder):
@@ -24,11 +25,8 @@ def finished_files(folder):
 
 def start_and_kill(workflow, when):
     """Start a run in a process group of its own and kill the group (SIGKILL) as soon as ``when()`` holds."""
-    (workflow.folder / "tiny.yaml").write_text(yaml.safe_dump(workflow.experiment))
-    command = [sys.executable, "-m", "snakemake", "--configfile", "tiny.yaml", "--cores", "2"]
-    environment = {**os.environ, "PYTHONPATH": str(workflow.folder / "workflow_scripts")}
-    process = subprocess.Popen(command, cwd=workflow.folder, env=environment, start_new_session=True,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = workflow.start("--cores", "2", start_new_session=True, **quiet)
     deadline = time.monotonic() + 300
     while not when() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -51,6 +49,42 @@ def test_a_killed_run_goes_on(finished, workflow):
     assert_frame_equal(workflow.table("tables/alignment.parquet"), finished.table("tables/alignment.parquet"))
     assert workflow.would_run() == {}
     assert not list(workflow.folder.glob("results/**/*.part"))
+
+
+@pytest.mark.whole
+def test_the_world_is_killed_three_times_and_loses_nothing(repository, tmp_path):
+    calm, rough = (lay_out(repository, tmp_path / name, kill.experiment(repository)) for name in ("calm", "rough"))
+    start = time.monotonic()
+    calm.run()
+    assert kill.torment(rough, times=3, seed=0, longest=(time.monotonic() - start) / 2) >= 2
+    kill.assert_same_tables(calm, rough)
+
+
+@pytest.fixture
+def small_disk(finished, tmp_path):
+    """The small experiment, not run yet, with a folder of results on a disk that it does not fit on."""
+    workflow = finished.copy(tmp_path / "copy")
+    results = workflow.folder / "results"
+    needed = sum(path.stat().st_size for path in results.rglob("*") if path.is_file())
+    shutil.rmtree(results)
+    shutil.rmtree(workflow.folder / ".snakemake")
+    results.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={needed // 3}", "tmpfs", results], check=False)
+    if mounted.returncode:
+        pytest.skip("needs root, to mount a small disk")
+    yield workflow
+    subprocess.run(["umount", "--lazy", results], check=True)
+
+
+def test_a_full_disk_stops_the_run_and_breaks_nothing(small_disk, finished):
+    done = small_disk.snakemake("--cores", "2", check=False)
+    assert done.returncode != 0
+    assert "No space left on device" in done.stdout + done.stderr
+    assert kill.broken(small_disk.folder) == []
+    subprocess.run(["mount", "-o", "remount,size=1g", small_disk.folder / "results"], check=True)
+    small_disk.run()
+    assert_frame_equal(small_disk.table("tables/alignment.parquet"), finished.table("tables/alignment.parquet"))
+    assert kill.broken(small_disk.folder) == []
 
 
 def test_a_truncated_table_is_named_and_made_again(workflow):

@@ -1,0 +1,157 @@
+"""Kill a running experiment at random moments, go on each time, and see that nothing was lost, repeated or broken.
+
+    python -m tests.workflow.kill --times 30 --seed 0
+
+The experiment is the default one, shrunk (`small_world`), in a folder of its own. The whole process group is killed
+(SIGKILL). After each kill every file under its final name must be whole; at the end every file that was finished at a
+kill must still be the same one, and the tables must be those of a run that was left alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import os
+import random
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import polars as pl
+from PIL import Image
+from polars.testing import assert_frame_equal
+
+from prh import tables
+from tests.workflow.conftest import Workflow, lay_out, small_world
+
+NOT_RESULTS = {"logs", "timings"}
+FINAL_TABLES = ["tables/alignment.parquet", "tables/scores.parquet", "tables/models.parquet"]
+
+
+def unfinished(folder: Path) -> set[str]:
+    """Outputs of the jobs that ran when snakemake died, by its own marks."""
+    marks = folder / ".snakemake/incomplete"
+    return {base64.b64decode(mark.name).decode() for mark in marks.iterdir()} if marks.is_dir() else set()
+
+
+def result_files(folder: Path) -> list[Path]:
+    """All files under their final names: no logs, no timings, no parts of what is being written."""
+    found = (path for path in (folder / "results").rglob("*") if path.is_file())
+    inside = ((path, path.relative_to(folder / "results").parts) for path in found)
+    return [
+        path
+        for path, parts in inside
+        if parts[0] not in NOT_RESULTS and not any(part.endswith((".part", ".parts")) for part in parts)
+    ]
+
+
+def finished(folder: Path) -> dict[str, int]:
+    """Time of the last change of every file that belongs to a finished job."""
+    running = unfinished(folder)
+    return {
+        str(path.relative_to(folder)): path.stat().st_mtime_ns
+        for path in result_files(folder)
+        if not any(str(path.relative_to(folder)).startswith(name) for name in running)
+        and "/files/" not in str(path)  # weights beside weights.json belong to their job only once that is there
+    }
+
+
+def broken(folder: Path) -> list[str]:
+    """Files under their final names that cannot be read."""
+    bad = []
+    for path in result_files(folder):
+        try:
+            match path.suffix:
+                case ".parquet":
+                    tables.read(path)
+                case ".json":
+                    json.loads(path.read_text(encoding="utf-8"))
+                case ".png":
+                    Image.open(path).load()
+        except (ValueError, OSError) as error:
+            bad.append(f"{path}: {error}")
+    return bad
+
+
+def run_and_kill(workflow: Workflow, seconds: float) -> bool:
+    """Start a run in a process group of its own and kill the group after ``seconds``; whether it was still running."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = workflow.start("--cores", "2", start_new_session=True, **quiet)
+    try:
+        process.wait(seconds)
+        return False
+    except subprocess.TimeoutExpired:
+        return True
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def experiment(repository: Path) -> dict:
+    """The small world without its harness and with four models, so that it can be run again and again."""
+    settings = small_world(repository)
+    kept = {"reality", "random-vit", "supervised-vit", "gpt2-w8-30", "gpt2-w16-60"}
+    settings["models"] = [entry for entry in settings["models"] if entry["name"] in kept]
+    del settings["harness"]
+    return settings
+
+
+def torment(workflow: Workflow, times: int, seed: int, longest: float) -> int:
+    """Run ``workflow`` to its end, killing it ``times`` times after 0 to ``longest`` seconds; returns how often it was.
+
+    Raises AssertionError for a broken file, and for a finished one that was made again.
+    """
+    draw, kills = random.Random(seed), 0
+    kept: dict[str, int] = {}
+    for _ in range(times):
+        kills += run_and_kill(workflow, draw.uniform(0, longest))
+        assert not (bad := broken(workflow.folder)), bad
+        require_kept(workflow.folder, kept)
+        kept = finished(workflow.folder)
+        workflow.snakemake("--unlock")
+    workflow.run()
+    require_kept(workflow.folder, kept)
+    assert not (bad := broken(workflow.folder)), bad
+    assert workflow.would_run() == {}
+    return kills
+
+
+def require_kept(folder: Path, kept: dict[str, int]) -> None:
+    now = {name: (folder / name).stat().st_mtime_ns for name in kept if (folder / name).exists()}
+    again = [name for name, changed in kept.items() if now.get(name) != changed]
+    assert not again, f"finished before the kill, and made again: {again}"
+
+
+def assert_same_tables(one: Workflow, other: Workflow) -> None:
+    for name in FINAL_TABLES:
+        order = [column for column in one.table(name).columns if one.table(name)[column].dtype == pl.String]
+        assert_frame_equal(one.table(name).sort(order), other.table(name).sort(order), abs_tol=1e-5)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--times", type=int, default=30, help="how often the run is killed")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    repository = Path(__file__).resolve().parents[2]
+    with tempfile.TemporaryDirectory() as folder:
+        calm = lay_out(repository, Path(folder, "calm"), experiment(repository))
+        start = time.monotonic()
+        calm.run()
+        took = time.monotonic() - start
+        print(f"left alone, the run takes {took:.0f} s", flush=True)
+        rough, kills, seed = lay_out(repository, Path(folder, "rough"), experiment(repository)), 0, arguments.seed
+        while kills < arguments.times:
+            kills += torment(rough, min(6, arguments.times - kills), seed, took / 2)
+            assert_same_tables(calm, rough)
+            print(f"killed {kills} times: every table as it must be, nothing made twice, nothing broken", flush=True)
+            rough = lay_out(repository, Path(folder, f"rough{seed + 1}"), experiment(repository))
+            seed += 1
+
+
+if __name__ == "__main__":
+    main()
