@@ -102,7 +102,7 @@ def settings() -> dict:
         ],
         "probes": [{"name": task, "train": task, "label": "label"} for task in TASKS],
         "texts": [{"name": "captions", "source": "hub", "id": "me/text", "window": 64}],
-        "alignment": {"k": [5], "k_max": 20, "permutations": 20, "subsamples": 5, "splits": 2},
+        "alignment": {"k": [5], "k_max": 47, "permutations": 20, "subsamples": 5, "splits": 2},
         "compute": {"threads": 1},
     }
 

@@ -278,10 +278,9 @@ def report(experiment: Experiment, lock: Path | None, online: bool, tflops: floa
     total = Stage("all", *(sum(getattr(stage, key) for stage in costs) for key in ("jobs", "download", "disk")),
                   max(stage.memory for stage in costs), sum(stage.hours for stage in costs))  # fmt: skip
     for stage in [*costs, total]:
-        cells = (human(value) if value else "-" for value in (stage.download, stage.disk, stage.memory))
-        rows.append(
-            (stage.name, str(stage.jobs), *cells, f"{stage.hours:,.0f}" if stage.hours >= 10 else f"{stage.hours:.2g}")
-        )
+        sizes = (human(value) if value else "-" for value in (stage.download, stage.disk, stage.memory))
+        hours = f"{stage.hours:,.0f}" if stage.hours >= 10 else f"{stage.hours:.2g}"
+        rows.append((stage.name, str(stage.jobs), *sizes, hours))
     vague = [name for name, entry in plan.datasets.items() if entry.samples is None and entry.source != "world"]
     notes = [
         f"Estimated for {tflops:g} TFLOP/s (--tflops) and {human(bandwidth)}/s (--bandwidth), jobs one after another,\n"
