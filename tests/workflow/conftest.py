@@ -110,21 +110,18 @@ def experiment() -> dict:
 
 
 def small_world(repository: Path) -> dict:
-    """The default experiment in a world of 64 events: three models of each modality, trained for a moment."""
+    """The default experiment in a world of 64 events, without probes: five models, trained for a moment, and reality."""
     settings = yaml.safe_load((repository / "config.yaml").read_text())
-    kept = {"reality", "random-vit", "supervised-vit", "contrastive-convnext-60", "gpt2-w8-30", "gpt2-w16-60",
-            "llama-w48-300"}  # fmt: skip
+    kept = {"reality", "random-vit", "contrastive-convnext-60", "gpt2-w8-30", "gpt2-w16-60", "llama-w48-300"}
     settings["models"] = [entry for entry in settings["models"] if entry["name"] in kept]
     for entry in settings["models"]:
         if "training" in entry:
             entry["training"]["steps"] = 5
     settings["world"] = {"events": 64}
-    settings["datasets"] = [
-        entry | {"labels": ["continent"]} for entry in settings["datasets"] if entry["name"] == "world"
-    ]
-    settings["probes"] = [entry for entry in settings["probes"] if entry["name"] == "continent"]
-    settings["harness"] = [entry | {"limit": 10} for entry in settings["harness"]]
-    settings["alignment"] |= {"k": [5], "k_max": 63, "permutations": 20, "subsamples": 5, "splits": 2}
+    settings["datasets"] = [entry for entry in settings["datasets"] if entry["name"] == "world"]
+    settings["harness"] = [entry | {"limit": 20} for entry in settings["harness"]]
+    settings["alignment"] |= {"k": [5], "k_max": 63, "permutations": 0, "subsamples": 5, "splits": 2}
+    del settings["probes"]
     return settings
 
 
