@@ -1,5 +1,5 @@
 # make demo   install if needed, run the default experiment, say where the figures are
-# make test   install if needed, run the checks and every test but those of whole experiments (make test-all)
+# make test   install if needed, run the checks and the tests, real-mini on 64 samples among them (make test-all: every one)
 # make env    install only: .venv from the pinned requirements
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -21,7 +21,7 @@ demo: $(STAMP)
 test: $(STAMP) lint
 	$(PYTEST) -m "not whole"
 
-# with whole experiments run to their end: the default one, the real one on 64 samples, killed and damaged ones
+# with whole experiments: the default one, one killed again and again, one fetched from a hub, on SLURM and in S3
 test-all: $(STAMP) lint
 	$(PYTEST)
 

@@ -5,7 +5,7 @@ import yaml
 
 from tests.workflow.conftest import lay_out, small_real_mini
 
-pytestmark = [pytest.mark.slow, pytest.mark.whole]
+pytestmark = pytest.mark.slow
 
 
 def test_real_mini_runs_to_its_figures(repository, real, tmp_path):

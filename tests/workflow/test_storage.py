@@ -9,7 +9,7 @@ from moto.server import ThreadedMotoServer
 
 from tests.workflow.conftest import lay_out, small_world
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.whole]
 
 BUCKET = "prh-results"
 COMPUTED = {"features", "neighbours", "alignment", "benchmarks", "tables", "figures", "logs", "timings"}
