@@ -1,7 +1,7 @@
 """Registries: files with ready entries (models, data sets, tasks), from which an experiment takes what it names.
 
 In any list of an experiment, ``- from: resources/models/vision.yaml`` stands for all entries of that list in that file.
-A registry has the lists of an experiment (models, datasets, probes ...) and nothing else.
+A registry has the lists of an experiment (models, datasets, probes ...); an experiment itself can be one.
 """
 
 from __future__ import annotations
