@@ -252,7 +252,8 @@ def run_harness(
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
-    manager = TaskManager(include_path=None if include_path is None else os.fspath(include_path))
+    own = None if include_path is None else os.fspath(include_path)
+    manager = TaskManager(include_path=own, include_defaults=own is None)  # reading lm-eval's own tasks takes 10 s
     unknown = sorted(set(tasks) - set(manager.all_tasks))
     if unknown or not tasks:
         where = f" and {include_path}" if include_path else ""
