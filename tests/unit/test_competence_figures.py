@@ -139,6 +139,13 @@ def test_figure3_names_language_models_without_overlap():
     assert all(a.x1 <= b.x0 for a, b in pairwise(boxes))
 
 
+def test_figure4_draws_no_line_where_all_alignments_are_equal():
+    r2 = pl.when(pl.col("statistic") == "R2 linear").then(None).otherwise("value")
+    fig = figure4.draw(TABLE4.with_columns(x=pl.lit(0.0)), STATISTICS4.with_columns(value=r2))
+    fig.draw_without_rendering()
+    assert "linear" not in words(fig).replace("non-linear", "")
+
+
 def test_figure4_marks_published_scores():
     fig = figure4.draw(TABLE4, STATISTICS4)
     assert "Dashed edge: published score." in words(fig)

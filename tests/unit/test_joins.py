@@ -253,6 +253,14 @@ def test_figure4_by_hand():
     assert statistic(joined, "sums", "R2 monotone")["value"] == pytest.approx(1)
 
 
+def test_figure4_of_models_that_all_align_alike():
+    """As calibrated scores may, which are all 0 where nothing is significant."""
+    scores = score_table([*MODELLING, *DOWNSTREAM])
+    joined = figure4(best_table(dict.fromkeys(CROSS, 0.0), FAMILY), scores, PARAMETERS, tasks=TASKS, reference="F")
+    assert statistic(joined, "endings", "slope")["value"] is None
+    assert statistic(joined, "endings", "R2 linear")["value"] is None
+
+
 def test_figure4_against_a_single_model_and_an_unknown_one():
     scores = score_table([*MODELLING, *DOWNSTREAM])
     joined = figure4(best_table(CROSS, FAMILY), scores, PARAMETERS, tasks=TASKS, reference="v3")

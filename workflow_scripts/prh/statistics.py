@@ -52,10 +52,10 @@ class LinearFit:
     def band(self, x: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper confidence limit of the line (of the mean of y, not of single points) at ``x``.
 
-        NaN for n = 2: a line through two points has no spread to judge by.
+        NaN for n = 2: a line through two points has no spread to judge by; and NaN where there is no line.
         """
         x = np.asarray(x, float)
-        if self.n == 2:
+        if self.n == 2 or math.isnan(self.slope):
             return np.full_like(x, np.nan), np.full_like(x, np.nan)
         stderr = self.residual_deviation * np.sqrt(1 / self.n + (x - self.mean_x) ** 2 / self.sum_squares_x)
         half = stats.t.ppf((1 + confidence) / 2, self.n - 2) * stderr
@@ -91,10 +91,11 @@ def ranks(values: Sequence[float]) -> np.ndarray:
 
 
 def linear_fit(x: Sequence[float], y: Sequence[float]) -> LinearFit:
-    """Least-squares line; raises ValueError for fewer than two points or x all equal."""
+    """Least-squares line; where x are all equal there is none: NaN. Raises ValueError for fewer than two points."""
     x, y = _paired(x, y, at_least=2)
     if np.ptp(x) == 0:
-        raise ValueError("All x are equal, so no line can be fitted.")
+        nan = math.nan
+        return LinearFit(nan, nan, nan, nan, len(x), float(x.mean()), 0.0, nan)
     fit = stats.linregress(x, y)
     residuals = y - fit.intercept - fit.slope * x
     return LinearFit(
