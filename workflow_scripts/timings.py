@@ -21,5 +21,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with failing_in_one_sentence():
+    with failing_in_one_sentence(job=False):
         main()

@@ -23,7 +23,7 @@ def main() -> None:
     plan.add_argument("--offline", action="store_true", help="do not ask the hub for sizes")
     plan.set_defaults(run=_plan)
     arguments = parser.parse_args()
-    with failing_in_one_sentence():
+    with failing_in_one_sentence(job=False):
         arguments.run(arguments)
 
 

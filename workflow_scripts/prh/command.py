@@ -14,13 +14,13 @@ from prh import versions
 
 
 @contextmanager
-def failing_in_one_sentence() -> Iterator[None]:
+def failing_in_one_sentence(*, job: bool = True) -> Iterator[None]:
     """End the program with the message of a ValueError or OSError; anything else is a bug and keeps its traceback.
 
-    Where its output goes to a file, this begins with the versions, the machine, and the program with its settings.
+    The log of a ``job`` begins with the versions, the machine, and the program with its settings.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    if not sys.stdout.isatty():
+    if job and not sys.stdout.isatty():
         print(heading(), flush=True)
     try:
         yield
