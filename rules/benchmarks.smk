@@ -140,9 +140,9 @@ rule scores:
     conda:
         "../envs/prh.yaml"
     params:
-        models=list(plan.models),
+        models=plan.published_spec(),
     shell:
-        "python {input.script} --models {params.models} --published {input.published}"
+        "python {input.script} --models {params.models:q} --published {input.published}"
         " --measured {input.probes} {input.texts} {input.harness}"
         " --output {output} > {log} 2>&1"
 

@@ -12,7 +12,7 @@ import torch
 
 from prh import encoders, files, joins, language_scores, tables
 from prh.command import failing_in_one_sentence
-from prh.devices import all_gpus, one_gpu
+from prh.devices import gpus_for
 
 
 def main() -> None:
@@ -25,8 +25,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     arguments = parser.parse_args()
-    holding = all_gpus if arguments.entry.get("device_map") else one_gpu
-    with holding(arguments.device):
+    with gpus_for(arguments.entry, arguments.device):
         run(arguments)
 
 

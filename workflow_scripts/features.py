@@ -11,7 +11,7 @@ import torch
 
 from prh import datasets, encoders, features, files
 from prh.command import failing_in_one_sentence
-from prh.devices import all_gpus, one_gpu
+from prh.devices import gpus_for
 
 
 def main() -> None:
@@ -26,8 +26,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--batch-size", default="auto", help="samples in a batch, or auto")
     arguments = parser.parse_args()
-    holding = all_gpus if arguments.spec.get("device_map") else one_gpu
-    with holding(arguments.device):
+    with gpus_for(arguments.spec, arguments.device):
         run(arguments)
 
 

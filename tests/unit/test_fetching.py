@@ -470,31 +470,32 @@ def test_a_program_that_fails_leaves_one_sentence(hub, tmp_path):
     assert not (tmp_path / "weights.json").exists()
 
 
-@pytest.mark.slow
-def test_timm_loads_what_was_fetched_and_the_hub_itself(hub, tmp_path, real):
-    hub.push("me/mobilenet", real / "weights/vision/mobilenet_v1_0.25_128")
-    folder = tmp_path / "files"
-    fetch_model("me/mobilenet", folder)
-    program = (
-        "import sys, timm, torch; a, b = (timm.create_model(name, pretrained=True) for name in sys.argv[1:])\n"
-        "assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))"
-    )
-    done = run(program, hub, f"local-dir:{folder}", "hf-hub:me/mobilenet", HF_HOME=str(tmp_path / "cache"))
-    assert done.returncode == 0, done.stderr
+TIMM_TWICE = (
+    "import sys, timm, torch; a, b = (timm.create_model(name, pretrained=True) for name in sys.argv[1:])\n"
+    "assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))"
+)
+TRANSFORMERS_TWICE = (
+    "import sys; from transformers import AutoModel, AutoTokenizer\n"
+    "a, b = ((AutoModel.from_pretrained(x), AutoTokenizer.from_pretrained(x)) for x in sys.argv[1:])\n"
+    "assert a[1]('Once upon a time').input_ids == b[1]('Once upon a time').input_ids\n"
+    "assert all((x == y).all() for x, y in zip(a[0].parameters(), b[0].parameters(), strict=True))"
+)
 
 
 @pytest.mark.slow
-def test_transformers_loads_what_was_fetched_and_the_hub_itself(hub, tmp_path, real):
-    hub.push("me/stories", real / "weights/language/stories260K")
-    folder = tmp_path / "files"
-    fetch_model("me/stories", folder)
-    program = (
-        "import sys; from transformers import AutoModel, AutoTokenizer\n"
-        "a, b = ((AutoModel.from_pretrained(x), AutoTokenizer.from_pretrained(x)) for x in sys.argv[1:])\n"
-        "assert a[1]('Once upon a time').input_ids == b[1]('Once upon a time').input_ids\n"
-        "assert all((x == y).all() for x, y in zip(a[0].parameters(), b[0].parameters(), strict=True))"
-    )
-    done = run(program, hub, folder, "me/stories", HF_HOME=str(tmp_path / "cache"))
+@pytest.mark.parametrize(
+    ("weights", "program", "fetched", "on_the_hub"),
+    [
+        ("vision/mobilenet_v1_0.25_128", TIMM_TWICE, "local-dir:{}", "hf-hub:me/model"),
+        ("language/stories260K", TRANSFORMERS_TWICE, "{}", "me/model"),
+    ],
+    ids=["timm", "transformers"],
+)
+def test_libraries_load_what_was_fetched_and_the_hub_itself(hub, tmp_path, real, weights, program, fetched, on_the_hub):
+    hub.push("me/model", real / "weights" / weights)
+    fetch_model("me/model", tmp_path / "files")
+    cache = str(tmp_path / "cache")
+    done = run(program, hub, fetched.format(tmp_path / "files"), on_the_hub, HF_HOME=cache)
     assert done.returncode == 0, done.stderr
 
 

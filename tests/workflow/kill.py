@@ -18,6 +18,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -76,19 +77,25 @@ def broken(folder: Path) -> list[str]:
     return bad
 
 
-def run_and_kill(workflow: Workflow, seconds: float) -> bool:
-    """Start a run in a process group of its own and kill the group after ``seconds``; whether it was still running."""
+def run_and_kill(workflow: Workflow, when: Callable[[], bool]) -> bool:
+    """Start a run in a process group of its own and kill the group (SIGKILL) as soon as ``when()`` holds; whether it was
+    still running then.
+    """
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = workflow.start("--cores", "2", start_new_session=True, **quiet)
-    try:
-        process.wait(seconds)
-        return False
-    except subprocess.TimeoutExpired:
-        return True
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    while process.poll() is None and not when():
+        time.sleep(0.05)
+    running = process.poll() is None
+    if running:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return running
+
+
+def after(seconds: float) -> Callable[[], bool]:
+    """Whether ``seconds`` have passed since this call."""
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() >= end
 
 
 def experiment(repository: Path) -> dict:
@@ -108,7 +115,7 @@ def torment(workflow: Workflow, times: int, seed: int, longest: float) -> int:
     draw, kills = random.Random(seed), 0
     kept: dict[str, int] = {}
     for _ in range(times):
-        kills += run_and_kill(workflow, draw.uniform(0, longest))
+        kills += run_and_kill(workflow, after(draw.uniform(0, longest)))
         assert not (bad := broken(workflow.folder)), bad
         require_kept(workflow.folder, kept)
         kept = finished(workflow.folder)

@@ -1,8 +1,6 @@
 """A run that is killed goes on where it was, and ends in the same tables."""
 
-import os
 import shutil
-import signal
 import subprocess
 import time
 
@@ -23,23 +21,11 @@ def finished_files(folder):
     return {name: (features / name).stat().st_mtime_ns for name in done}
 
 
-def start_and_kill(workflow, when):
-    """Start a run in a process group of its own and kill the group (SIGKILL) as soon as ``when()`` holds."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = workflow.start("--cores", "2", start_new_session=True, **quiet)
-    deadline = time.monotonic() + 300
-    while not when() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    killed = process.poll() is None
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert killed, "the run ended before it was killed"
-
-
 def test_a_killed_run_goes_on(finished, workflow):
     for name in ("features", "neighbours", "alignment", "tables", "figures"):
         shutil.rmtree(workflow.folder / "results" / name)
-    start_and_kill(workflow, lambda: len(finished_files(workflow.folder)) >= 1)
+    one_is_there = lambda: len(finished_files(workflow.folder)) >= 1  # noqa: E731
+    assert kill.run_and_kill(workflow, one_is_there), "the run ended before it was killed"
     kept = finished_files(workflow.folder)
     assert len(kept) < 4
     workflow.snakemake("--unlock")

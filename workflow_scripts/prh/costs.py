@@ -85,14 +85,11 @@ def parameters(entry: Mapping, size: float | None = None) -> float | None:
 
 
 def _timm_parameters(entry: Mapping) -> float | None:
-    """Of a timm architecture, built without memory for its weights."""
-    import timm
-    import torch
+    """Of a timm architecture; None where timm knows none of this name."""
+    from prh import encoders
 
-    name = (entry.get("id") or "").split("/")[-1]
     try:
-        with torch.device("meta"):
-            return float(sum(p.numel() for p in timm.create_model(name, **entry["model_args"]).parameters()))
+        return float(encoders.count_parameters({**entry, "id": entry["id"].split("/")[-1]}))
     except Exception:  # timm raises whatever a constructor does; then the name or the size must tell
         return None
 

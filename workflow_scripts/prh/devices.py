@@ -10,8 +10,8 @@ import getpass
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -63,6 +63,11 @@ def all_gpus(wanted: str = "auto") -> Iterator[list[str]]:
         for gpu in gpus if "SLURM_JOB_ID" not in os.environ else []:
             fcntl.flock(held.enter_context(_lock_file(gpu).open("w")), fcntl.LOCK_EX)
         yield gpus
+
+
+def gpus_for(entry: Mapping, wanted: str = "auto") -> AbstractContextManager:
+    """What a model entry (prh.config) needs: one GPU, or all for one that is spread over them (device_map)."""
+    return all_gpus(wanted) if entry.get("device_map") else one_gpu(wanted)
 
 
 def _lock_file(gpu: str) -> Path:

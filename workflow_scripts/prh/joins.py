@@ -234,6 +234,17 @@ def published_scores(path: str | Path) -> pl.DataFrame:
     return scores.with_columns(n=pl.lit(None, pl.Int64)).select(types.names())
 
 
+def published_for(models: Mapping[str, str], published: pl.DataFrame) -> pl.DataFrame:
+    """The published scores of an experiment's models, under the names that they have there.
+
+    ``models`` maps each name to the model's id on the hub (or to the name itself); a row is meant by either.
+    """
+    keys = {(key, name) for name, id_ in models.items() for key in (name, id_)}
+    known = pl.DataFrame(sorted(keys), schema={"model": pl.String, "name": pl.String}, orient="row")
+    named = published.join(known, on="model", maintain_order="left_right").with_columns(model=pl.col("name"))
+    return named.select(published.columns)
+
+
 def scores_table(rows: pl.DataFrame) -> pa.Table:
     """Measured scores in the schema SCORES; columns that ``rows`` lacks are null."""
     columns = pl.from_arrow(SCORES.empty_table()).schema

@@ -269,6 +269,15 @@ class Plan:
         ]
         return canonical(rows)
 
+    def published_spec(self) -> str:
+        """Under which id the scores of each model are published; quantised weights do not share those of the full."""
+        full = {
+            name: model.id
+            for name, model in self.models.items()
+            if model.source == "hub" and not getattr(model, "quantisation", None)
+        }
+        return canonical({name: full.get(name, name) for name in self.models})
+
     def join_spec(self, dataset: str, measure: str, number: int, value: str) -> str:
         """What the table of figure 2, 3 or 4 depends on: its rows, its scores and its choices."""
         figures = self.experiment.figures
