@@ -55,6 +55,19 @@ def test_batch_size_does_not_change_features(shards, tmp_path, llama, vit, batch
             np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4)
 
 
+def test_images_on_a_cpu_go_in_batches_of_which_no_tensor_is_large(shards, vit, monkeypatch):
+    tokens, width = vit.module.pos_embed.shape[1:]
+    largest = 4 * tokens * 3 * width  # queries, keys and values in float32
+    assert vit.largest_output(vit.decode(picture(0))) == largest
+    sizes = []
+    monkeypatch.setattr(vit, "encode", lambda batch: sizes.append(len(batch)) or [batch.flatten(1)])
+    monkeypatch.setattr(features, "CPU_TENSOR", 3 * largest)
+    threads = torch.get_num_threads()
+    list(features.encode_images(vit, shards))
+    assert sizes == [2, 2] * 2 + [2, 1]
+    assert torch.get_num_threads() == threads
+
+
 def test_rows_are_in_sample_order_with_a_footer(shards, tmp_path, llama):
     extract(llama, shards, tmp_path / "f.parquet", model="llama", digest="d", made_by={"device": "cpu"})
     table = tables.read(tmp_path / "f.parquet")

@@ -205,6 +205,19 @@ class VisionEncoder:
             self.module(images)
         return pooled
 
+    @torch.inference_mode()
+    def largest_output(self, image: Tensor) -> int:
+        """Bytes of the largest tensor that any part of the model gives for one decoded image."""
+        sizes = [0]
+
+        def note(_module: nn.Module, _inputs: object, output: object) -> None:
+            if isinstance(output, Tensor):
+                sizes.append(output.nbytes)
+
+        with _hooked(module.register_forward_hook(note) for module in self.module.modules()):
+            self.module(image[None].to(self.device, self.dtype, memory_format=torch.channels_last))
+        return max(sizes)
+
 
 class LanguageEncoder:
     """Texts in, one pooled vector per hidden state out.

@@ -28,9 +28,12 @@ log = logging.getLogger(__name__)
 
 Encoder = VisionEncoder | LanguageEncoder | WordVectors
 
-# Samples in a batch where the entry leaves it to us. On a CPU larger batches gain nothing; tokens are what costs
-# in language, so batches of text are cut by padded tokens.
+# Samples in a batch where the entry leaves it to us, at most. On a CPU larger batches gain nothing; tokens are what
+# costs in language, so batches of text are cut by padded tokens.
 IMAGES = {"cpu": 32, "cuda": 256}
+CPU_TENSOR = 2**25
+"""Bytes. Larger tensors glibc takes from the system and gives back each time, and clearing their pages anew costs a
+convnet up to half of its speed."""
 TOKENS = {"cpu": 2048, "cuda": 32768}
 
 
@@ -100,8 +103,9 @@ def encode_images(
     For a GPU, ``workers`` processes decode ahead of the model, across shards. On a CPU, where decoding can only take
     from the model, the model's own threads do both in turns.
     """
-    size = batch_size or IMAGES[encoder.device]
     counts = [_rows(path) for path in shards]
+    images = _Images(shards, encoder.decode)
+    size = batch_size or _images_at_once(encoder, images)
     batches = [
         [(shard, row) for row in range(start, min(start + size, count))]
         for shard, count in enumerate(counts)
@@ -109,18 +113,31 @@ def encode_images(
     ]
     decoded = _decoded_in_turns if encoder.device == "cpu" else partial(_decoded_ahead, workers=workers)
     pending: list[list[Tensor]] = []
-    for places, images in zip(batches, decoded(_Images(shards, encoder.decode), batches), strict=True):
-        pending.append([layer.cpu() for layer in halving(encoder.encode, images)])
+    for places, batch in zip(batches, decoded(images, batches), strict=True):
+        pending.append([layer.cpu() for layer in halving(encoder.encode, batch)])
         shard, row = places[-1]
         if row == counts[shard] - 1:
             yield [torch.cat(parts).numpy() for parts in zip(*pending, strict=True)]
             pending = []
 
 
+def _images_at_once(encoder: VisionEncoder, images: _Images) -> int:
+    most = IMAGES[encoder.device]
+    if encoder.device != "cpu" or not images.shards:
+        return most
+    fitting = max(1, min(most, CPU_TENSOR // max(1, encoder.largest_output(images[0, 0]))))
+    return 1 << (fitting.bit_length() - 1)  # powers of two are shared evenly by threads
+
+
 def _decoded_in_turns(images: _Images, batches: Sequence[list[tuple[int, int]]]) -> Iterator[Tensor]:
-    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        for batch in batches:
-            yield torch.stack(list(threads.map(images.__getitem__, batch)))
+    """Each batch by threads that end before the model goes on: while more threads than cores have done work of torch,
+    OpenMP lets those of the model sleep after every operation, which can take half of its speed.
+    """
+    count = torch.get_num_threads()
+    for batch in batches:
+        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as threads:
+            decoded = list(threads.map(images.__getitem__, batch))
+        yield torch.stack(decoded)
 
 
 def _decoded_ahead(images: _Images, batches: Sequence[list[tuple[int, int]]], workers: int) -> Iterator[Tensor]:
