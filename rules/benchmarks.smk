@@ -88,8 +88,10 @@ rule download_task:
         "../envs/prh.yaml"
     params:
         spec=lambda wildcards: plan.harness_spec(wildcards.task),
+    resources:
+        lock=lock,
     shell:
-        "python {input.script} --spec {params.spec:q} --output {output} > {log} 2>&1"
+        "python {input.script} --spec {params.spec:q} --lock {resources.lock:q} --output {output} > {log} 2>&1"
 
 
 rule harness:

@@ -5,8 +5,9 @@ import json
 import shutil
 from pathlib import Path
 
-from prh import files, world
+from prh import fetching, files, language_scores, world
 from prh.command import failing_in_one_sentence
+from prh.lockfile import Lock
 
 WORLD_QUESTIONS = 200
 
@@ -14,6 +15,7 @@ WORLD_QUESTIONS = 200
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spec", type=json.loads, required=True, help="task entry, as JSON")
+    parser.add_argument("--lock", type=Path, help="lock file of the experiment")
     parser.add_argument("--output", type=Path, required=True, help="task file to write: {folder}/{task}.yaml")
     arguments = parser.parse_args()
 
@@ -27,13 +29,15 @@ def main() -> None:
             if not arguments.output.is_file():
                 raise ValueError(f"{spec['path']} has no {arguments.output.name}, the file of task '{spec['name']}'.")
         case "lm_eval":
-            from datasets import load_dataset
-            from lm_eval.tasks import TaskManager
-
-            config = TaskManager().load_task_or_group(spec["name"])[spec["name"]].config
-            load_dataset(config.dataset_path, config.dataset_name, **(config.dataset_kwargs or {}))
+            repository, revision = language_scores.source_of_task(spec["name"])
+            lock = Lock(arguments.lock, "harness", spec["name"])
+            snapshot = fetching.find(repository, kind="dataset", revision=revision, lock=lock)
+            snapshot.fetch(snapshot.files, folder / "data")
             with files.writing(arguments.output) as part:
-                part.write_text(f"# lm-eval's own task {spec['name']}; its data are in the cache of `datasets`.\n")
+                part.write_text(
+                    f"# lm-eval's own task {spec['name']}, on data beside this file:\n"
+                    f"# {repository} at {snapshot.commit}\n"
+                )
 
 
 if __name__ == "__main__":

@@ -33,12 +33,14 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     spec = arguments.spec
+    own = spec["source"] == "lm_eval"
     root = files.fetched(arguments.weights)["root"]
     device = encoders.choose_device(arguments.device)
     language_scores.run_harness(
         *language_scores.load_causal(arguments.entry, root, device),
         [spec["name"]],
-        include_path=None if spec["source"] == "lm_eval" else arguments.task.parent,
+        include_path=None if own else arguments.task.parent,
+        data=arguments.task.parent / "data" if own else None,
         num_fewshot=spec["shots"],
         limit=spec["limit"],
         out_json=arguments.results,

@@ -11,6 +11,8 @@ import zipfile
 from pathlib import Path
 
 import datasets as datasets_library
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import constants
 from PIL import Image
@@ -639,6 +641,45 @@ def test_a_text_of_the_hub_is_fetched_cut_and_tidied_up(hub, tmp_path):
     assert done.returncode == 0, done.stderr
     assert content(tmp_path / "texts") == {"t.jsonl": b'"one two"\n"three"\n'}
     assert read(lock) == {"texts": {"t": {"id": "me/text", "revision": commit}}}
+
+
+def endings(label: int) -> bytes:
+    """A Parquet file of the form of HellaSwag's, in which the ending number ``label`` is right."""
+    row = {"activity_label": "Park", "ctx_a": "One day, a little girl went", "ctx_b": "to the", "label": str(label),
+           "ctx": "One day, a little girl went to the", "endings": ["park.", "zq xv.", "!!!", "kk kk."]}  # fmt: skip
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(3 * [row]), buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.slow
+def test_a_task_of_lm_eval_is_locked_fetched_and_run_without_the_hub(hub, tmp_path, real):
+    """Questions that change on the hub after the first download change nothing: the locked ones are fetched again."""
+    files = {f"data/{split}-00000-of-00001.parquet": endings(0) for split in ("train", "validation")}
+    first = hub.push("Rowan/hellaswag", files, "dataset")
+    hub.push("Rowan/hellaswag", {name: endings(1) for name in files}, "dataset")
+    lock = tmp_path / "paper.lock.yaml"
+    lock.write_text(f"harness: {{hellaswag: {{id: Rowan/hellaswag, revision: {first}}}}}\n")
+    spec = {"name": "hellaswag", "source": "lm_eval", "shots": 0, "limit": 3}
+    task, weights = tmp_path / "tasks/hellaswag/hellaswag.yaml", tmp_path / "weights.json"
+    done = run("download_task.py", hub, "--spec", json.dumps(spec), "--lock", lock, "--output", task)
+    assert done.returncode == 0, done.stderr
+    assert content(task.parent / "data") == files
+    assert first in task.read_text()
+
+    path = str(real / "weights/language/stories260K")
+    model = config.LanguageModel(name="m", modality="language", source="local", path=path).model_dump_json()
+    done = run("download_model.py", hub, "--spec", model, "--output", weights)
+    assert done.returncode == 0, done.stderr
+    hub.stop()
+    scores = tmp_path / "scores.parquet"
+    options = ["--spec", json.dumps(spec), "--entry", model, "--task", task, "--weights", weights]
+    outputs = ["--results", tmp_path / "results.json", "--scores", scores]
+    offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")}
+    done = run("harness.py", hub, *options, *outputs, **offline)
+    assert done.returncode == 0, done.stderr
+    assert set(tables.read(scores)["task"].to_pylist()) == {"hellaswag"}
+    assert tables.read(scores)["n"].to_pylist()[0] == 3
 
 
 def test_an_archive_of_the_web_as_data_set(hub, tmp_path):

@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import polars as pl
 from PIL import Image
 from polars.testing import assert_frame_equal
 
@@ -29,7 +28,6 @@ from prh import tables
 from tests.workflow.conftest import Workflow, lay_out, small_world
 
 NOT_RESULTS = {"logs", "timings"}
-FINAL_TABLES = ["tables/alignment.parquet", "tables/scores.parquet", "tables/models.parquet"]
 
 
 def unfinished(folder: Path) -> set[str]:
@@ -133,10 +131,20 @@ def require_kept(folder: Path, kept: dict[str, int]) -> None:
     assert not again, f"finished before the kill, and made again: {again}"
 
 
+def final_tables(workflow: Workflow) -> set[str]:
+    """The tables at the end of the workflow, but for that of times."""
+    results = workflow.folder / "results"
+    found = {path.relative_to(results).as_posix() for path in results.glob("tables/**/*.parquet")}
+    return found - {"tables/timings.parquet"}
+
+
 def assert_same_tables(one: Workflow, other: Workflow) -> None:
-    for name in FINAL_TABLES:
-        order = [column for column in one.table(name).columns if one.table(name)[column].dtype == pl.String]
-        assert_frame_equal(one.table(name).sort(order), other.table(name).sort(order), abs_tol=1e-5)
+    """Raises AssertionError where two finished runs of an experiment did not come to the same."""
+    names = final_tables(one)
+    assert "tables/alignment.parquet" in names
+    assert names == final_tables(other)
+    for name in sorted(names):
+        assert_frame_equal(one.table(name), other.table(name), abs_tol=1e-5)
 
 
 def main() -> None:

@@ -92,6 +92,7 @@ def test_results_on_another_file_system(workflow, tmp_path):
         "neighbours",
         "logs",
         "timings",
+        "tables",
     }
     assert not (workflow.folder / "results").exists()
     assert "features" not in workflow.would_run(str(elsewhere / "neighbours/colours/words.parquet"))

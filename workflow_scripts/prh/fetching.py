@@ -319,8 +319,10 @@ def _check_room(missing: Iterable[RemoteFile], folder: Path) -> None:
 
 
 def _part(file: RemoteFile, folder: Path) -> Path:
-    """Where a file grows: a hidden name by its content, so that a piece of another version is never continued."""
-    key = hashlib.sha256((file.digest or file.url).encode()).hexdigest()[:16]
+    """Where a file grows: a hidden name by its content, so that a piece of another version is never continued, and by
+    its path, since two files of a folder may be alike.
+    """
+    key = hashlib.sha256(f"{file.path}\n{file.digest or file.url}".encode()).hexdigest()[:16]
     return (folder / file.path).with_name(f".{key}.part")
 
 

@@ -21,7 +21,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 import torch
@@ -30,6 +30,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from prh import encoders
 from prh.files import writing
+
+if TYPE_CHECKING:
+    from lm_eval.tasks import TaskManager
 
 
 @dataclass(frozen=True)
@@ -230,12 +233,39 @@ def _altered(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str], ids: 
     return len(changed)
 
 
+def source_of_task(task: str) -> tuple[str, str | None]:
+    """The hub's data set of one of lm-eval's own tasks, and the revision that the task wants (None: it does not say).
+
+    Raises ValueError for a task that lm-eval does not know or that is a group of tasks.
+    """
+    import lm_eval
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager()
+    if task not in manager.all_subtasks:
+        raise ValueError(f"lm-eval {lm_eval.__version__} has no task {task}; of a group name each task.")
+    config = _task_settings(manager, task, functions=False)
+    return config["dataset_path"], (config.get("dataset_kwargs") or {}).get("revision")
+
+
+def _task_settings(manager: TaskManager, task: str, *, functions: bool = True) -> dict:
+    """What lm-eval's file of a task says; its class for tasks would download the data at once."""
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    return load_yaml(manager.task_index[task].yaml_path, resolve_func=functions)
+
+
+def _read_from(data: str | Path) -> dict:
+    return {"dataset_path": os.fspath(data), "dataset_kwargs": None}
+
+
 def run_harness(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     tasks: Sequence[str],
     *,
     include_path: str | Path | None = None,
+    data: str | Path | None = None,
     num_fewshot: int | None = None,
     limit: int | None = None,
     batch_size: int | str = 8,
@@ -244,6 +274,7 @@ def run_harness(
     """Run ``tasks`` of EleutherAI's lm-eval, ``hf`` backend, on a model; keep its results JSON.
 
     include_path: a folder of task YAML files (offline: ``dataset_path: json`` with local ``data_files``).
+    data: a folder with the files of the data set that lm-eval's own tasks would load from the hub, read in its place.
     num_fewshot: examples in the prompt (None: the task's own number). limit: first documents of each task only.
     Returns what is written to ``out_json``: lm-eval's own results without the single samples.
     Raises ValueError for a task that lm-eval does not know.
@@ -260,7 +291,7 @@ def run_harness(
         raise ValueError(f"lm-eval {lm_eval.__version__}{where} has no task {', '.join(unknown) or '(none given)'}.")
     results = lm_eval.simple_evaluate(
         model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size),
-        tasks=list(tasks),
+        tasks=[task if data is None else _task_settings(manager, task) | _read_from(data) for task in tasks],
         num_fewshot=num_fewshot,
         limit=limit,
         task_manager=manager,
