@@ -86,10 +86,10 @@ rule download_task:
     localrule: True
     conda:
         "../envs/prh.yaml"
-    params:
-        spec=lambda wildcards: plan.harness_spec(wildcards.task),
     resources:
         lock=lock,
+    params:
+        spec=lambda wildcards: plan.harness_spec(wildcards.task),
     shell:
         "python {input.script} --spec {params.spec:q} --lock {resources.lock:q} --output {output} > {log} 2>&1"
 
