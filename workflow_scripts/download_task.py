@@ -5,9 +5,8 @@ import json
 import shutil
 from pathlib import Path
 
-from prh import fetching, files, language_scores, world
+from prh import files, world
 from prh.command import failing_in_one_sentence
-from prh.lockfile import Lock
 
 WORLD_QUESTIONS = 200
 
@@ -29,6 +28,9 @@ def main() -> None:
             if not arguments.output.is_file():
                 raise ValueError(f"{spec['path']} has no {arguments.output.name}, the file of task '{spec['name']}'.")
         case "lm_eval":
+            from prh import fetching, language_scores  # slow, and the other tasks do without
+            from prh.lockfile import Lock
+
             repository, revision = language_scores.source_of_task(spec["name"])
             lock = Lock(arguments.lock, "harness", spec["name"])
             snapshot = fetching.find(repository, kind="dataset", revision=revision, lock=lock)
