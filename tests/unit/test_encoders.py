@@ -247,6 +247,17 @@ def test_decoding_gives_what_the_model_wants():
         assert encoder.decode(stream.getvalue()).shape == (3, 160, 160)
 
 
+def test_images_are_passed_on_as_bytes_and_normalised_as_timm_does():
+    from timm.data import create_transform, resolve_model_data_config
+
+    encoder = encoders.load(entry(id="test_vit"), None)
+    decoded = encoder.decode(picture(0))
+    assert decoded.dtype == torch.uint8
+    transform = create_transform(**resolve_model_data_config(encoder.module), is_training=False)
+    expected = transform(Image.open(io.BytesIO(picture(0))).convert("RGB"))
+    torch.testing.assert_close(encoder.as_input(decoded[None])[0], expected, atol=2e-6, rtol=1e-5)
+
+
 def test_word_vectors(tmp_path):
     save_file({"vectors": torch.arange(8.0).reshape(4, 2)}, tmp_path / "vectors.safetensors")
     (tmp_path / "vocab.txt").write_text("cat\ndog\nred\nblue\n")

@@ -55,17 +55,13 @@ def test_batch_size_does_not_change_features(shards, tmp_path, llama, vit, batch
             np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4)
 
 
-def test_images_on_a_cpu_go_in_batches_of_which_no_tensor_is_large(shards, vit, monkeypatch):
-    tokens, width = vit.module.pos_embed.shape[1:]
-    largest = 4 * tokens * 3 * width  # queries, keys and values in float32
-    assert vit.largest_output(vit.decode(picture(0))) == largest
-    sizes = []
-    monkeypatch.setattr(vit, "encode", lambda batch: sizes.append(len(batch)) or [batch.flatten(1)])
-    monkeypatch.setattr(features, "CPU_TENSOR", 3 * largest)
-    threads = torch.get_num_threads()
-    list(features.encode_images(vit, shards))
-    assert sizes == [2, 2] * 2 + [2, 1]
-    assert torch.get_num_threads() == threads
+def test_progress_counts_samples_batch_by_batch(shards, llama, vit):
+    told = []
+    list(features.encode_images(vit, shards, batch_size=3, advance=told.append))
+    assert told == [3, 1, 3, 1, 3]
+    told = []
+    list(features.encode_captions(llama, shards, caption="all", batch_size=3, advance=told.append))
+    assert told == [1.5, 1.5, 1] * 2 + [1.5, 1.5]
 
 
 def test_rows_are_in_sample_order_with_a_footer(shards, tmp_path, llama):
@@ -186,14 +182,28 @@ def test_a_bad_feature_names_model_layer_and_sample(shards, tmp_path, value):
 class Greedy:
     """Runs out of memory with more than two samples at once."""
 
+    def __init__(self):
+        self.failed = []
+
     def __call__(self, batch):
         if len(batch) > 2:
+            self.failed.append(len(batch))
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return [torch.tensor(batch)]
 
 
-def test_out_of_memory_halves_the_batch():
-    assert features.halving(Greedy(), list(range(9)))[0].tolist() == list(range(9))
+def test_out_of_memory_halves_the_batch_and_the_size_is_not_tried_again():
+    greedy = Greedy()
+    encode = features.Halving(greedy)
+    assert encode(list(range(9)))[0].tolist() == list(range(9))
+    assert greedy.failed == [9, 4, 3]
+    assert encode(list(range(9)))[0].tolist() == list(range(9))
+    assert greedy.failed == [9, 4, 3]
+
+
+def test_texts_are_as_large_as_their_padded_tokens():
+    items = [(torch.zeros(length), torch.ones(length)) for length in (7, 3, 3)]
+    assert features._padded_tokens(items) == 21
 
 
 def test_other_errors_are_not_taken_for_memory():
@@ -201,7 +211,7 @@ def test_other_errors_are_not_taken_for_memory():
         raise RuntimeError("shapes do not fit")
 
     with pytest.raises(RuntimeError, match="shapes do not fit"):
-        features.halving(broken, [1, 2])
+        features.Halving(broken)([1, 2])
 
 
 def test_memory_that_never_suffices_is_told():
@@ -209,7 +219,7 @@ def test_memory_that_never_suffices_is_told():
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(torch.cuda.OutOfMemoryError):
-        features.halving(hungry, [1, 2, 3])
+        features.Halving(hungry)([1, 2, 3])
 
 
 def test_real_captions_align_with_real_words(real, tmp_path):

@@ -155,8 +155,10 @@ class VisionEncoder:
     """Images in, one pooled vector per block out.
 
     ``transform`` maps a PIL image to a [3, H, W] tensor; ``decode`` applies it to encoded bytes and can run in
-    other processes. ``encode`` maps [batch, 3, H, W] to a list of float32 [batch, width_l]. ``placed``: the module
-    lies on its devices, in its types. ``parameters``: their number, where those of the module are not to be counted.
+    other processes. A tensor of bytes (uint8) is a quarter of one of floats to pass on: it is normalised on the device,
+    with ``mean`` and ``std`` of each channel (of values from 0 to 1). ``encode`` maps [batch, 3, H, W] to a list of
+    float32 [batch, width_l]. ``placed``: the module lies on its devices, in its types. ``parameters``: their number,
+    where those of the module are not to be counted.
     """
 
     def __init__(
@@ -164,6 +166,8 @@ class VisionEncoder:
         module: nn.Module,
         transform: Callable[[Image.Image], Tensor],
         *,
+        mean: Sequence[float] = (0.0,),
+        std: Sequence[float] = (1.0,),
         pooling: str = "auto",
         layers: str | None = None,
         prefix: int = 0,
@@ -182,6 +186,7 @@ class VisionEncoder:
         if not placed:
             self.module.to(device=device, dtype=dtype, memory_format=torch.channels_last)
         self.transform, self.device, self.dtype = transform, device, dtype
+        self._mean, self._std = (255 * torch.tensor(values, device=device).view(-1, 1, 1) for values in (mean, std))
         self._prefix, self._channels_last = prefix, channels_last
         self._layers = find_layers(self.module, layers)
         self.layer_names = [name for name, _ in self._layers]
@@ -200,23 +205,16 @@ class VisionEncoder:
             vectors = pool_image(_tensor(output), self.pooling, self._prefix, self._channels_last)
             pooled.append(vectors.to(self.device))
 
-        images = images.to(self.device, self.dtype, non_blocking=True, memory_format=torch.channels_last)
         with _hooked(module.register_forward_hook(take) for _, module in self._layers):
-            self.module(images)
+            self.module(self.as_input(images))
         return pooled
 
-    @torch.inference_mode()
-    def largest_output(self, image: Tensor) -> int:
-        """Bytes of the largest tensor that any part of the model gives for one decoded image."""
-        sizes = [0]
-
-        def note(_module: nn.Module, _inputs: object, output: object) -> None:
-            if isinstance(output, Tensor):
-                sizes.append(output.nbytes)
-
-        with _hooked(module.register_forward_hook(note) for module in self.module.modules()):
-            self.module(image[None].to(self.device, self.dtype, memory_format=torch.channels_last))
-        return max(sizes)
+    def as_input(self, images: Tensor) -> Tensor:
+        """Decoded images as the module takes them: on its device, normalised, in its type, channels last."""
+        images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+        if images.dtype == torch.uint8:
+            images = images.float().sub_(self._mean).div_(self._std)
+        return images.to(self.dtype)
 
 
 class LanguageEncoder:
@@ -383,7 +381,9 @@ def _load_timm(entry: Mapping, root: Path | None, device: str, dtype: torch.dtyp
     prefix = 0 if type(model).__name__ in _LATE_CLASS_TOKEN else getattr(model, "num_prefix_tokens", 0)
     return VisionEncoder(
         model,
-        create_transform(**preparation, is_training=False),
+        create_transform(**preparation, is_training=False, normalize=False),
+        mean=preparation["mean"],
+        std=preparation["std"],
         pooling=entry["pooling"],
         layers=entry["layers"],
         prefix=prefix,

@@ -6,12 +6,16 @@ Memory holds one shard of features at a time, whatever the number of samples.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import logging
+import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -28,17 +32,32 @@ log = logging.getLogger(__name__)
 
 Encoder = VisionEncoder | LanguageEncoder | WordVectors
 
-# Samples in a batch where the entry leaves it to us, at most. On a CPU larger batches gain nothing; tokens are what
-# costs in language, so batches of text are cut by padded tokens.
-IMAGES = {"cpu": 32, "cuda": 256}
-CPU_TENSOR = 2**25
-"""Bytes. Larger tensors glibc takes from the system and gives back each time, and clearing their pages anew costs a
-convnet up to half of its speed."""
+# Samples in a batch where the entry leaves it to us. On a CPU larger batches gain nothing; tokens are what costs in
+# language, so batches of text are cut by padded tokens.
+IMAGES = {"cpu": 16, "cuda": 256}
 TOKENS = {"cpu": 2048, "cuda": 32768}
+PINNED = 2**30
+"""Bytes of decoded images that may lie ready for a GPU, in all workers together."""
 
 
 class FeatureError(ValueError):
     """A model gave a feature that cannot be used; the message names model, layer and sample."""
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees for its next batch, where its C library is glibc (else nothing).
+
+    glibc gives tensors above 32 MiB back to the system at once; on a CPU, clearing their pages anew for every layer
+    of every batch costs a convnet more than half of its speed.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(-4, 0)  # M_MMAP_MAX: no blocks of their own
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: keep up to 2 GiB
+
+
+def _untold(_count: float) -> None:
+    """Where nobody follows the progress."""
 
 
 # ---- batches --------------------------------------------------------------------------------------------------
@@ -58,19 +77,30 @@ def length_batches(lengths: Sequence[int], tokens: int, size: int | None = None)
         start = stop
 
 
-def halving(encode: Callable[[list], list[Tensor]], batch: Tensor | list) -> list[Tensor]:
-    """``encode(batch)``, in halves (and halves of these) where memory runs out."""
-    try:
-        return encode(batch)
-    except (torch.cuda.OutOfMemoryError, RuntimeError) as error:
-        if not _out_of_memory(error) or len(batch) == 1:
-            raise
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    log.warning("out of memory with a batch of %d; going on with halves", len(batch))
-    middle = len(batch) // 2
-    halves = halving(encode, batch[:middle]), halving(encode, batch[middle:])
-    return [torch.cat(pair) for pair in zip(*halves, strict=True)]
+class Halving:
+    """``encode`` in halves (and halves of these) where memory runs out; so large a batch is then not tried again.
+
+    ``cost`` says how large a batch is.
+    """
+
+    def __init__(self, encode: Callable[[list], list[Tensor]], cost: Callable[[list], int] = len) -> None:
+        self.encode, self.cost, self.too_much = encode, cost, math.inf
+
+    def __call__(self, batch: Tensor | list) -> list[Tensor]:
+        """What ``encode(batch)`` returns. Raises its error where memory does not suffice for one sample."""
+        if len(batch) == 1 or self.cost(batch) < self.too_much:
+            try:
+                return self.encode(batch)
+            except (torch.cuda.OutOfMemoryError, RuntimeError) as error:
+                if not _out_of_memory(error) or len(batch) == 1:
+                    raise
+                self.too_much = self.cost(batch)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            log.warning("out of memory with a batch of %d; going on with halves", len(batch))
+        middle = len(batch) // 2
+        halves = self(batch[:middle]), self(batch[middle:])
+        return [torch.cat(pair) for pair in zip(*halves, strict=True)]
 
 
 def _out_of_memory(error: Exception) -> bool:
@@ -96,37 +126,36 @@ class _Images(Dataset):
 
 
 def encode_images(
-    encoder: VisionEncoder, shards: Sequence[Path], *, batch_size: int | None = None, workers: int = 1
+    encoder: VisionEncoder,
+    shards: Sequence[Path],
+    *,
+    batch_size: int | None = None,
+    workers: int = 1,
+    advance: Callable[[int], None] = _untold,
 ) -> Iterator[list[np.ndarray]]:
     """For each shard the features of its images, a list of float32 [samples, width_l], in sample order.
 
     For a GPU, ``workers`` processes decode ahead of the model, across shards. On a CPU, where decoding can only take
-    from the model, the model's own threads do both in turns.
+    from the model, the model's own threads do both in turns. ``advance`` is told how many samples each batch held.
     """
     counts = [_rows(path) for path in shards]
     images = _Images(shards, encoder.decode)
-    size = batch_size or _images_at_once(encoder, images)
+    size = batch_size or IMAGES[encoder.device]
     batches = [
         [(shard, row) for row in range(start, min(start + size, count))]
         for shard, count in enumerate(counts)
         for start in range(0, count, size)
     ]
     decoded = _decoded_in_turns if encoder.device == "cpu" else partial(_decoded_ahead, workers=workers)
+    encode = Halving(encoder.encode)
     pending: list[list[Tensor]] = []
     for places, batch in zip(batches, decoded(images, batches), strict=True):
-        pending.append([layer.cpu() for layer in halving(encoder.encode, batch)])
+        pending.append([layer.cpu() for layer in encode(batch)])
+        advance(len(places))
         shard, row = places[-1]
         if row == counts[shard] - 1:
             yield [torch.cat(parts).numpy() for parts in zip(*pending, strict=True)]
             pending = []
-
-
-def _images_at_once(encoder: VisionEncoder, images: _Images) -> int:
-    most = IMAGES[encoder.device]
-    if encoder.device != "cpu" or not images.shards:
-        return most
-    fitting = max(1, min(most, CPU_TENSOR // max(1, encoder.largest_output(images[0, 0]))))
-    return 1 << (fitting.bit_length() - 1)  # powers of two are shared evenly by threads
 
 
 def _decoded_in_turns(images: _Images, batches: Sequence[list[tuple[int, int]]]) -> Iterator[Tensor]:
@@ -141,13 +170,15 @@ def _decoded_in_turns(images: _Images, batches: Sequence[list[tuple[int, int]]])
 
 
 def _decoded_ahead(images: _Images, batches: Sequence[list[tuple[int, int]]], workers: int) -> Iterator[Tensor]:
+    """Each batch by ``workers`` processes: up to four ahead in each, as far as ``PINNED`` bytes hold them."""
+    ahead = PINNED // (images[batches[0][0]].nbytes * len(batches[0])) if batches else 0
     return iter(
         DataLoader(
             images,
             batch_sampler=batches,
             num_workers=workers,
             pin_memory=torch.cuda.is_available(),
-            prefetch_factor=4 if workers else None,
+            prefetch_factor=max(1, min(4, ahead // workers)) if workers else None,
             worker_init_fn=_one_thread,
         )
     )
@@ -158,19 +189,32 @@ def _one_thread(_worker: int) -> None:
 
 
 def encode_texts(
-    encoder: LanguageEncoder | WordVectors, texts: Sequence[str], *, batch_size: int | None = None
+    encoder: LanguageEncoder | WordVectors,
+    texts: Sequence[str],
+    *,
+    batch_size: int | None = None,
+    advance: Callable[[int], None] = _untold,
 ) -> list[np.ndarray]:
-    """Features of ``texts``, a list of float32 [texts, width_l], in their order; similar lengths share a batch."""
+    """Features of ``texts``, a list of float32 [texts, width_l], in their order; similar lengths share a batch.
+
+    ``advance`` is told how many texts each batch held.
+    """
     items = encoder.tokenize(texts)
     lengths = [len(ids) for ids, _ in items]
+    encode = Halving(encoder.encode, cost=_padded_tokens)
     result: list[np.ndarray] | None = None
     for batch in length_batches(lengths, TOKENS[encoder.device], batch_size):
-        layers = halving(encoder.encode, [items[i] for i in batch])
+        layers = encode([items[i] for i in batch])
+        advance(len(batch))
         if result is None:
             result = [np.empty((len(texts), layer.shape[1]), np.float32) for layer in layers]
         for whole, layer in zip(result, layers, strict=True):
             whole[batch] = layer.cpu().numpy()
     return result or []
+
+
+def _padded_tokens(items: Sequence[tuple[Tensor, Tensor]]) -> int:
+    return len(items) * max(len(ids) for ids, _ in items)
 
 
 def captions_of(shard: pa.Table, which: int | str, template: str) -> list[list[str]]:
@@ -193,12 +237,20 @@ def encode_captions(
     caption: int | str = 0,
     template: str = "{caption}",
     batch_size: int | None = None,
+    advance: Callable[[float], None] = _untold,
 ) -> Iterator[list[np.ndarray]]:
-    """For each shard the features of its captions (averaged over a sample's captions for "all")."""
+    """For each shard the features of its captions (averaged over a sample's captions for "all").
+
+    ``advance`` is told how many samples each batch was worth.
+    """
     for path in shards:
         prompts = captions_of(tables.read(path, ["sample_id", "captions"]), caption, template)
-        layers = encode_texts(encoder, [text for texts in prompts for text in texts], batch_size=batch_size)
-        starts = np.cumsum([0, *(len(texts) for texts in prompts)])
+        texts = list(chain.from_iterable(prompts))
+        share = len(prompts) / max(1, len(texts))
+        layers = encode_texts(
+            encoder, texts, batch_size=batch_size, advance=lambda count, share=share: advance(count * share)
+        )
+        starts = np.cumsum([0, *map(len, prompts)])
         counts = np.diff(starts)[:, None].astype(np.float32)
         yield [np.add.reduceat(layer, starts[:-1], axis=0) / counts for layer in layers]
 
@@ -251,18 +303,18 @@ def extract(
     todo = [i for i, part in enumerate(parts) if not _is_done(part, digest)]
     counts = [_rows(path) for path in shards]
     ahead = [shards[i] for i in todo]
-    if isinstance(encoder, VisionEncoder):
-        encoded = encode_images(encoder, ahead, batch_size=batch_size, workers=workers)
-    else:
-        encoded = encode_captions(encoder, ahead, caption=caption, template=template, batch_size=batch_size)
     with Progress(f"features of {model}", total=sum(counts), unit="sample") as progress:
+        how = {"batch_size": batch_size, "advance": progress.advance}
+        if isinstance(encoder, VisionEncoder):
+            encoded = encode_images(encoder, ahead, workers=workers, **how)
+        else:
+            encoded = encode_captions(encoder, ahead, caption=caption, template=template, **how)
         progress.skip(sum(counts) - sum(counts[i] for i in todo))
         for i, layers in zip(todo, encoded, strict=True):
             ids = tables.read(shards[i], ["sample_id"])["sample_id"].to_pylist()
             layers = [layers[number] for number in kept]
             check_finite(layers, ids, names, model)
             tables.write(tables.layers_table(ids, layers, kept), parts[i], {"digest": digest})
-            progress.advance(counts[i])
     facts = {"model": model, "layer_names": list(encoder.layer_names), "parameters": encoder.parameters}
     _join_parts(parts, output, tables.provenance(**facts, digest=digest, **(made_by or {})))
 

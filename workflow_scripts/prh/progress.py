@@ -13,6 +13,7 @@ class Progress:
 
     def __init__(self, title: str, total: int, unit: str = "it", *, scaled: bool = False) -> None:
         terminal = sys.stderr.isatty()
+        self._done = 0.0
         self._bar = tqdm(
             total=total,
             desc=title,
@@ -29,9 +30,10 @@ class Progress:
         self._bar.initial = count
         self._bar.n = count
 
-    def advance(self, count: int = 1) -> None:
-        """Count work that is done."""
-        self._bar.update(count)
+    def advance(self, count: float = 1) -> None:
+        """Count work that is done; parts of a unit are shown when they make a whole one."""
+        self._done += count
+        self._bar.update(round(self._done) + self._bar.initial - self._bar.n)
 
     def __enter__(self) -> Progress:
         return self
