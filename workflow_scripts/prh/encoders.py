@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from prh import checkpoints
+from prh.folding import fold_norms
 from prh.models import ModelError
 
 if TYPE_CHECKING:
@@ -213,7 +214,7 @@ class VisionEncoder:
         """Decoded images as the module takes them: on its device, normalised, in its type, channels last."""
         images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
         if images.dtype == torch.uint8:
-            images = images.float().sub_(self._mean).div_(self._std)
+            images = torch.sub(images, self._mean).div_(self._std)
         return images.to(self.dtype)
 
 
@@ -379,6 +380,10 @@ def _load_timm(entry: Mapping, root: Path | None, device: str, dtype: torch.dtyp
     size = entry["model_args"].get("img_size")
     preparation = resolve_model_data_config(model, args={} if size is None else {"img_size": size})
     prefix = 0 if type(model).__name__ in _LATE_CLASS_TOKEN else getattr(model, "num_prefix_tokens", 0)
+    parameters = _count(model)
+    if next(model.parameters()).device.type == "cpu":  # not one that is only counted
+        image = torch.randn(1, *preparation["input_size"])
+        model = fold_norms(model, image, [name for name, _ in find_layers(model, entry["layers"])])
     return VisionEncoder(
         model,
         create_transform(**preparation, is_training=False, normalize=False),
@@ -391,6 +396,7 @@ def _load_timm(entry: Mapping, root: Path | None, device: str, dtype: torch.dtyp
         channels_last=getattr(model, "output_fmt", "NCHW") == "NHWC",
         device=device,
         dtype=dtype,
+        parameters=parameters,
     )
 
 

@@ -166,7 +166,7 @@ def _decoded_in_turns(images: _Images, batches: Sequence[list[tuple[int, int]]])
     for batch in batches:
         with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as threads:
             decoded = list(threads.map(images.__getitem__, batch))
-        yield torch.stack(decoded)
+        yield _stacked(decoded)
 
 
 def _decoded_ahead(images: _Images, batches: Sequence[list[tuple[int, int]]], workers: int) -> Iterator[Tensor]:
@@ -180,8 +180,14 @@ def _decoded_ahead(images: _Images, batches: Sequence[list[tuple[int, int]]], wo
             pin_memory=torch.cuda.is_available(),
             prefetch_factor=max(1, min(4, ahead // workers)) if workers else None,
             worker_init_fn=_one_thread,
+            collate_fn=_stacked,
         )
     )
+
+
+def _stacked(images: Sequence[Tensor]) -> Tensor:
+    """Images [3, H, W] as one [batch, 3, H, W] with the channels last, as they lie in a decoded image."""
+    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
 
 def _one_thread(_worker: int) -> None:
