@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 import torch
 
-from prh import devices, encoders, tables
+from prh import encoders, tables
 from prh.config import ConfigError, load
 from prh.models import ModelError
 from prh.plan import Plan
@@ -155,17 +155,3 @@ def test_parameters_of_a_class_that_transformers_does_not_have(llama):
     (llama / "config.json").write_text(json.dumps({**config, "architectures": ["NoSuchModel"]}))
     with_head = 60 * 32 * 2 + 4 * (4 * 32 * 32 + 3 * 32 * 64 + 2 * 32) + 32
     assert encoders.count_parameters(entry(llama), llama) == with_head - 60 * 32
-
-
-def test_a_job_may_hold_all_gpus(monkeypatch, tmp_path):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with devices.all_gpus() as gpus:
-        assert gpus == ["3", "5"]
-        assert [devices._lock_a_free_one([gpu])[1] for gpu in gpus] == [None, None]
-    gpu, lock = devices._lock_a_free_one(["5"])
-    assert gpu == "5"
-    lock.close()
-    with devices.all_gpus("cpu") as none:
-        assert none == []
