@@ -63,15 +63,19 @@ rule bits_per_byte:
         "<benchmarks>/bits_per_byte/{text}/{model}.tsv"
     conda:
         "../envs/prh.yaml"
+    threads: compute.threads
     resources:
-        gpu=int(compute.device != "cpu"),
+        gpu=lambda wildcards: plan.gpus(wildcards.model),
+        mem_mb=lambda wildcards, attempt: plan.memory(wildcards.model, attempt),
         device=compute.device,
+        batch_size=str(compute.batch_size),
     params:
         spec=lambda wildcards: plan.windows_spec(wildcards.text),
         entry=lambda wildcards: plan.scoring_spec(wildcards.model),
     shell:
         "python {input.script} --spec {params.spec:q} --entry {params.entry:q} --text {input.text}"
-        " --weights {input.weights} --output {output} --device {resources.device} --threads {threads} > {log} 2>&1"
+        " --weights {input.weights} --output {output} --device {resources.device} --gpus {resources.gpu}"
+        " --batch-size {resources.batch_size} --threads {threads} > {log} 2>&1"
 
 
 rule download_task:
@@ -109,16 +113,20 @@ rule harness:
         "<benchmarks>/harness/{task}/{model}.tsv"
     conda:
         "../envs/prh.yaml"
+    threads: compute.threads
     resources:
-        gpu=int(compute.device != "cpu"),
+        gpu=lambda wildcards: plan.gpus(wildcards.model),
+        mem_mb=lambda wildcards, attempt: plan.memory(wildcards.model, attempt),
         device=compute.device,
+        batch_size=str(compute.batch_size),
     params:
         spec=lambda wildcards: plan.harness_spec(wildcards.task),
         entry=lambda wildcards: plan.scoring_spec(wildcards.model),
     shell:
         "python {input.script} --spec {params.spec:q} --entry {params.entry:q} --task {input.task}"
         " --weights {input.weights} --results {output.results} --scores {output.scores}"
-        " --device {resources.device} --threads {threads} > {log} 2>&1"
+        " --device {resources.device} --gpus {resources.gpu} --batch-size {resources.batch_size}"
+        " --threads {threads} > {log} 2>&1"
 
 
 rule scores:

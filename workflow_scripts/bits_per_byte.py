@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="table of scores to write")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--gpus", type=int, default=1, help="GPUs to hold, unless the device is cpu")
+    parser.add_argument("--batch-size", default="auto", help="sequences in a batch, or auto")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     arguments = parser.parse_args()
     with holding_gpus(arguments.gpus, arguments.device):
@@ -39,7 +40,13 @@ def run(arguments: argparse.Namespace) -> None:
     model, tokenizer = language_scores.load_causal(arguments.entry, root, device)
     window = min(spec["window"], language_scores.longest_window(model) or spec["window"])
     found = language_scores.bits_per_byte(
-        model, tokenizer, documents, window=window, stride=spec["stride"], progress=True
+        model,
+        tokenizer,
+        documents,
+        window=window,
+        stride=spec["stride"],
+        batch_size=None if arguments.batch_size == "auto" else int(arguments.batch_size),
+        progress=True,
     )
     print(f"{arguments.entry['name']} on {spec['name']}: {found}")
     row = {

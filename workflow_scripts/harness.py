@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--scores", type=Path, required=True, help="table of scores to write")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--gpus", type=int, default=1, help="GPUs to hold, unless the device is cpu")
+    parser.add_argument("--batch-size", default="auto", help="sequences in a batch, or auto")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     arguments = parser.parse_args()
     with holding_gpus(arguments.gpus, arguments.device):
@@ -44,6 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
         data=arguments.task.parent / "data" if own else None,
         num_fewshot=spec["shots"],
         limit=spec["limit"],
+        batch_size=None if arguments.batch_size == "auto" else int(arguments.batch_size),
         out_json=arguments.results,
     )
     found = language_scores.harness_scores(arguments.results)

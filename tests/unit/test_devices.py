@@ -125,6 +125,9 @@ def test_devices_are_named_by_position_as_cuda_names_them(two_gpus, monkeypatch)
 def test_a_gpu_that_torch_cannot_use_is_an_error(two_gpus, monkeypatch):
     monkeypatch.setattr(devices, "_device_files", lambda: [Path("/dev/nvidia0")])
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(ValueError, match=r"cannot use GPU 3; look at nvidia-smi .* device: cpu"), devices.holding_gpus():
+    with (
+        pytest.raises(ValueError, match=r"cannot use GPU 3; look at nvidia-smi .* device: cpu"),
+        devices.holding_gpus(),
+    ):
         pass
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "3,5"
