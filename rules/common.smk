@@ -70,7 +70,7 @@ def local_source(wildcards):
 def local_task(wildcards):
     """The files of a local task of lm-eval."""
     folder = plan.harness[wildcards.task].path
-    return sorted(map(str, Path(folder).glob("*.*"))) if folder else []
+    return [local(str(path)) for path in sorted(Path(folder).glob("*.*"))] if folder else []
 
 
 def row_tables(kind):
