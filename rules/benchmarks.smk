@@ -38,6 +38,8 @@ rule download_text:
         local("<results>/texts/{text}.jsonl"),
     log:
         "<logs>/download_text/{text}.log",
+    benchmark:
+        "<benchmarks>/download_text/{text}.tsv"
     localrule: True
     conda:
         "../envs/prh.yaml"
@@ -87,6 +89,8 @@ rule download_task:
         local("<results>/tasks/{task}/{task}.yaml"),
     log:
         "<logs>/download_task/{task}.log",
+    benchmark:
+        "<benchmarks>/download_task/{task}.tsv"
     localrule: True
     conda:
         "../envs/prh.yaml"
@@ -147,6 +151,8 @@ rule scores:
         "<results>/tables/scores.parquet",
     log:
         "<logs>/scores.log",
+    benchmark:
+        "<benchmarks>/scores.tsv"
     conda:
         "../envs/prh.yaml"
     params:
@@ -169,6 +175,8 @@ rule join:
         statistics="<results>/tables/{dataset}/{measure}/figure{number}{kind}_statistics.parquet",
     log:
         "<logs>/join/{dataset}/{measure}/figure{number}{kind}.log",
+    benchmark:
+        "<benchmarks>/join/{dataset}/{measure}/figure{number}{kind}.tsv"
     wildcard_constraints:
         number="[234]",
     conda:
