@@ -1,5 +1,7 @@
 import json
 import math
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -117,6 +119,34 @@ def test_tasks_begin_again_with_smaller_batches_when_memory_runs_out(model, monk
     settings = {"include_path": tmp_path, "out_json": tmp_path / "t.json"}
     run_harness(model, byte_tokenizer(), ["t"], batch_size=16, **settings)
     assert tried == [16, 8, 4]
+
+
+def fetch_task(repository, source, output):
+    spec = json.dumps({"name": "mine", "source": "local", "path": str(source)})
+    command = [
+        sys.executable,
+        str(repository / "workflow_scripts/download_task.py"),
+        "--spec",
+        spec,
+        "--output",
+        output,
+    ]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_local_task_is_there_when_all_its_files_are(repository, tmp_path):
+    source, output = tmp_path / "source", tmp_path / "tasks/mine/mine.yaml"
+    source.mkdir()
+    output.parent.mkdir(parents=True)
+    assert f"{source} has no mine.yaml, the file of task 'mine'" in fetch_task(repository, source, output).stderr
+    (source / "mine.yaml").write_text("task: mine\n")
+    (source / "questions.jsonl").symlink_to("not_there.jsonl")
+    assert fetch_task(repository, source, output).returncode != 0
+    assert not output.exists(), "the copy broke off"
+    (source / "not_there.jsonl").write_text("{}\n")
+    assert fetch_task(repository, source, output).returncode == 0
+    assert {path.name for path in output.parent.iterdir()} == {"mine.yaml", "questions.jsonl", "not_there.jsonl"}
+    assert [path.name for path in (tmp_path / "tasks").iterdir()] == ["mine"]
 
 
 def test_batches_are_cut_so_that_their_logits_fit():
