@@ -20,8 +20,11 @@ include: "rules/figures.smk"
 
 
 onsuccess:
-    if Path(experiment.results, "timings").is_dir():  # not where results are in a bucket
-        shell(timings_command())
+    collect_timings()
+
+
+onerror:
+    collect_timings()
 
 
 rule all:

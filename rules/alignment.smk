@@ -112,6 +112,8 @@ rule collect_sweep:
         best="<results>/tables/{dataset}/{measure}/n_sweep.parquet",
     log:
         "<logs>/collect_sweep/{dataset}/{measure}.log",
+    benchmark:
+        "<benchmarks>/collect_sweep/{dataset}/{measure}.tsv"
     conda:
         "../envs/prh.yaml"
     params:
@@ -130,6 +132,8 @@ rule metric_correlation_table:
         "<results>/tables/{dataset}/metric_correlation.parquet",
     log:
         "<logs>/metric_correlation/{dataset}.log",
+    benchmark:
+        "<benchmarks>/metric_correlation/{dataset}.tsv"
     conda:
         "../envs/prh.yaml"
     shell:

@@ -70,7 +70,7 @@ def local_source(wildcards):
 def local_task(wildcards):
     """The files of a local task of lm-eval."""
     folder = plan.harness[wildcards.task].path
-    return sorted(map(str, Path(folder).glob("*.*"))) if folder else []
+    return [local(str(path)) for path in sorted(Path(folder).glob("*.*"))] if folder else []
 
 
 def row_tables(kind):
@@ -99,9 +99,10 @@ def option(flag, values):
     return f"{flag} {values}" if values else ""
 
 
-def timings_command():
-    """What collects time and memory of the jobs, for the end of a run."""
-    return (
-        f"python {workflow.basedir}/workflow_scripts/timings.py --benchmarks {experiment.results}/timings"
-        f" --output {experiment.results}/tables/timings.parquet"
-    )
+def collect_timings():
+    """Collect time and memory of the jobs, at the end of a run, whatever became of it."""
+    if Path(experiment.results, "timings").is_dir():  # not where results are in a bucket
+        shell(
+            f"python {workflow.basedir}/workflow_scripts/timings.py --benchmarks {experiment.results}/timings"
+            f" --output {experiment.results}/tables/timings.parquet || true"  # a full disk is told already
+        )

@@ -11,7 +11,7 @@ import torch
 
 from prh import datasets, encoders, features, files
 from prh.command import failing_in_one_sentence
-from prh.devices import gpus_for
+from prh.devices import holding_gpus
 
 
 def main() -> None:
@@ -24,9 +24,10 @@ def main() -> None:
     parser.add_argument("--layers", nargs="+", type=int, help="numbers of the layers to keep (all)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--gpus", type=int, default=1, help="GPUs to hold, unless the device is cpu")
     parser.add_argument("--batch-size", default="auto", help="samples in a batch, or auto")
     arguments = parser.parse_args()
-    with gpus_for(arguments.spec, arguments.device):
+    with holding_gpus(arguments.gpus, arguments.device):
         run(arguments)
 
 

@@ -2,6 +2,8 @@ import io
 import json
 import shutil
 import tarfile
+import time
+from threading import get_ident
 
 import datasets as hf
 import numpy as np
@@ -197,6 +199,18 @@ def test_a_truncated_parquet_source_is_named(tmp_path):
     (tmp_path / "t.parquet").write_bytes(content[:50])
     with pytest.raises(tables.TableError, match=r"t\.parquet is not a complete Parquet file"):
         list(read_local(tmp_path, Columns(image=None)))
+
+
+def test_images_are_decoded_by_as_many_threads_as_are_given(folder, tmp_path, monkeypatch):
+    threads = set()
+
+    def slow(sample, columns):
+        threads.add(get_ident())
+        time.sleep(0.01)
+
+    monkeypatch.setattr(datasets, "problem", slow)
+    shard(read_local(folder, Columns()), tmp_path / "s", Columns(), workers=1)
+    assert len(threads) == 1
 
 
 def test_a_missing_shard_is_named(folder, tmp_path):

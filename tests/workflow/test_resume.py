@@ -76,8 +76,10 @@ def test_a_full_disk_stops_the_run_and_breaks_nothing(small_disk, finished):
 def test_a_truncated_table_is_named_and_made_again(workflow):
     path = workflow.folder / "results/neighbours/colours/vit.parquet"
     path.write_bytes(path.read_bytes()[:-100])
+    (workflow.folder / "results/tables/timings.parquet").unlink()
     done = workflow.snakemake("--cores", "2", "--forcerun", "alignment", check=False)
     assert done.returncode != 0
+    assert {"features", "figures"} <= set(workflow.table("tables/timings.parquet")["stage"])
     assert "results/neighbours/colours/vit.parquet is not a complete Parquet file" in done.stdout + done.stderr
     path.unlink()
     workflow.run()

@@ -223,7 +223,10 @@ class _Model(Section):
     trust_remote_code: bool = False
     """Run code from the model's repository. Read it first."""
     device_map: Literal["auto"] | None = None
-    """auto: spread a transformers model over all GPUs, then memory, then disk, where one GPU is too small for it."""
+    """auto: spread a transformers model over its GPUs, then memory, then disk, where one GPU is too small for it."""
+    gpus: Annotated[int, Field(ge=1)] | None = None
+    """How many GPUs a job of a model with device_map holds (null: as many of compute.gpu_memory as its parameters
+    fill); without device_map it is one."""
     quantisation: Literal["4bit", "8bit"] | None = None
     """Load a transformers model with weights of so few bits (needs bitsandbytes). Features change: tables tell it."""
     parameters: Annotated[int, Field(ge=1)] | None = None
@@ -260,6 +263,10 @@ class _Model(Section):
                 self.library == "transformers" and self.source in ("hub", "local")
             ):
                 raise ValueError(f"'{key}' is for models of library transformers and source hub or local")
+        if self.gpus is not None and self.device_map is None:
+            raise ValueError("'gpus' goes with 'device_map: auto'; without it a model lies on one GPU")
+        if self.device_map is not None and self.gpus is None and self.parameters is None:
+            raise ValueError("'device_map' needs 'gpus', how many there are for it, or 'parameters', to reckon it from")
         return self
 
 
@@ -463,9 +470,11 @@ class Compute(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: a GPU where there is one."""
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Samples in a batch; halved when memory runs out."""
+    """Samples in a batch, of language models sequences; halved when memory runs out."""
     threads: Annotated[int, Field(ge=1)] = 2
-    """CPU threads of an extraction or a search for neighbours."""
+    """CPU threads of an extraction, of the scoring of a language model, or of a search for neighbours."""
+    gpu_memory: Annotated[int, Field(ge=1)] = 80
+    """Memory of one GPU, in GiB; it tells how many GPUs a model with device_map needs."""
 
 
 class Experiment(Section):

@@ -11,11 +11,14 @@ from tqdm import tqdm
 class Progress:
     """A tqdm bar that in a file is a plain line a minute instead of a bar that overwrites itself."""
 
-    def __init__(self, title: str, total: int, unit: str = "it", *, scaled: bool = False) -> None:
+    def __init__(
+        self, title: str, total: int | None, unit: str = "it", *, scaled: bool = False, shown: bool = True
+    ) -> None:
         terminal = sys.stderr.isatty()
         self._done = 0.0
         self._bar = tqdm(
             total=total,
+            disable=not shown,
             desc=title,
             unit=unit if scaled else f" {unit}",
             unit_scale=scaled,
