@@ -20,9 +20,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
+import yaml
 from PIL import Image
 from polars.testing import assert_frame_equal
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from prh import tables
 from tests.workflow.conftest import Workflow, lay_out, small_world
@@ -68,9 +72,17 @@ def broken(folder: Path) -> list[str]:
                     tables.read(path)
                 case ".json":
                     json.loads(path.read_text(encoding="utf-8"))
-                case ".png":
+                case ".jsonl":
+                    [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+                case ".yaml":
+                    yaml.safe_load(path.read_text(encoding="utf-8"))
+                case ".safetensors":
+                    load_file(path)
+                case ".png" | ".jpg":
                     Image.open(path).load()
-        except (ValueError, OSError) as error:
+                case ".svg":
+                    ElementTree.parse(path)
+        except (ValueError, OSError, SafetensorError, yaml.YAMLError, ElementTree.ParseError) as error:
             bad.append(f"{path}: {error}")
     return bad
 
@@ -97,11 +109,12 @@ def after(seconds: float) -> Callable[[], bool]:
 
 
 def experiment(repository: Path) -> dict:
-    """The small world without its harness and with four models, so that it can be run again and again."""
+    """The small world with fewer models, so that it can be run again and again, but with every stage."""
     settings = small_world(repository)
-    kept = {"reality", "random-vit", "supervised-vit", "gpt2-w8-30", "gpt2-w16-60"}
+    kept = {"reality", "random-vit", "contrastive-convnext-60", "gpt2-w8-30", "gpt2-w16-60"}
     settings["models"] = [entry for entry in settings["models"] if entry["name"] in kept]
-    del settings["harness"]
+    settings["alignment"] |= {"permutations": 20}
+    settings["probes"] = [{"name": "side", "train": "world", "label": "side"}]
     return settings
 
 

@@ -15,7 +15,7 @@ class Progress:
         self, title: str, total: int | None, unit: str = "it", *, scaled: bool = False, shown: bool = True
     ) -> None:
         terminal = sys.stderr.isatty()
-        self._done = 0.0
+        self._done, self._told = 0.0, 0
         self._bar = tqdm(
             total=total,
             disable=not shown,
@@ -36,7 +36,9 @@ class Progress:
     def advance(self, count: float = 1) -> None:
         """Count work that is done; parts of a unit are shown when they make a whole one."""
         self._done += count
-        self._bar.update(round(self._done) + self._bar.initial - self._bar.n)
+        whole = round(self._done) - self._told
+        self._told += whole
+        self._bar.update(whole)
 
     def __enter__(self) -> Progress:
         return self
