@@ -82,6 +82,7 @@ rule n_sweep:
             f"<results>/features/{wildcards.dataset}/{name}.parquet"
             for name in plan.row(wildcards.dataset, wildcards.model)
         ],
+        shards=lambda wildcards: ancient(local(f"<results>/datasets/{wildcards.dataset}/shards")),
     output:
         "<results>/alignment/{dataset}/{metric}/{model}.sweep.parquet",
     log:
@@ -94,9 +95,10 @@ rule n_sweep:
     params:
         spec=lambda wildcards: plan.sweep_spec(wildcards.metric),
         models=lambda wildcards: plan.row(wildcards.dataset, wildcards.model),
+        groups=lambda wildcards, input: option("--groups-from", plan.datasets[wildcards.dataset].group and input.shards),
     shell:
         "python {input.script} --spec {params.spec:q} --models {params.models} --features {input.features}"
-        " --output {output} > {log} 2>&1"
+        " {params.groups} --output {output} > {log} 2>&1"
 
 
 rule collect_sweep:

@@ -4,8 +4,6 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
-
 from prh import comparisons, tables
 from prh.command import failing_in_one_sentence
 from prh.progress import Progress
@@ -27,14 +25,7 @@ def main() -> None:
     neighbours = arguments.neighbours or [None] * len(names)
     files = [found or table for found, table in zip(neighbours, features, strict=True)]
     ids = comparisons.read_samples(files[0])
-    groups = None
-    if arguments.groups_from is not None:
-        groups = np.concatenate(
-            [
-                tables.read(path, ["group_id"])["group_id"].to_numpy(zero_copy_only=False)
-                for path in sorted(arguments.groups_from.glob("*.parquet"))
-            ]
-        )
+    groups = None if arguments.groups_from is None else comparisons.read_groups(arguments.groups_from, ids)
 
     def opened(progress: Progress):  # one model at a time: the row needs no more memory for more models
         for name, *paths, file in zip(names[1:], features[1:], neighbours[1:], files[1:], strict=True):

@@ -14,11 +14,13 @@ def main() -> None:
     parser.add_argument("--spec", type=json.loads, required=True, help="metric, sizes, settings, preparation, as JSON")
     parser.add_argument("--models", nargs="+", required=True, help="this model, then those before it")
     parser.add_argument("--features", nargs="+", type=Path, required=True, help="their features")
+    parser.add_argument("--groups-from", type=Path, help="folder of the shards, if samples are grouped")
     parser.add_argument("--output", type=Path, required=True, help="table of best layer pairs to write")
     arguments = parser.parse_args()
 
     spec, names, paths = arguments.spec, arguments.models, arguments.features
     ids = comparisons.read_samples(paths[0])
+    groups = None if arguments.groups_from is None else comparisons.read_groups(arguments.groups_from, ids)
 
     def opened(progress: Progress):
         for name, path in zip(names[1:], paths[1:], strict=True):
@@ -29,7 +31,7 @@ def main() -> None:
     x = names[0], comparisons.prepared(paths[0], spec["preparation"])
     settings = comparisons.Settings(**spec["settings"])
     with Progress(f"{spec['metric']} of {names[0]} over n", total=len(names) - 1, unit="model") as progress:
-        best = comparisons.sweep_row(x, opened(progress), spec["metric"], spec["sizes"], settings)
+        best = comparisons.sweep_row(x, opened(progress), spec["metric"], spec["sizes"], settings, groups)
     tables.write(best.to_arrow(), arguments.output, tables.provenance(spec=spec, models=names))
 
 

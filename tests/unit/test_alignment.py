@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from prh import neighbour_lists
-from prh.alignment import Representation, align, best_pair, compare, prepare, scores
+from prh.alignment import Representation, _halves, align, best_pair, compare, prepare, scores
 from prh.metrics import METRICS
 from prh.neighbour_lists import restrict
 from prh.neighbours import nearest
@@ -161,11 +161,21 @@ def test_halves_of_a_model_are_listed_once_for_all_others(pair, monkeypatch):
 
 
 def test_groups_are_split_as_wholes(pair):
-    groups = np.repeat(np.arange(20), 3)
-    found = align(*pair, k=5, permutations=10, subsamples=5, splits=2, groups=groups)
-    assert 0 < found.p <= 1
-    with pytest.raises(ValueError, match="each of the 60 samples"):
-        align(*pair, k=5, permutations=10, groups=groups[:-1])
+    groups = np.repeat(np.arange(20), 3)[np.random.default_rng(1).permutation(60)]
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        one, other = _halves(rng, 60, groups)
+        assert sorted([*one, *other]) == list(range(60))
+        assert not set(groups[one]) & set(groups[other])
+        assert len(one) == len(other) == 30
+    assert 0 < align(*pair, k=5, permutations=10, subsamples=5, splits=2, groups=groups).p <= 1
+
+
+@pytest.mark.parametrize("groups", [np.arange(20), np.arange(100), np.zeros(60)])
+@pytest.mark.parametrize("evidence", ["permutations", "subsamples", "splits"])
+def test_groups_that_do_not_fit_are_refused_whatever_they_are_for(pair, groups, evidence):
+    with pytest.raises(ValueError, match="each of the 60 samples|one group only"):
+        align(*pair, k=5, groups=groups, **{evidence: 3})
 
 
 def test_scores_that_are_not_numbers_name_the_layer_pair(pair):

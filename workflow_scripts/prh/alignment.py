@@ -197,7 +197,7 @@ def compare(
         Size K of the permutation null of the maximum over layer pairs; 0 for none.
     groups : array [n], optional
         Names the group of each sample where samples are not independent of each other: groups are then permuted, drawn
-        and split as wholes (``prh.calibration.permutation``).
+        and split as wholes (``prh.calibration.permutation``). Of the whole gallery, where that is larger.
     alpha : float
         Level of the threshold and of the interval.
     subsamples : int
@@ -207,6 +207,7 @@ def compare(
     seed : int
         Of all of these; each draws from a stream of its own, so that asking for one does not change another.
     """
+    groups = None if groups is None else calibration.numbered(groups, x.gallery)
     traits = _metric(metric)
     k = k if traits.needs_k else None
     table = scores(x, y, traits, k)
@@ -240,7 +241,7 @@ def null_maxima(
     Neighbours are moved by an index map, inverse[knn[order]], never searched again.
     """
     if groups is not None:
-        calibration.require_exchangeable(groups, y.n, permutations)
+        calibration.require_exchangeable(groups[: y.n], permutations)
     orders = (_order(rng, y, groups) for _ in range(permutations))
     return np.array([scores(x, y.reordered(order), metric, k).max() for order in orders])
 
@@ -304,8 +305,9 @@ def crossfit(
 
 def _order(rng: np.random.Generator, y: Representation, groups: np.ndarray | None) -> np.ndarray:
     """A random order of all samples of the gallery in which queries stay among queries, whose neighbours are known."""
-    rest = np.arange(y.n, y.gallery)
-    return np.concatenate([calibration.permutation(rng, y.n, groups), rng.permutation(rest)])
+    queries, rest = (None, None) if groups is None else (groups[: y.n], groups[y.n :])
+    order = calibration.permutation(rng, y.n, queries)
+    return np.concatenate([order, y.n + calibration.permutation(rng, y.gallery - y.n, rest)])
 
 
 def _halves(rng: np.random.Generator, n: int, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
