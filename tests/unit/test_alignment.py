@@ -174,7 +174,7 @@ def test_groups_are_split_as_wholes(pair):
 @pytest.mark.parametrize("groups", [np.arange(20), np.arange(100), np.zeros(60)])
 @pytest.mark.parametrize("evidence", ["permutations", "subsamples", "splits"])
 def test_groups_that_do_not_fit_are_refused_whatever_they_are_for(pair, groups, evidence):
-    with pytest.raises(ValueError, match="each of the 60 samples|one group only"):
+    with pytest.raises(ValueError, match=r"each of the 60 samples|one group only"):
         align(*pair, k=5, groups=groups, **{evidence: 3})
 
 

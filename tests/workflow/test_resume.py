@@ -102,7 +102,7 @@ def test_a_mistake_in_the_experiment_stops_before_any_job(workflow):
     workflow.experiment["alignment"]["k"] = [500]
     done = workflow.snakemake("--cores", "1", check=False)
     assert done.returncode != 0
-    assert "alignment.k: 500 is above k_max = 20; raise k_max." in done.stdout + done.stderr
+    assert "alignment.k: 500 is above k_max = 80; raise k_max." in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
 

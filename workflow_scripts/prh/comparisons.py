@@ -141,7 +141,8 @@ def sweep_row(
     """Best layer pairs (schema BEST) of a model with others in growing galleries: see prh.sweeps.
 
     A model is its name and its layers, floating [N, d], prepared. The queries, as many as the smallest gallery, are the
-    same for all models and sizes; with ``groups`` [N], whole groups enter galleries one after another. No intervals and no cross-fits: a sweep is looked at as a curve.
+    same for all models and sizes; with ``groups`` [N], whole groups enter them one by one. No
+    intervals and no cross-fits: a sweep is looked at as a curve.
     """
     queries, depth = min(sizes), max(settings.k)
     order = _sweep_order(len(x[1][0]), settings.seed, groups)
