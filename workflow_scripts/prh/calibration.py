@@ -72,7 +72,7 @@ def permutation(rng: np.random.Generator, n: int, groups: np.ndarray | None = No
 
 
 def numbered(groups: np.ndarray, n: int) -> np.ndarray:
-    """``groups`` numbered from 0, int [n]; ValueError unless it names the group of each of n samples, and not just one."""
+    """``groups`` numbered from 0, int [n]; ValueError unless it names the groups of n samples, at least two."""
     groups = np.asarray(groups)
     if groups.shape != (n,):
         raise ValueError(f"groups has shape {list(groups.shape)}; it must name the group of each of the {n} samples.")
