@@ -50,6 +50,13 @@ def test_prepare_takes_a_quantile_per_layer_or_one_for_all():
     np.testing.assert_allclose(together, np.clip([small, large], -common, common), rtol=1e-6)
 
 
+def test_prepare_never_returns_the_memory_of_the_caller():
+    x = np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32)
+    prepared = prepare(x, clamp=None, normalise=False)
+    prepared[:] = 0
+    assert x.all()
+
+
 def test_prepare_keeps_tensors_tensors():
     torch = pytest.importorskip("torch")
     x = torch.randn(10, 4, dtype=torch.bfloat16)
@@ -62,9 +69,10 @@ def test_prepare_keeps_tensors_tensors():
     ("x", "options", "message"),
     [
         (np.zeros((3, 2)), {"clamp": None}, "x: row 0 is all zeros"),
-        (np.ones((3, 2), int), {}, "x holds torch.int64"),
+        (np.ones((3, 2), int), {}, "x holds int64"),
         ([np.ones((3, 2)), np.full((3, 2), np.nan)], {}, "layer 1 holds NaN"),
         (np.ones(3), {}, "x has shape"),
+        ([], {"clamp_scope": "global"}, "x is an empty list"),
         (np.ones((3, 2)), {"clamp": 95}, "clamp is 95"),
         (np.ones((3, 2)), {"clamp_scope": "model"}, "clamp_scope is 'model'"),
     ],
@@ -180,9 +188,17 @@ def test_groups_that_do_not_fit_are_refused_whatever_they_are_for(pair, groups, 
 
 def test_scores_that_are_not_numbers_name_the_layer_pair(pair):
     xs, ys = pair
-    flat = np.repeat(np.arange(60, dtype=np.float32)[:, None], 3, axis=1)  # no row has variance: no correlation
+    flat = np.tile(np.arange(3, dtype=np.float32), (60, 1)) + xs[0][:, :1]  # all rows correlate perfectly
     with pytest.raises(ValueError, match="rsa of x layer 0 and y layer 1 is not a number"):
         align(xs, [ys[0], flat], metric="rsa")
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_rows_without_variance_are_named(pair, width):
+    flat = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)[:, :width]
+    flat[17] = 0.1
+    with pytest.raises(ValueError, match=f"y, layer 1: row {17 if width == 3 else 0} is constant"):
+        align(pair[0], [pair[1][0], flat], metric="rsa")
 
 
 def test_unknown_metrics_and_too_few_subsamples_are_refused(pair):
@@ -190,6 +206,19 @@ def test_unknown_metrics_and_too_few_subsamples_are_refused(pair):
         align(*pair, metric="nearest")
     with pytest.raises(ValueError, match="subsamples is 1"):
         align(*pair, k=5, subsamples=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"permutations": -1}, "permutations is -1 and splits 0; neither must be negative"),
+        ({"splits": -1}, "permutations is 0 and splits -1; neither must be negative"),
+        ({"subsamples": 5, "alpha": 2}, "alpha is 2; it must be between 0 and 1"),
+    ],
+)
+def test_bad_evidence_is_refused(pair, options, message):
+    with pytest.raises(ValueError, match=message):
+        align(*pair, k=5, **options)
 
 
 def test_the_example_in_the_docstring():

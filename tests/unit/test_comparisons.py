@@ -52,7 +52,7 @@ def test_groups_of_a_gallery_stay_whole_in_it():
     assert sorted(order) == list(range(60))
     in_order = np.random.default_rng(1).permutation(labels)[order]
     assert (in_order.reshape(20, 3) == in_order[::3, None]).all()
-    x = Representation("x", neighbours=[np.zeros((30, 2), int)], gallery=60)
+    x = Representation("x", neighbours=[np.arange(30)[:, None] + [1, 2]], gallery=60)
     order = _order(np.random.default_rng(0), x, labels)
     assert sorted(order[:30]) == list(range(30)), "queries stay among queries"
     assert (labels[order].reshape(20, 3) == labels[order][::3, None]).all()

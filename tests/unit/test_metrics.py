@@ -189,7 +189,7 @@ GOOD = features("random", 17, 20)
         (np.where(np.arange(20)[:, None] == 3, np.nan, GOOD), "y, layer 0 holds NaN"),
         (np.where(np.arange(20)[:, None] == 3, np.inf, GOOD), "y, layer 0 holds NaN or infinite"),
         (np.ones_like(GOOD), "y, layer 0: all rows are equal"),
-        (GOOD.astype(int), "y, layer 0 holds torch.int64"),
+        (GOOD.astype(int), "y, layer 0 holds int64"),
         (GOOD[:1], "y, layer 0 has one sample"),
         (GOOD[:0], "y, layer 0 has shape"),
         (GOOD[:, 0], "y, layer 0 has shape"),
@@ -236,6 +236,8 @@ def test_bad_options_are_refused(call, message):
         ({"layers": [GOOD], "neighbours": [np.zeros((20, 3), int)] * 2}, "1 layers but neighbours of 2"),
         ({"neighbours": [np.zeros((20, 3))]}, "must be integers"),
         ({"neighbours": [np.full((20, 3), 20)]}, "samples 0 to 19"),
+        ({"neighbours": [np.tile([0, 1, 2], (20, 1))]}, "layer 0: a sample is its own neighbour or one twice"),
+        ({"neighbours": [(np.arange(20)[:, None] + [1, 2, 1]) % 20]}, "layer 0: a sample is its own neighbour or one"),
     ],
 )
 def test_bad_representations_are_refused(arguments, message):

@@ -86,6 +86,19 @@ def test_near_ties_are_ordered_by_more_than_float32_products():
     np.testing.assert_array_equal(nearest(x, 10).indices, wanted)
 
 
+def test_any_layout_of_memory_is_taken():
+    x = unit(np.random.default_rng(2), 30, 4)
+    for other in (x[::-1][::-1], x.astype(">f4"), x.astype(np.longdouble), np.asfortranarray(x), x.tolist()):
+        np.testing.assert_array_equal(nearest(other, 5).indices, nearest(x, 5).indices)
+    np.testing.assert_array_equal(nearest(x[::-1], 5).indices, 29 - nearest(x, 5).indices[::-1])
+
+
+@pytest.mark.parametrize("kind", [str, complex, object, np.int32])
+def test_what_is_no_number_is_refused(kind):
+    with pytest.raises(ValueError, match=r"x holds .*; features must be floating"):
+        nearest(np.ones((5, 2)).astype(kind), 2)
+
+
 def test_the_bound_on_rounding_holds():
     rng = np.random.default_rng(2)
     for d in (8, 64, 256, 448, 1024, 8192):
@@ -132,7 +145,7 @@ GOOD = unit(np.random.default_rng(4), 10, 4)
         (GOOD[:1], 1, {}, "k is 1, but a query has 0"),
         (GOOD * np.nan, 1, {}, "x holds NaN"),
         (GOOD.astype(np.float64) * 1e300, 1, {}, "x holds NaN or infinite values"),
-        ((GOOD * 9).astype(int), 1, {}, "x holds torch.int64"),
+        ((GOOD * 9).astype(int), 1, {}, "x holds int64"),
         (GOOD, 1, {"gallery": GOOD[:, :2]}, "x has 4 columns and gallery 2"),
         (GOOD, 11, {"gallery": GOOD}, "k is 11"),
     ],

@@ -95,6 +95,8 @@ def prepare(
         raise ValueError(f"clamp_scope is {clamp_scope!r}; it must be 'layer' or 'global'.")
     many = isinstance(x, (list, tuple))
     given = x if many else [x]
+    if not given:
+        raise ValueError("x is an empty list; give one layer at least.")
     layers = [as_matrix(a, f"layer {i}" if many else "x", _device(a)) for i, a in enumerate(given)]
     if clamp is not None:
         limits = (
@@ -103,6 +105,8 @@ def prepare(
             else [_quantile(layers, clamp)] * len(layers)
         )
         layers = [a.clamp(-limit, limit) for a, limit in zip(layers, limits, strict=True)]
+    elif not normalise:
+        layers = [a.clone() for a in layers]  # never the memory of the caller
     if normalise:
         layers = [_unit_rows(a, f"layer {i}" if many else "x") for i, a in enumerate(layers)]
     done = [a if isinstance(b, torch.Tensor) else a.numpy() for a, b in zip(layers, given, strict=True)]
@@ -207,6 +211,10 @@ def compare(
     seed : int
         Of all of these; each draws from a stream of its own, so that asking for one does not change another.
     """
+    if min(permutations, splits) < 0:
+        raise ValueError(f"permutations is {permutations} and splits {splits}; neither must be negative (0: none).")
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha is {alpha}; it must be between 0 and 1.")
     groups = None if groups is None else calibration.numbered(groups, x.gallery)
     traits = _metric(metric)
     k = k if traits.needs_k else None

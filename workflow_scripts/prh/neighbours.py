@@ -89,12 +89,16 @@ def rounding(d: int) -> float:
 
 def as_matrix(x: Any, name: str, device: str = "cpu") -> torch.Tensor:
     """``x`` as a float32 tensor [n, d] on ``device``; ValueError, calling it ``name``, if it is not finite floats."""
-    tensor = x.detach() if isinstance(x, torch.Tensor) else torch.as_tensor(np.asarray(x))
-    if tensor.ndim != 2 or 0 in tensor.shape:
-        raise ValueError(f"{name} has shape {list(tensor.shape)}; it must be [n, d], one row per sample.")
-    if not tensor.is_floating_point():
-        raise ValueError(f"{name} holds {tensor.dtype}; features must be floating: convert them with astype(float32).")
-    tensor = tensor.to(device, torch.float32)
+    given = x.detach() if isinstance(x, torch.Tensor) else np.asarray(x)
+    if given.ndim != 2 or 0 in given.shape:
+        raise ValueError(f"{name} has shape {list(given.shape)}; it must be [n, d], one row per sample.")
+    is_floating = given.is_floating_point() if isinstance(given, torch.Tensor) else given.dtype.kind == "f"
+    if not is_floating:
+        raise ValueError(f"{name} holds {given.dtype}; features must be floating: convert them with astype(float32).")
+    if isinstance(given, np.ndarray):  # torch knows no other order of bytes, no negative strides, no long doubles
+        native = given.dtype.newbyteorder("=") if given.itemsize <= 8 else np.float64
+        given = torch.as_tensor(np.ascontiguousarray(given, native))
+    tensor = given.to(device, torch.float32)
     if not all(map(torch.isfinite, tensor.aminmax())):  # NaN wins both
         raise ValueError(
             f"{name} holds NaN or infinite values (or beyond float32); mend the features or drop those samples."

@@ -48,7 +48,8 @@ class Representation:
     memory_gb : float
         Bound on what one step of a computation holds beside its inputs and its result.
 
-    Raises ValueError for a bad layer or table: none at all, unequal n, NaN, inf, integers, one sample, all rows equal.
+    Raises ValueError for a bad layer or table: none at all, unequal n, NaN, inf, integers, one sample, all rows equal,
+    a sample among its own neighbours or twice among another's.
     """
 
     def __init__(
@@ -250,6 +251,9 @@ def _checked_tables(tables: Sequence[Any], name: str, gallery: int) -> list[np.n
             )
         if table.min() < 0 or table.max() >= gallery:
             raise ValueError(f"{name}, layer {i}: neighbours must be samples 0 to {gallery - 1}; make the table again.")
+        in_order = np.sort(table, axis=1)
+        if (table == np.arange(len(table))[:, None]).any() or (in_order[:, 1:] == in_order[:, :-1]).any():
+            raise ValueError(f"{name}, layer {i}: a sample is its own neighbour or one twice; make the table again.")
     return [table.astype(np.int32, copy=False) for table in checked]
 
 

@@ -185,7 +185,13 @@ def dissimilarities(x: Representation, compare: str) -> torch.Tensor:
 
     i, j = torch.triu_indices(x.n, x.n, 1, device=x.device)
 
-    def standardised(layer: torch.Tensor) -> torch.Tensor:
+    def standardised(number: int, layer: torch.Tensor) -> torch.Tensor:
+        constant = (layer == layer[:, :1]).all(dim=1)
+        if bool(constant.any()):
+            raise ValueError(
+                f"{x.name}, layer {number}: row {int(constant.nonzero()[0])} is constant, so its correlation "
+                "with others is not a number; leave the layer or the sample out, or take another metric than rsa."
+            )
         layer = layer.double()
         layer = layer - layer.mean(dim=1, keepdim=True)
         norms = layer.norm(dim=1, keepdim=True)
@@ -197,7 +203,7 @@ def dissimilarities(x: Representation, compare: str) -> torch.Tensor:
         matrix[i, j] = values - values.mean()
         return matrix
 
-    return _unit(packed(x, (standardised(layer) for layer in x.layers)))
+    return _unit(packed(x, (standardised(*numbered) for numbered in enumerate(x.layers))))
 
 
 @movable(lambda values, order: values[:, order])
