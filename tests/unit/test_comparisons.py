@@ -1,11 +1,16 @@
 """Rows of many models, and the groups of their samples."""
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from prh import comparisons, datasets, tables
-from prh.alignment import Representation, _order
+from prh.alignment import Representation, _order, prepare
 from prh.comparisons import Settings, read_groups, sweep_row
+from prh.neighbours import nearest
 from tests.unit.test_datasets import picture
 
 
@@ -24,6 +29,22 @@ def test_a_sample_without_a_group_is_one_of_its_own(shards):
 def test_groups_of_other_samples_are_not_taken(shards):
     with pytest.raises(tables.TableError, match="do not hold the same samples: the order differs"):
         read_groups(shards, [f"s{i}" for i in (1, 0, 2, 3, 4, 5)])
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_the_program_finds_neighbours_layer_by_layer(tmp_path, repository, scope):
+    rng = np.random.default_rng(0)
+    layers = [(scale * rng.normal(size=(40, 6))).astype(np.float32) for scale in (1, 5)]
+    ids = [f"s{i}" for i in range(40)]
+    footer = {"model": "m", "layer_names": ["a", "b"]}
+    tables.write(tables.layers_table(ids, layers), tmp_path / "f.parquet", footer)
+    preparation = {"clamp": 0.9, "clamp_scope": scope, "normalise": True}
+    command = [sys.executable, repository / "workflow_scripts/neighbours.py", "--memory-gb", "1e-5"]
+    settings = ["--spec", json.dumps({**preparation, "k_max": 12}), "--features", tmp_path / "f.parquet"]
+    subprocess.run([*command, *settings, "--output", tmp_path / "n.parquet"], check=True, capture_output=True)
+    found = comparisons.representation("m", None, tmp_path / "n.parquet", preparation)
+    wanted = [nearest(layer, 12).indices for layer in prepare(layers, **preparation)]
+    np.testing.assert_array_equal(found.knn(12), wanted)
 
 
 def clusters(rng, groups):

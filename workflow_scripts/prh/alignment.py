@@ -65,7 +65,12 @@ class Alignment:
 
 
 def prepare(
-    x: Any, clamp: float | None = 0.95, normalise: bool = True, clamp_scope: Literal["layer", "global"] = "layer"
+    x: Any,
+    clamp: float | None = 0.95,
+    normalise: bool = True,
+    clamp_scope: Literal["layer", "global"] = "layer",
+    *,
+    name: str = "x",
 ) -> Any:
     """Features as the paper compares them: outliers clamped, then every row divided by its Euclidean norm.
 
@@ -81,6 +86,8 @@ def prepare(
     clamp_scope : {"layer", "global"}
         A quantile per layer, or one over all layers together as the official code takes it for a tensor [n, L, d].
         Layers of different scale then lose very different parts: "layer" is the safer choice.
+    name : str
+        What a single layer is called in messages.
 
     Returns float32 of the same kind (array or tensor, one or a list). Raises ValueError for integers, NaN, inf, a wrong
     shape, or a row of zeros, which has no direction.
@@ -97,7 +104,7 @@ def prepare(
     given = x if many else [x]
     if not given:
         raise ValueError("x is an empty list; give one layer at least.")
-    layers = [as_matrix(a, f"layer {i}" if many else "x", _device(a)) for i, a in enumerate(given)]
+    layers = [as_matrix(a, f"layer {i}" if many else name, _device(a)) for i, a in enumerate(given)]
     if clamp is not None:
         limits = (
             [_quantile([a], clamp) for a in layers]
@@ -108,7 +115,7 @@ def prepare(
     elif not normalise:
         layers = [a.clone() for a in layers]  # never the memory of the caller
     if normalise:
-        layers = [_unit_rows(a, f"layer {i}" if many else "x") for i, a in enumerate(layers)]
+        layers = [_unit_rows(a, f"layer {i}" if many else name) for i, a in enumerate(layers)]
     done = [a if isinstance(b, torch.Tensor) else a.numpy() for a, b in zip(layers, given, strict=True)]
     return done if many else done[0]
 

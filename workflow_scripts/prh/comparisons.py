@@ -76,15 +76,21 @@ def read_groups(shards: Path, samples: Sequence[str]) -> np.ndarray:
 
 
 def representation(
-    name: str, features: Path | None, neighbours: Path | None, preparation: Mapping[str, object]
+    name: str,
+    features: Path | None,
+    neighbours: Path | None,
+    preparation: Mapping[str, object],
+    *,
+    device: str = "cpu",
+    memory_gb: float = 2.0,
 ) -> Representation:
-    """A model as its tables hold it: prepared features, neighbours, or both."""
+    """A model as its tables hold it: prepared features, neighbours, or both; products are taken on ``device``."""
     layers = found = None
     if features is not None:
         layers = prepared(features, preparation)
     if neighbours is not None:
         found = _layers(neighbours)
-    return Representation(name, layers, found)
+    return Representation(name, layers, found, device=device, memory_gb=memory_gb)
 
 
 def prepared(features: Path, preparation: Mapping[str, object]) -> list[np.ndarray]:
@@ -137,6 +143,9 @@ def sweep_row(
     sizes: Sequence[int],
     settings: Settings,
     groups: np.ndarray | None = None,
+    *,
+    device: str = "cpu",
+    memory_gb: float = 2.0,
 ) -> pl.DataFrame:
     """Best layer pairs (schema BEST) of a model with others in growing galleries: see prh.sweeps.
 
@@ -148,11 +157,11 @@ def sweep_row(
     order = _sweep_order(len(x[1][0]), settings.seed, groups)
     if max(sizes) > len(order):
         raise ValueError(f"alignment.n asks for {max(sizes)} samples, there are {len(order)}; lower it.")
-    left = {size: in_gallery(*x, order[:size], queries, depth) for size in sizes}
+    left = {size: in_gallery(*x, order[:size], queries, depth, device, memory_gb) for size in sizes}
     best = []
     for name, layers in others:
         for size in sizes:
-            right = in_gallery(name, layers, order[:size], queries, depth)
+            right = in_gallery(name, layers, order[:size], queries, depth, device, memory_gb)
             for k in settings.k:
                 found = compare(
                     left[size],

@@ -465,11 +465,14 @@ class Compute(Section):
     """How the machine is used. Nothing here changes a result, so a change here runs nothing again."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto: a GPU where there is one."""
+    """auto: models take a GPU where there is one; neighbours and comparisons take the CPU, so that they wait for none.
+    cuda: these take a GPU too. cpu: nothing does."""
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Samples in a batch; halved when memory runs out."""
     threads: Annotated[int, Field(ge=1)] = 2
     """CPU threads of an extraction or a search for neighbours."""
+    memory_gb: Annotated[float, Field(gt=0)] = 2.0
+    """GB that a search for neighbours or a comparison may hold at once, on its device, beside features and results."""
 
 
 class Experiment(Section):
