@@ -5,9 +5,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from prh import neighbour_lists
+from prh import alignment, neighbour_lists
 from prh.alignment import Representation, _halves, align, best_pair, compare, prepare, scores
 from prh.metrics import METRICS
+from prh.metrics.base import device_of
 from prh.neighbour_lists import restrict
 from prh.neighbours import nearest
 
@@ -206,6 +207,32 @@ def test_unknown_metrics_and_too_few_subsamples_are_refused(pair):
         align(*pair, metric="nearest")
     with pytest.raises(ValueError, match="subsamples is 1"):
         align(*pair, k=5, subsamples=1)
+
+
+def test_products_are_taken_where_the_layers_lie_and_within_the_memory(pair, monkeypatch):
+    torch = pytest.importorskip("torch")
+    made = []
+    monkeypatch.setattr(
+        alignment, "Representation", lambda *_, **place: made.append(place) or Representation(*_, **place)
+    )
+    align(*pair, k=5, memory_gb=0.5)
+    align(*pair, k=5, device="cpu:0")
+    assert made[::2] == [{"device": "cpu", "memory_gb": 0.5}, {"device": "cpu:0", "memory_gb": 2.0}]
+    assert device_of(pair[0][0], torch.zeros(2, device="meta")) == "meta"
+    with pytest.raises(ValueError, match=r"memory_gb = 1e-09; raise it"):
+        align(*pair, metric="rsa", memory_gb=1e-9)
+
+
+@pytest.mark.skipif("not __import__('torch').cuda.is_available()", reason="needs a GPU")
+@pytest.mark.parametrize("metric", ["mutual_knn", "cka", "rsa", "pwcca"])
+def test_evidence_is_the_same_on_a_gpu(metric, pair):
+    import torch
+
+    settings = {"metric": metric, "k": 5, "permutations": 5, "subsamples": 3, "splits": 2}
+    gpu = align(*([torch.as_tensor(layer).cuda() for layer in side] for side in pair), **settings)
+    cpu = align(*pair, **settings)
+    np.testing.assert_allclose(gpu.null, cpu.null, atol=1e-5)
+    np.testing.assert_allclose([*gpu.interval, gpu.crossfitted], [*cpu.interval, cpu.crossfitted], atol=1e-5)
 
 
 @pytest.mark.parametrize(

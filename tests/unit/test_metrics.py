@@ -14,6 +14,7 @@ from tests.unit import reference
 
 NAMES = sorted(METRICS)
 KNN = ["mutual_knn", "jaccard_knn", "cycle_knn", "lcs_knn", "edit_distance_knn"]
+on_gpu = pytest.mark.skipif("not __import__('torch').cuda.is_available()", reason="needs a GPU")
 KINDS = ["random", "low-rank", "duplicated", "tied", "offset", "tiny"]
 
 
@@ -119,6 +120,17 @@ def test_a_permutation_moves_states_instead_of_building_them_again(name):
     moved = METRICS[name].scores(x, y.reordered(order), 5)
     afresh = METRICS[name].scores(x, Representation("y", [layer[order] for layer in ys]), 5)
     np.testing.assert_allclose(moved, afresh, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@on_gpu
+def test_a_metric_is_the_same_on_a_gpu(name):
+    import torch
+
+    x, y = features("random", 1, 61), features("random", 2, 61)
+    y[:, : x.shape[1]] += x[:, : y.shape[1]]
+    on_gpu = score(name, torch.as_tensor(x).cuda(), torch.as_tensor(y).cuda(), 3)
+    assert on_gpu == pytest.approx(score(name, x, y, 3), abs=1e-12 if name in KNN else 1e-5)
 
 
 def test_rows_of_rows_are_rows():

@@ -86,6 +86,18 @@ def test_near_ties_are_ordered_by_more_than_float32_products():
     np.testing.assert_array_equal(nearest(x, 10).indices, wanted)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("memory_gb", [1e-3, 2])
+def test_neighbours_and_ties_are_the_same_on_a_gpu(memory_gb):
+    rng = np.random.default_rng(4)
+    for x in (unit(rng, 3000, 64), unit(rng, 500, 64)[rng.integers(0, 500, 3000)], rng.integers(-2, 3, (3000, 8))):
+        one, other = (
+            nearest(x.astype(np.float32), 10, device=device, memory_gb=memory_gb) for device in ("cpu", "cuda")
+        )
+        np.testing.assert_array_equal(one.indices, other.indices)
+        assert one.ties == other.ties
+
+
 def test_any_layout_of_memory_is_taken():
     x = unit(np.random.default_rng(2), 30, 4)
     for other in (x[::-1][::-1], x.astype(">f4"), x.astype(np.longdouble), np.asfortranarray(x), x.tolist()):

@@ -17,6 +17,7 @@ import numpy as np
 
 from prh import calibration
 from prh.metrics import METRICS, Metric, Representation
+from prh.metrics.base import device_of
 
 if TYPE_CHECKING:
     import torch
@@ -104,7 +105,7 @@ def prepare(
     given = x if many else [x]
     if not given:
         raise ValueError("x is an empty list; give one layer at least.")
-    layers = [as_matrix(a, f"layer {i}" if many else name, _device(a)) for i, a in enumerate(given)]
+    layers = [as_matrix(a, f"layer {i}" if many else name, device_of(a)) for i, a in enumerate(given)]
     if clamp is not None:
         limits = (
             [_quantile([a], clamp) for a in layers]
@@ -150,6 +151,8 @@ def align(
     k: int = 10,
     permutations: int = 0,
     seed: int = 0,
+    device: str | None = None,
+    memory_gb: float = 2.0,
     **options: Any,
 ) -> Alignment:
     """Align two models given as their layers; ``compare`` on two ``Representation`` objects made of them.
@@ -168,6 +171,10 @@ def align(
         Size of the permutation null; 0 for none.
     seed : int
         Makes it repeatable.
+    device : str, optional
+        torch device of the products; by default where the first tensor among the layers lies, "cpu" for arrays.
+    memory_gb : float
+        Bound on what one step of a computation holds beside its inputs and its result.
     **options
         As in ``compare``: groups, alpha, subsamples, splits.
 
@@ -177,7 +184,9 @@ def align(
     >>> found.layers, found.best, found.p
     ((0, 0), 1.0, 0.01)
     """
-    x, y = (Representation(name, _as_list(layers)) for name, layers in (("x", layers_x), ("y", layers_y)))
+    layers = {"x": _as_list(layers_x), "y": _as_list(layers_y)}
+    place = {"device": device or device_of(*layers["x"], *layers["y"]), "memory_gb": memory_gb}
+    x, y = (Representation(name, side, **place) for name, side in layers.items())
     return compare(x, y, metric, k, permutations=permutations, seed=seed, **options)
 
 
@@ -349,10 +358,6 @@ def _full_float32() -> AbstractContextManager:
 
 def _as_list(layers: Any) -> Sequence[Any]:
     return layers if isinstance(layers, (list, tuple)) else [layers]
-
-
-def _device(x: Any) -> str:
-    return str(getattr(x, "device", "cpu"))
 
 
 def _quantile(layers: list[torch.Tensor], q: float) -> float:

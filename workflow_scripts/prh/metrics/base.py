@@ -295,7 +295,8 @@ def metric(*, summary: str, needs: Needs, symmetric: bool, bounded: bool) -> Cal
             if isinstance(x, Representation) and isinstance(y, Representation):
                 require_paired(x, y)
                 return function(x, y, *args, **options)
-            x, y = Representation("x", [x]), Representation("y", [y])
+            device = device_of(x, y)
+            x, y = Representation("x", [x], device=device), Representation("y", [y], device=device)
             require_paired(x, y)
             score = float(function(x, y, *args, **options)[0, 0])
             if np.isnan(score):
@@ -308,6 +309,11 @@ def metric(*, summary: str, needs: Needs, symmetric: bool, bounded: bool) -> Cal
         return public
 
     return register
+
+
+def device_of(*layers: Any) -> str:
+    """The torch device of the first of ``layers`` that lies on one, as products are taken there; "cpu" for arrays."""
+    return next((str(layer.device) for layer in layers if hasattr(layer, "is_cuda")), "cpu")
 
 
 def variant(name: str, of: Callable, *, summary: str, symmetric: bool, bounded: bool, **options: Any) -> None:
