@@ -42,10 +42,10 @@ def run(arguments: argparse.Namespace) -> None:
         for layer in prepared(arguments.features, names, spec):
             found.append(nearest(layer, depth, device=arguments.device, memory_gb=arguments.memory_gb))
             progress.advance()
-    ties = [neighbours.ties for neighbours in found]
+    ties = [neighbours.ties.tolist() for neighbours in found]
     print(
         f"{source['model']}: {len(ids)} samples, {len(names)} layers, {depth} neighbours; "
-        f"rows with a tie at place {depth}: {max(ties):.2%} in the worst layer"
+        f"rows with a tie at one place: {max(map(max, ties)):.2%} in the worst layer, at the worst place"
     )
     facts = {"model": source["model"], "layer_names": source["layer_names"], "preparation": spec, "ties": ties}
     output = tables.layers_table(ids, [neighbours.indices for neighbours in found])

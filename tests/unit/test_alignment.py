@@ -209,6 +209,19 @@ def test_unknown_metrics_and_too_few_subsamples_are_refused(pair):
         align(*pair, k=5, subsamples=1)
 
 
+def test_ties_are_told_at_each_k_of_the_best_layers(pair):
+    xs, ys = pair
+    corners = np.eye(4, dtype=np.float32)[np.arange(60) % 4]  # 14 likes of each sample, then 45 others: ties but at 14
+    found = align([xs[0], corners], [corners], k=14)
+    assert found.layers == (1, 0)
+    assert found.ties == (0, 0)
+    assert align([xs[0], corners], [corners], k=13).ties == (1, 1)
+    assert align(xs, ys, k=5).ties == (0, 0)
+    assert align(xs, ys, metric="cka").ties is None
+    tables = Representation("x", neighbours=[nearest(layer, 20).indices for layer in xs])
+    assert compare(tables, tables, k=5).ties is None, "tables that say nothing of ties"
+
+
 def test_products_are_taken_where_the_layers_lie_and_within_the_memory(pair, monkeypatch):
     torch = pytest.importorskip("torch")
     made = []

@@ -45,6 +45,7 @@ def test_the_program_finds_neighbours_layer_by_layer(tmp_path, repository, scope
     found = comparisons.representation("m", None, tmp_path / "n.parquet", preparation)
     wanted = [nearest(layer, 12).indices for layer in prepare(layers, **preparation)]
     np.testing.assert_array_equal(found.knn(12), wanted)
+    assert found.ties(5).tolist() == [0, 0]
 
 
 def clusters(rng, groups):

@@ -46,6 +46,8 @@ class Alignment:
     threshold : the score that chance exceeds with probability alpha.
     p : the p-value of ``best``.
     calibrated : max((best - threshold) / (1 - threshold), 0); None also where the metric can exceed 1.
+    ties : (of x, of y) share of samples whose k-th and (k+1)-th neighbours are equally near, in ``layers``: there the
+        index decides, not the model. None without k, or with tables that do not say.
     interval : (low, high) for the score of ``layers`` (see ``interval``); None without subsamples.
     crossfitted, optimism : see ``crossfit``; None without splits.
     """
@@ -63,6 +65,7 @@ class Alignment:
     interval: tuple[float, float] | None = None
     crossfitted: float | None = None
     optimism: float | None = None
+    ties: tuple[float, float] | None = None
 
 
 def prepare(
@@ -236,7 +239,7 @@ def compare(
     k = k if traits.needs_k else None
     table = scores(x, y, traits, k)
     best, layers = best_pair(table)
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"ties": _ties(x, y, k, layers)}
     streams = [np.random.default_rng([seed, stream]) for stream in range(3)]
     if permutations:
         null = null_maxima(x, y, traits, k, permutations, streams[0], groups)
@@ -325,6 +328,13 @@ def crossfit(
             promised.append(best)
             honest.append(scored_on[layers])
     return float(np.mean(honest)), float(np.mean(promised) - np.mean(honest))
+
+
+def _ties(x: Representation, y: Representation, k: int | None, layers: tuple[int, int]) -> tuple[float, float] | None:
+    shares = [None if k is None else side.ties(k) for side in (x, y)]
+    if any(share is None for share in shares):
+        return None
+    return float(shares[0][layers[0]]), float(shares[1][layers[1]])
 
 
 def _order(rng: np.random.Generator, y: Representation, groups: np.ndarray | None) -> np.ndarray:

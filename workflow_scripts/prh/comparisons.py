@@ -32,6 +32,8 @@ BEST = {
     "crossfitted": pl.Float64,
     "optimism": pl.Float64,
     "null_mean": pl.Float64,
+    "ties_x": pl.Float64,
+    "ties_y": pl.Float64,
 }
 
 MODELS = {
@@ -85,12 +87,12 @@ def representation(
     memory_gb: float = 2.0,
 ) -> Representation:
     """A model as its tables hold it: prepared features, neighbours, or both; products are taken on ``device``."""
-    layers = found = None
+    layers = found = ties = None
     if features is not None:
         layers = prepared(features, preparation)
     if neighbours is not None:
-        found = _layers(neighbours)
-    return Representation(name, layers, found, device=device, memory_gb=memory_gb)
+        found, ties = _layers(neighbours), tables.made_by(neighbours).get("ties")
+    return Representation(name, layers, found, ties=ties, device=device, memory_gb=memory_gb)
 
 
 def prepared(features: Path, preparation: Mapping[str, object]) -> list[np.ndarray]:
@@ -204,7 +206,7 @@ def _score_table(model_x: str, model_y: str, found: Alignment) -> pa.Table:
 
 
 def _best_row(model_x: str, model_y: str, found: Alignment) -> dict[str, object]:
-    low, high = found.interval or (None, None)
+    (low, high), (ties_x, ties_y) = found.interval or (None, None), found.ties or (None, None)
     return {
         "model_x": model_x,
         "model_y": model_y,
@@ -221,6 +223,8 @@ def _best_row(model_x: str, model_y: str, found: Alignment) -> dict[str, object]
         "crossfitted": found.crossfitted,
         "optimism": found.optimism,
         "null_mean": None if found.null is None else float(found.null.mean()),
+        "ties_x": ties_x,
+        "ties_y": ties_y,
     }
 
 

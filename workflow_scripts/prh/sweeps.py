@@ -94,8 +94,9 @@ def in_gallery(
     from prh.neighbours import nearest
 
     own = np.arange(queries)
-    tables = [
-        nearest(part[:queries], k, gallery=part, own=own, device=device, memory_gb=memory_gb).indices
+    found = [
+        nearest(part[:queries], k, gallery=part, own=own, device=device, memory_gb=memory_gb)
         for part in (layer[gallery] for layer in layers)
     ]
-    return Representation(name, neighbours=tables, gallery=len(gallery))
+    tables, ties = ([getattr(one, part) for one in found] for part in ("indices", "ties"))
+    return Representation(name, neighbours=tables, ties=ties, gallery=len(gallery))
