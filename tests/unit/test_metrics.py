@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import prh.metrics
-from prh.metrics import METRICS, Representation
+from prh.metrics import METRICS, Representation, kernels, subspaces
 from tests.unit import reference
 
 NAMES = sorted(METRICS)
@@ -120,6 +120,29 @@ def test_a_permutation_moves_states_instead_of_building_them_again(name):
     moved = METRICS[name].scores(x, y.reordered(order), 5)
     afresh = METRICS[name].scores(x, Representation("y", [layer[order] for layer in ys]), 5)
     np.testing.assert_allclose(moved, afresh, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_belongs_to_one_model_is_computed_once_for_all_others(name, monkeypatch):
+    """Whatever is built for x when it meets y, serves the next model and all permutations of x."""
+    rng, built = np.random.default_rng(8), []
+    x, y, other = (
+        Representation(model, [rng.normal(size=(60, d)).astype(np.float32) for d in (4, 5)]) for model in "xyo"
+    )
+    build = Representation._build
+    monkeypatch.setattr(
+        Representation, "_build", lambda self, how, *args: built.append((self.name, how)) or build(self, how, *args)
+    )
+    centre = kernels.centred
+    for module in (kernels, subspaces):
+        monkeypatch.setattr(module, "centred", lambda side: built.append((side.name, "centred")) or centre(side))
+    METRICS[name].scores(x, y, 3)
+    first = [how for model, how in built if model == "x"]
+    assert first
+    METRICS[name].scores(x, other, 3)
+    METRICS[name].scores(x.reordered(rng.permutation(60)), y, 3)
+    again = [how for model, how in built if model == "x"][len(first) :]
+    assert [how for how in again if how == "centred" or hasattr(how, "move")] == []
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -26,8 +26,8 @@ class Neighbours(NamedTuple):
     """What ``nearest`` finds.
 
     indices : int32 [n, k], nearest first.
-    ties : float64 [k], at place j - 1 the share of rows whose j-th and (j+1)-th neighbours are equally near, so that the
-        index decides which of them is among the j nearest.
+    ties : float64 [k], at place j - 1 the share of rows whose j-th and (j+1)-th neighbours are equally near: there the
+        index decides which is among the j nearest.
     """
 
     indices: np.ndarray
