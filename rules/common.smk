@@ -87,6 +87,15 @@ def row_tables(kind):
     return paths
 
 
+def comparing_device(wildcards):
+    """Where neighbours are searched and features compared: on a GPU only if the experiment says so, as most are fast
+    without, and would wait for one. A metric that reads neighbours alone has no use for it.
+    """
+    metric = getattr(wildcards, "metric", None)
+    needs_products = metric is None or plan.row_needs(metric, "features")
+    return "cuda" if compute.device == "cuda" and needs_products else "cpu"
+
+
 def rows_of(wildcards, ending="parquet"):
     """The rows of all models by one metric: the scores of all layer pairs, or other tables by their ending."""
     metric = plan.measures[wildcards.measure]["metric"]

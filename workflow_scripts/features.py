@@ -41,12 +41,16 @@ def run(arguments: argparse.Namespace) -> None:
     device = encoders.choose_device(arguments.device)
     root = None if weights["root"] is None else Path(weights["root"])
     encoder = encoders.load(entry, root, device)
+    dtype = encoders.choose_dtype(entry["dtype"], device)  # auto is not the same on every GPU
+    program = files.sha256(Path(__file__))
     features.extract(
         encoder,
         datasets.shard_paths(manifest, arguments.shards),
         arguments.output,
         model=entry["name"],
-        digest=features.recipe(entry, weights["files"], manifest["shards"], device, arguments.layers),
+        digest=features.recipe(
+            entry, weights["files"], manifest["shards"], device, str(dtype), arguments.layers, program
+        ),
         caption=entry.get("caption", 0),
         template=entry.get("template", "{caption}"),
         keep=arguments.layers,

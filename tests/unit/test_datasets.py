@@ -193,6 +193,18 @@ def test_a_missing_column_names_those_that_are_there(folder):
         list(read_local(folder, Columns(group="video")))
 
 
+def test_parquet_without_the_column_of_images_is_told_so(tmp_path):
+    pq.write_table(pa.table({"picture": [b""], "text": ["a"]}), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"t\.parquet: no column 'image' with images; it has picture, text"):
+        list(read_local(tmp_path / "t.parquet", Columns()))
+
+
+def test_a_sample_may_be_called_0(tmp_path):
+    pq.write_table(pa.table({"sample_id": [0, None, 7], "id": [5, 0, 6], "text": ["a"] * 3}), tmp_path / "t.parquet")
+    samples = read_local(tmp_path / "t.parquet", Columns(image=None))
+    assert [sample.sample_id for sample in samples] == ["0", "0", "7"]
+
+
 def test_a_truncated_parquet_source_is_named(tmp_path):
     pq.write_table(pa.table({"text": ["a", "b"]}), tmp_path / "t.parquet")
     content = (tmp_path / "t.parquet").read_bytes()

@@ -1,5 +1,7 @@
 """Extraction: the same features whatever the batch, the order or the interruption, and errors that name the sample."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -166,6 +168,33 @@ def test_a_part_of_other_settings_or_half_a_part_is_not_used(shards, tmp_path, d
     again = Failing(at=None)
     extract(again, shards, tmp_path / "f.parquet", model="m", digest="d" if damage == "truncated" else "e")
     assert again.seen == (7 if damage == "truncated" else 11)
+
+
+def test_parts_of_a_former_layout_are_not_in_the_way(shards, tmp_path):
+    """Killed at several shards, then run on fewer samples in one: rmdir would fail in this run and in all after it."""
+    target = tmp_path / "f.parquet"
+    with pytest.raises(KeyboardInterrupt):
+        extract(Failing(at=3), shards, target, model="m", digest="d")
+    (tmp_path / "f.parts" / "00002.parquet.part").touch()  # what SIGKILL leaves of a part that is being written
+    again = Failing(at=None)
+    extract(again, shards[:1], target, model="m", digest="d")
+    assert again.seen == 0
+    assert len(layers_of(target)[0]) == 4
+    assert not (tmp_path / "f.parts").exists()
+
+
+def test_parts_of_other_code_or_libraries_have_another_recipe(tmp_path, monkeypatch):
+    """An edited module or an upgraded library runs the job again; it must then not go on from parts of before."""
+    code = tmp_path / "models.py"
+    code.write_text("a = 1")
+    monkeypatch.setattr(sys.modules["prh.models"], "__file__", str(code))
+    digest = features.recipe("facts")
+    assert features.recipe("facts") == digest != features.recipe("others")
+    code.write_text("a = 2")
+    edited = features.recipe("facts")
+    assert edited != digest
+    monkeypatch.setattr(features.versions, "libraries", lambda: {"torch": "1.0"})
+    assert features.recipe("facts") not in (digest, edited)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

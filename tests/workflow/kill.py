@@ -87,14 +87,14 @@ def broken(folder: Path) -> list[str]:
     return bad
 
 
-def run_and_kill(workflow: Workflow, when: Callable[[], bool]) -> bool:
+def run_and_kill(workflow: Workflow, when: Callable[[], bool], *arguments: str) -> bool:
     """Start a run in a process group of its own and kill the group (SIGKILL) as soon as ``when()`` holds; whether it was
-    still running then.
+    still running then. ``arguments`` are snakemake's.
     """
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = workflow.start("--cores", "2", start_new_session=True, **quiet)
+    process = workflow.start("--cores", "2", *arguments, start_new_session=True, **quiet)
     while process.poll() is None and not when():
-        time.sleep(0.05)
+        time.sleep(0.02)
     running = process.poll() is None
     if running:
         os.killpg(process.pid, signal.SIGKILL)

@@ -193,6 +193,9 @@ def _parquet_samples(paths: list[Path], columns: Columns) -> Iterator[dict]:
     wanted = [columns.image, columns.captions, *columns.labels, columns.group, "sample_id", "id"]
     for path in paths:
         with tables.open_table(path) as source:
+            if columns.image is not None and columns.image not in source.schema_arrow.names:
+                known = ", ".join(sorted(source.schema_arrow.names))
+                raise DataError(f"{path}: no column '{columns.image}' with images; it has {known}.")
             present = [name for name in dict.fromkeys(wanted) if name in source.schema_arrow.names]
             for batch in source.iter_batches(batch_size=64, columns=present):
                 yield from batch.to_pylist()
@@ -204,9 +207,9 @@ def _parquet_sample(index: int, row: dict, columns: Columns) -> Sample:
     content = image["bytes"]
     if content is None and image["path"] and Path(image["path"]).is_file():
         content = Path(image["path"]).read_bytes()
-    identity = row.get("sample_id") or row.get("id")
+    told = [str(row[name]) for name in ("sample_id", "id") if row.get(name) not in (None, "")]
     return Sample(
-        sample_id=str(identity) if identity is not None else f"{index:08d}",
+        sample_id=told[0] if told else f"{index:08d}",
         image=content,
         path=image["path"],
         captions=_captions(row, columns, f"row {index}"),

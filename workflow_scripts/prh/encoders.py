@@ -5,7 +5,8 @@ block's output as it appears, so the full stack of hidden states never exists.
 
 Vision: a layer is the output of a block (of the transformer, or of a convolutional stage).
 Language: the layers are Hugging Face's hidden states: the embeddings, the output of every block but the last, and
-the last one after the final norm.
+the last one after the final norm. Some models (Mamba, RWKV, SqueezeBERT) hand out other states, or have no blocks to
+hook: their states are taken as the library gives them, hidden_state_0 and on, the stack of one batch at once.
 """
 
 from __future__ import annotations
@@ -242,9 +243,12 @@ class LanguageEncoder:
         self.parameters = _count(module) if parameters is None else parameters
         self.module = module.eval() if placed else module.eval().to(device=device, dtype=dtype)
         self.tokenizer, self.pooling, self.special_tokens, self.device = tokenizer, pooling, special_tokens, device
-        self._blocks = _language_blocks(module)
-        self.layer_names = ["embeddings", *(f"block_{i}" for i in range(1, len(self._blocks))), "last_hidden_state"]
-        self._limit = getattr(module.config.get_text_config(), "max_position_embeddings", None)
+        self._blocks, states = _language_blocks(self.module, device)
+        if self._blocks:
+            self.layer_names = ["embeddings", *(f"block_{i}" for i in range(1, states - 1)), "last_hidden_state"]
+        else:
+            self.layer_names = [f"hidden_state_{i}" for i in range(states)]
+        self._limit = _longest_text(self.module)
 
     def tokenize(self, texts: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
         """For each text its token ids and the 0/1 mask of the tokens that enter the mean (int64, [length]).
@@ -287,20 +291,74 @@ class LanguageEncoder:
         def take(_module: nn.Module, args: tuple, kwargs: Mapping) -> None:
             pool(args[0] if args else kwargs["hidden_states"])
 
+        if not self._blocks:
+            for state in self.module(input_ids=ids, attention_mask=attention, output_hidden_states=True).hidden_states:
+                pool(state)
+            return pooled
         with _hooked(block.register_forward_pre_hook(take, with_kwargs=True) for block in self._blocks):
             output = self.module(input_ids=ids, attention_mask=attention)
         pool(output.last_hidden_state)
         return pooled
 
 
-def _language_blocks(module: nn.Module) -> list[nn.Module]:
-    """The blocks of a transformers language model: its largest list of modules, one per hidden layer."""
+@torch.inference_mode()
+def _language_blocks(module: nn.Module, device: str) -> tuple[list[nn.Module], int]:
+    """The blocks of a transformers model whose inputs are its hidden states but the last; and how many states it has.
+
+    Which list of modules they are is tried on a short text, since neither its name nor its size tells. The list is
+    empty where none is so. Raises ModelError for a model whose states cannot be pooled as one vector a token.
+    """
     lists = [part for part in module.modules() if isinstance(part, nn.ModuleList)]
-    count = getattr(module.config.get_text_config(), "num_hidden_layers", None)
-    fitting = [part for part in lists if len(part) == count]
-    if not fitting:
-        raise ModelError(f"cannot find the {count} blocks of {type(module).__name__}.")
-    return list(max(fitting, key=lambda part: sum(p.numel() for p in part.parameters())))
+    seen: list[list[Tensor]] = [[] for _ in lists]
+
+    def note(inputs: list[Tensor]) -> Callable:
+        def take(_module: nn.Module, args: tuple, kwargs: Mapping) -> None:
+            given = args[0] if args else kwargs.get("hidden_states")
+            if isinstance(given, Tensor):
+                inputs.append(given.clone())
+
+        return take
+
+    ids = torch.arange(4, device=device)[None]
+    with _hooked(
+        part.register_forward_pre_hook(note(inputs), with_kwargs=True)
+        for parts, inputs in zip(lists, seen, strict=True)
+        for part in parts
+    ):
+        try:
+            output = module(input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=True)
+        except TypeError as error:  # code of a repository that knows no such argument, or a library that trips over it
+            raise ModelError(
+                f"{type(module).__name__} does not give its hidden states ({error}); leave it out."
+            ) from error
+    states = output.hidden_states or ()
+    if not states or any(state.shape[:2] != ids.shape for state in states):
+        raise ModelError(
+            f"{type(module).__name__} does not give a hidden state for each token and layer; leave it out."
+        )
+    for parts, inputs in zip(lists, seen, strict=True):
+        if _are_alike([*inputs, output.last_hidden_state], states):
+            return list(parts), len(states)
+    log.info("%s: no blocks have its hidden states as inputs; they are taken as it gives them", type(module).__name__)
+    return [], len(states)
+
+
+def _are_alike(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    return len(some) == len(others) and all(
+        a.shape == b.shape and torch.allclose(a.cpu(), b.cpu(), equal_nan=True)
+        for a, b in zip(some, others, strict=True)
+    )
+
+
+def _longest_text(module: nn.Module) -> int | None:
+    """The tokens that a model has positions for; None without a bound. Those of RoBERTa begin after that of padding."""
+    limit = getattr(module.config.get_text_config(), "max_position_embeddings", None)
+    if limit is None or limit <= 0:
+        return None
+    for name, part in module.named_modules():
+        if name.endswith("position_embeddings") and getattr(part, "padding_idx", None) is not None:
+            return limit - part.padding_idx - 1
+    return limit
 
 
 class WordVectors:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import math
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from prh import tables
+from prh import files, tables, versions
 from prh.encoders import LanguageEncoder, VisionEncoder, WordVectors
 from prh.progress import Progress
 
@@ -279,8 +280,15 @@ def check_finite(
 
 
 def recipe(*facts: object) -> str:
-    """A digest of what a part is made from; a part with another digest is made anew."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    """A digest of what a part is made from; a part with another digest is made anew.
+
+    Beside ``facts`` that is the code of prh, as far as it is loaded, and the versions of libraries: snakemake runs the
+    job again when these change, and parts of before must not be joined with parts of after.
+    """
+    loaded = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "prh"}
+    code = {name: files.sha256(Path(module.__file__)) for name, module in loaded.items()}
+    made_from = [facts, code, versions.libraries()]
+    return hashlib.sha256(json.dumps(made_from, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def extract(
@@ -301,11 +309,14 @@ def extract(
 
     Parts live in ``output``.parts/ and count only with the same ``digest``. The table has a row per sample, in shard
     order, and a layer_* column per layer (float32), or per layer numbered in ``keep`` (counted from the end if
-    negative). Raises FeatureError for a NaN or infinite feature; the parts that were finished stay.
+    negative). Parts of shards that are there no longer are removed. Raises FeatureError for a NaN or
+    infinite feature; the parts that were finished stay.
     """
     kept = kept_layers(keep, len(encoder.layer_names), model)
     names = [encoder.layer_names[number] for number in kept]
     parts = [output.with_suffix(".parts") / path.name for path in shards]
+    for left_over in set(parts[0].parent.glob("*")).difference(parts):
+        left_over.unlink()
     todo = [i for i, part in enumerate(parts) if not _is_done(part, digest)]
     counts = [_rows(path) for path in shards]
     ahead = [shards[i] for i in todo]
@@ -354,6 +365,4 @@ def _join_parts(parts: Sequence[Path], output: Path, made_by: Mapping[str, objec
     with tables.writer(output, schema, made_by) as sink:
         for part in parts:
             sink.write_table(tables.read(part).cast(schema))
-    for part in parts:
-        part.unlink()
-    parts[0].parent.rmdir()
+    shutil.rmtree(parts[0].parent)
