@@ -44,7 +44,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from prh import datasets, encoders, features
+from prh import datasets, encoders, features, memory
 from prh.config import LanguageModel, VisionModel
 from prh.datasets import Sample
 from prh.encoders import LanguageEncoder, VisionEncoder
@@ -69,7 +69,7 @@ def main() -> None:
         arguments.repetitions = 1 if arguments.quick else 3
     torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)
-    features.keep_freed_memory()  # bare passes have it too
+    memory.keep_freed()  # bare passes have it too
 
     samples = _samples(arguments.real / "flickr1k")
     wanted = [arguments.only] if arguments.only else ["memory", "vision", "language"]
@@ -261,7 +261,7 @@ def peak_memory(kind: str, folder: Path, real: Path, threads: int) -> tuple[str,
     Runs alone in a process of its own: a peak never falls again.
     """
     torch.set_num_threads(threads)
-    features.keep_freed_memory()
+    memory.keep_freed()
     shards = sorted(folder.glob("*.parquet"))
     with tempfile.TemporaryDirectory() as made:
         models = vision_models(real) if kind == "vision" else language_models(real, Path(made))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prh import comparisons, tables
 from prh.command import failing_in_one_sentence
-from prh.devices import one_gpu
+from prh.devices import holding_gpus
 from prh.progress import Progress
 
 
@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--scores", type=Path, required=True, help="table of all layer pairs to write")
     parser.add_argument("--best", type=Path, required=True, help="table of best layer pairs to write")
     arguments = parser.parse_args()
-    with one_gpu(arguments.device):
+    with holding_gpus(1, arguments.device):
         run(arguments)
 
 

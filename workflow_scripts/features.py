@@ -9,7 +9,7 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 
 import torch
 
-from prh import datasets, encoders, features, files
+from prh import datasets, encoders, features, files, memory
 from prh.command import failing_in_one_sentence
 from prh.devices import holding_gpus
 
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
     entry = arguments.spec
     torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)  # numbers below 1e-38 slow a CPU down by half in some networks and change nothing
-    features.keep_freed_memory()
+    memory.keep_freed()
     manifest = json.loads(arguments.manifest.read_text(encoding="utf-8"))
     weights = files.fetched(arguments.weights)
     device = encoders.choose_device(arguments.device)

@@ -8,7 +8,7 @@ import torch
 
 from prh import comparisons, tables
 from prh.command import failing_in_one_sentence
-from prh.devices import one_gpu
+from prh.devices import holding_gpus
 from prh.progress import Progress
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--memory-gb", type=float, default=2.0, help="bound on products held at once")
     parser.add_argument("--output", type=Path, required=True, help="table of best layer pairs to write")
     arguments = parser.parse_args()
-    with one_gpu(arguments.device):
+    with holding_gpus(1, arguments.device):
         run(arguments)
 
 

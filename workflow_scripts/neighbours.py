@@ -11,7 +11,7 @@ import torch
 from prh import tables
 from prh.alignment import prepare
 from prh.command import failing_in_one_sentence
-from prh.devices import one_gpu
+from prh.devices import holding_gpus
 from prh.neighbours import nearest
 from prh.progress import Progress
 
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="torch device of the products")
     parser.add_argument("--memory-gb", type=float, default=2.0, help="bound on products held at once")
     arguments = parser.parse_args()
-    with one_gpu(arguments.device):
+    with holding_gpus(1, arguments.device):
         run(arguments)
 
 

@@ -187,7 +187,15 @@ def test_declared_code_holds_all_that_each_script_loads(repository):
         assert set(loaded) <= {str(path) for path in modules_of([Path(script)], library)}, script
 
 
-COMPUTE_WITH_TENSORS = {"bits_per_byte.py", "features.py", "harness.py", "neighbours.py", "probes.py", "train_model.py"}
+COMPUTE_WITH_TENSORS = {
+    "n_sweep.py",
+    "bits_per_byte.py",
+    "features.py",
+    "harness.py",
+    "neighbours.py",
+    "probes.py",
+    "train_model.py",
+}
 FIRST_WITH_TORCH = """
 import importlib, pkgutil, runpy, sys
 import prh.figures

@@ -6,11 +6,8 @@ Memory holds one shard of features at a time, whatever the number of samples.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
-import logging
-import math
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,11 +22,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from prh import files, tables, versions
+from prh import files, memory, tables, versions
 from prh.encoders import LanguageEncoder, VisionEncoder, WordVectors
 from prh.progress import Progress
-
-log = logging.getLogger(__name__)
 
 Encoder = VisionEncoder | LanguageEncoder | WordVectors
 
@@ -43,18 +38,6 @@ PINNED = 2**30
 
 class FeatureError(ValueError):
     """A model gave a feature that cannot be used; the message names model, layer and sample."""
-
-
-def keep_freed_memory() -> None:
-    """Let this process keep the memory that it frees for its next batch, where its C library is glibc (else nothing).
-
-    glibc gives tensors above 32 MiB back to the system at once; on a CPU, clearing their pages anew for every layer
-    of every batch costs a convnet more than half of its speed.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(-4, 0)  # M_MMAP_MAX: no blocks of their own
-        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: keep up to 2 GiB
 
 
 def _untold(_count: float) -> None:
@@ -76,36 +59,6 @@ def length_batches(lengths: Sequence[int], tokens: int, size: int | None = None)
         stop = start + (size or max(1, tokens // max(1, lengths[order[start]])))
         yield order[start:stop]
         start = stop
-
-
-class Halving:
-    """``encode`` in halves (and halves of these) where memory runs out; so large a batch is then not tried again.
-
-    ``cost`` says how large a batch is.
-    """
-
-    def __init__(self, encode: Callable[[list], list[Tensor]], cost: Callable[[list], int] = len) -> None:
-        self.encode, self.cost, self.too_much = encode, cost, math.inf
-
-    def __call__(self, batch: Tensor | list) -> list[Tensor]:
-        """What ``encode(batch)`` returns. Raises its error where memory does not suffice for one sample."""
-        if len(batch) == 1 or self.cost(batch) < self.too_much:
-            try:
-                return self.encode(batch)
-            except (torch.cuda.OutOfMemoryError, RuntimeError) as error:
-                if not _out_of_memory(error) or len(batch) == 1:
-                    raise
-                self.too_much = self.cost(batch)
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            log.warning("out of memory with a batch of %d; going on with halves", len(batch))
-        middle = len(batch) // 2
-        halves = self(batch[:middle]), self(batch[middle:])
-        return [torch.cat(pair) for pair in zip(*halves, strict=True)]
-
-
-def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 # ---- one shard ------------------------------------------------------------------------------------------------
@@ -148,7 +101,7 @@ def encode_images(
         for start in range(0, count, size)
     ]
     decoded = _decoded_in_turns if encoder.device == "cpu" else partial(_decoded_ahead, workers=workers)
-    encode = Halving(encoder.encode)
+    encode = memory.Halving(encoder.encode)
     pending: list[list[Tensor]] = []
     for places, batch in zip(batches, decoded(images, batches), strict=True):
         pending.append([layer.cpu() for layer in encode(batch)])
@@ -208,7 +161,7 @@ def encode_texts(
     """
     items = encoder.tokenize(texts)
     lengths = [len(ids) for ids, _ in items]
-    encode = Halving(encoder.encode, cost=_padded_tokens)
+    encode = memory.Halving(encoder.encode, cost=_padded_tokens)
     result: list[np.ndarray] | None = None
     for batch in length_batches(lengths, TOKENS[encoder.device], batch_size):
         layers = encode([items[i] for i in batch])

@@ -28,7 +28,7 @@ import polars as pl
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from prh import encoders
+from prh import encoders, memory
 from prh.files import writing
 from prh.progress import Progress
 
@@ -150,9 +150,8 @@ def _halving(work: Callable[[int], Result], size: int) -> tuple[Result, int]:
     while True:
         try:
             return work(size), size
-        except RuntimeError as error:  # that of CUDA is one too
-            full = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-            if size == 1 or not full:
+        except RuntimeError as error:
+            if size == 1 or not memory.ran_out(error):
                 raise
         log.warning("out of memory with a batch of %d; going on with half of it", size)
         size //= 2
