@@ -35,9 +35,10 @@ if sys.orig_argv[1:2] and sys.orig_argv[1].startswith("workflow_scripts/"):
         with holding_gpus(*arguments, **options) as gpus:
             start = time.time()
             yield gpus
-            time.sleep(1)  # real work takes longer than this
-            assert os.environ["CUDA_VISIBLE_DEVICES"] == ",".join(gpus)
-            write_down("+".join(gpus), start)
+            if gpus:
+                time.sleep(1)  # real work takes longer than this
+                assert os.environ["CUDA_VISIBLE_DEVICES"] == ",".join(gpus)
+                write_down("+".join(gpus), start)
 
     devices.holding_gpus = watched
     atexit.register(lambda: write_down("", began))
