@@ -19,6 +19,11 @@ include: "rules/benchmarks.smk"
 include: "rules/figures.smk"
 
 
+onstart:
+    for sentence in adopt(Path(lock), plan.fetched()):
+        logger.warning(sentence)
+
+
 onsuccess:
     if Path(experiment.results, "timings").is_dir():  # not where results are in a bucket
         shell(timings_command())

@@ -8,7 +8,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from prh.config import ConfigError, load
-from prh.lockfile import lock_path
+from prh.lockfile import adopt, lock_path
 from prh.plan import Plan, modules_of
 from prh.registries import expand
 

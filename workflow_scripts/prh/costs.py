@@ -18,7 +18,7 @@ from prh.config import Experiment
 from prh.fetching import FetchError, human
 from prh.lockfile import Lock
 from prh.models import ModelError
-from prh.plan import Plan
+from prh.plan import MADE, Plan
 
 SHAPE = 1.2e5
 """A transformer of depth L and width 100 L has about 12 L (100 L)^2 = SHAPE L^3 parameters."""
@@ -107,19 +107,10 @@ def _timm_parameters(entry: Mapping) -> float | None:
         return None
 
 
-DONE = {
-    "datasets": "datasets/{0}/source.json",
-    "models": "models/{0}/weights.json",
-    "texts": "texts/{0}.jsonl",
-    "harness": "tasks/{0}/{0}.yaml",
-}
-"""What there is, below the results, of each entry that has been fetched."""
-
-
 def downloads(experiment: Experiment, lock: Path | None, online: bool) -> list[Download]:
     """Everything that is fetched, and how large it is: asked of the hub if ``online``, else estimated."""
     asked = []
-    for kind in DONE:
+    for kind in MADE:
         for entry in getattr(experiment, kind):
             if entry.source in ("hub", "url", "lm_eval"):
                 asked.append((kind, entry.model_dump(mode="json"), Path(experiment.results), lock, online))
@@ -129,7 +120,7 @@ def downloads(experiment: Experiment, lock: Path | None, online: bool) -> list[D
 
 def _download(kind: str, entry: Mapping, results: Path, lock: Path | None, online: bool) -> Download:
     source = entry.get("id") if entry["source"] == "hub" else entry.get("url", "lm-eval's own")
-    here = (results / DONE[kind].format(entry["name"])).is_file()
+    here = (results / MADE[kind].format(entry["name"])).is_file()
     notes = ["is here"] if here else ["gated: needs a token"] if entry.get("gated") else []
     size = None
     if online:
@@ -209,7 +200,7 @@ def stages(plan: Plan, fetched: list[Download], tflops: float, bandwidth: float)
     experiment, sizes = plan.experiment, {(item.kind, item.name): item.size for item in fetched}
     entries = {name: model.model_dump(mode="json") for name, model in plan.models.items() if model.modality != "world"}
     counts = {name: _count(entry, sizes.get(("models", name))) for name, entry in entries.items()}
-    brought = {kind: sum(size or 0 for (of, _), size in sizes.items() if of == kind) for kind in DONE}
+    brought = {kind: sum(size or 0 for (of, _), size in sizes.items() if of == kind) for kind in MADE}
     brought["texts"] += brought.pop("harness")
     runs = [(dataset, model) for dataset, model in plan.runs() if model in counts]
 
