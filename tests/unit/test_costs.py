@@ -121,7 +121,7 @@ def test_costs_grow_with_what_they_are_of():
 
 
 def test_a_cpu_holds_weights_in_float32_and_is_measured():
-    models = [model("m", parameters=10**9), model("n", parameters=10**9, quantisation="4bit")]
+    models = [model("m", parameters=10**9), model("n-4bit", parameters=10**9, quantisation="4bit")]
     photos = {"name": "photos", "source": "hub", "id": "me/photos", "samples": 100}
 
     def memory(device, names):
@@ -129,9 +129,9 @@ def test_a_cpu_holds_weights_in_float32_and_is_measured():
         plan = Plan(load({"datasets": [photos], "models": chosen, "compute": {"device": device}}))
         return {stage.name: stage.memory for stage in costs.stages(plan, [], 50, 5e7)}["features"] - costs.SPARE
 
-    assert (memory("cpu", "m"), memory("auto", "m")) == pytest.approx((4.8e9, 2.4e9))
-    assert memory("cuda", "n") == pytest.approx(0.6e9)
-    assert memory("cuda", "mn") == pytest.approx(2.4e9)
+    assert (memory("cpu", ["m"]), memory("auto", ["m"])) == pytest.approx((4.8e9, 2.4e9))
+    assert memory("cuda", ["n-4bit"]) == pytest.approx(0.6e9)
+    assert memory("cuda", ["m", "n-4bit"]) == pytest.approx(2.4e9)
     tflops, known = costs.speed(experiment(compute={"device": "cpu"}))
     assert 1e-3 < tflops < 100
     assert "measured just now on 2 threads" in known
