@@ -12,7 +12,7 @@ RULES := Snakefile rules/*.smk
 # one thread each: as many workers as cores are already busy
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile
 
-.PHONY: demo test test-all test-slurm unit lint env lock schema clean
+.PHONY: demo test test-all test-slurm test-kill unit lint env lock schema clean
 
 demo: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES)
@@ -28,6 +28,10 @@ test-all: $(STAMP) lint
 # whole experiments through a real SLURM of one node: as root; installs slurm-wlm and munge where they are missing
 test-slurm: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/workflow/test_slurm.py
+
+# the default experiment, shrunk, killed three times (30 times: python -m tests.workflow.kill)
+test-kill: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/workflow/test_resume.py -m whole
 
 unit: $(STAMP)
 	$(PYTEST) -m "not slow" tests/unit

@@ -25,8 +25,11 @@ onstart:
 
 
 onsuccess:
-    if Path(experiment.results, "timings").is_dir():  # not where results are in a bucket
-        shell(timings_command())
+    collect_timings()
+
+
+onerror:
+    collect_timings()
 
 
 rule all:

@@ -8,8 +8,9 @@ repetition's own ratio, so that a machine whose speed drifts does not decide.
 
 prh      `encode_images` from shards on disk (read, decode, forward, pool every layer), `encode_texts` from strings
          (tokenise, batch by length, forward, pool every layer); start of the workers included.
-bare     the same module on batches that lie ready in memory, no pooling, at its best batch size of those tried
-         (language: batches of similar length, cut at the best number of padded tokens).
+bare     the model as its library makes it on batches that lie ready in memory, no pooling, at its best batch size of
+         those tried (language: batches of similar length, cut at the best number of padded tokens). With the settings
+         of the process that prh has: denormal numbers are flushed, freed memory is kept.
 loop     language only, what the official code does: batches of 4 padded to the longest caption of the set, all hidden
          states stacked, then averaged over the real tokens. Its tokenisation is not timed.
 inputs   decoding or tokenising alone, on one core.
@@ -37,12 +38,13 @@ from statistics import median
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 
 import numpy as np
+import timm
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from prh import datasets, encoders, features
+from prh import datasets, encoders, features, memory
 from prh.config import LanguageModel, VisionModel
 from prh.datasets import Sample
 from prh.encoders import LanguageEncoder, VisionEncoder
@@ -67,6 +69,7 @@ def main() -> None:
         arguments.repetitions = 1 if arguments.quick else 3
     torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)
+    memory.keep_freed()  # bare passes have it too
 
     samples = _samples(arguments.real / "flickr1k")
     wanted = [arguments.only] if arguments.only else ["memory", "vision", "language"]
@@ -85,8 +88,8 @@ def speed_table(samples: Sequence[Sample], arguments: argparse.Namespace, folder
     print("|---|---|---:|---:|---:|---:|---:|---:|---:|---:|", flush=True)
     share = 5 if arguments.quick else 1
     if "vision" in wanted:
-        for name, encoder, count in vision_models(arguments.real):
-            time_images(name, encoder, samples[: count // share], arguments, folder / name)
+        for name, encoder, model, count in vision_models(arguments.real):
+            time_images(name, encoder, model, samples[: count // share], arguments, folder / name)
     if "language" in wanted:
         texts = [caption for sample in samples for caption in sample.captions]
         for name, encoder, count in language_models(arguments.real, folder):
@@ -112,14 +115,15 @@ def _noise(rng: np.random.Generator) -> bytes:
     return buffer.getvalue()
 
 
-def vision_models(real: Path) -> Iterable[tuple[str, VisionEncoder, int]]:
-    """Name, encoder and number of images to time it on."""
+def vision_models(real: Path) -> Iterable[tuple[str, VisionEncoder, torch.nn.Module, int]]:
+    """Name, encoder, the model as timm makes it, and number of images to time it on."""
     weights = real / "weights/vision/mobilenet_v2_1.0_224"
     if weights.is_dir():
         entry = VisionModel(name="m", modality="vision", source="local", path=str(weights))
-        yield "mobilenet_v2_1.0_224", encoders.load(entry.model_dump(), weights), 500
+        bare = timm.create_model(f"local-dir:{weights}", pretrained=True)
+        yield "mobilenet_v2_1.0_224", encoders.load(entry.model_dump(), weights), bare, 500
     entry = VisionModel(name="m", modality="vision", source="random", id="vit_small_patch16_224")
-    yield "vit_small_patch16_224", encoders.load(entry.model_dump(), None), 100
+    yield entry.id, encoders.load(entry.model_dump(), None), timm.create_model(entry.id), 100
 
 
 def language_models(real: Path, folder: Path) -> Iterable[tuple[str, LanguageEncoder, int]]:
@@ -143,9 +147,15 @@ def language_models(real: Path, folder: Path) -> Iterable[tuple[str, LanguageEnc
 
 
 def time_images(
-    name: str, encoder: VisionEncoder, samples: Sequence[Sample], arguments: argparse.Namespace, folder: Path
+    name: str,
+    encoder: VisionEncoder,
+    model: torch.nn.Module,
+    samples: Sequence[Sample],
+    arguments: argparse.Namespace,
+    folder: Path,
 ) -> None:
     clock = CLOCKS[arguments.clock]
+    model = model.eval().to(memory_format=torch.channels_last)
     manifest = datasets.shard(samples, folder, datasets.Columns(), shard_size=SHARD)
     shards = datasets.shard_paths(manifest, folder)
     ready, decoding = _timed(lambda: torch.stack([encoder.decode(sample.image) for sample in samples]), clock)
@@ -153,11 +163,9 @@ def time_images(
     def bare(size: int) -> None:
         with torch.inference_mode():
             for batch in batches[size]:
-                encoder.module(batch)
+                model(batch)
 
-    batches = {
-        size: [batch.to(memory_format=torch.channels_last) for batch in ready.split(size)] for size in IMAGE_BATCHES
-    }
+    batches = {size: [encoder.as_input(batch) for batch in ready.split(size)] for size in IMAGE_BATCHES}
     best = _fastest({size: lambda size=size: bare(size) for size in IMAGE_BATCHES}, clock)
     ways = {"prh": lambda: list(features.encode_images(encoder, shards)), "bare": lambda: bare(best)}
     seconds = _in_turns(ways, arguments.repetitions, clock)
@@ -253,10 +261,11 @@ def peak_memory(kind: str, folder: Path, real: Path, threads: int) -> tuple[str,
     Runs alone in a process of its own: a peak never falls again.
     """
     torch.set_num_threads(threads)
+    memory.keep_freed()
     shards = sorted(folder.glob("*.parquet"))
     with tempfile.TemporaryDirectory() as made:
         models = vision_models(real) if kind == "vision" else language_models(real, Path(made))
-        name, encoder, _ = next(iter(models), (None, None, None))
+        name, encoder, *_ = next(iter(models), (None, None))
         if name is None:
             return None
         output = Path(made) / "features.parquet"

@@ -15,11 +15,16 @@ rule neighbours:
     conda:
         "../envs/prh.yaml"
     threads: compute.threads
+    resources:
+        # not params: how a neighbour is found does not change it
+        gpu=int(compute.device == "cuda"),
+        device=comparing_device,
+        memory_gb=str(compute.memory_gb),
     params:
         spec=plan.neighbours_spec(),
     shell:
         "python {input.script} --spec {params.spec:q} --features {input.features} --output {output}"
-        " --threads {threads} > {log} 2>&1"
+        " --threads {threads} --device {resources.device} --memory-gb {resources.memory_gb} > {log} 2>&1"
 
 
 rule alignment:
@@ -39,13 +44,18 @@ rule alignment:
         "<benchmarks>/alignment/{dataset}/{metric}/{model}.tsv"
     conda:
         "../envs/prh.yaml"
+    resources:
+        gpu=lambda wildcards: int(comparing_device(wildcards) == "cuda"),
+        device=comparing_device,
+        memory_gb=str(compute.memory_gb),
     params:
         spec=lambda wildcards: plan.row_spec(wildcards.metric),
         models=lambda wildcards: plan.row(wildcards.dataset, wildcards.model),
         groups=lambda wildcards, input: option("--groups-from", plan.datasets[wildcards.dataset].group and input.shards),
     shell:
         "python {input.script} --spec {params.spec:q} --models {params.models}"
-        " --features {input.features} --neighbours {input.neighbours} {params.groups} --scores {output.scores} --best {output.best} > {log} 2>&1"
+        " --features {input.features} --neighbours {input.neighbours} {params.groups} --scores {output.scores} --best {output.best}"
+        " --device {resources.device} --memory-gb {resources.memory_gb} > {log} 2>&1"
 
 
 rule best_layers:
@@ -82,6 +92,7 @@ rule n_sweep:
             f"<results>/features/{wildcards.dataset}/{name}.parquet"
             for name in plan.row(wildcards.dataset, wildcards.model)
         ],
+        shards=lambda wildcards: ancient(local(f"<results>/datasets/{wildcards.dataset}/shards")),
     output:
         "<results>/alignment/{dataset}/{metric}/{model}.sweep.parquet",
     log:
@@ -91,12 +102,18 @@ rule n_sweep:
     conda:
         "../envs/prh.yaml"
     threads: compute.threads
+    resources:
+        gpu=int(compute.device == "cuda"),
+        device="cuda" if compute.device == "cuda" else "cpu",  # it searches neighbours itself
+        memory_gb=str(compute.memory_gb),
     params:
         spec=lambda wildcards: plan.sweep_spec(wildcards.metric),
         models=lambda wildcards: plan.row(wildcards.dataset, wildcards.model),
+        groups=lambda wildcards, input: option("--groups-from", plan.datasets[wildcards.dataset].group and input.shards),
     shell:
         "python {input.script} --spec {params.spec:q} --models {params.models} --features {input.features}"
-        " --output {output} > {log} 2>&1"
+        " {params.groups} --output {output} --threads {threads} --device {resources.device}"
+        " --memory-gb {resources.memory_gb} > {log} 2>&1"
 
 
 rule collect_sweep:
@@ -112,6 +129,8 @@ rule collect_sweep:
         best="<results>/tables/{dataset}/{measure}/n_sweep.parquet",
     log:
         "<logs>/collect_sweep/{dataset}/{measure}.log",
+    benchmark:
+        "<benchmarks>/collect_sweep/{dataset}/{measure}.tsv"
     conda:
         "../envs/prh.yaml"
     params:
@@ -130,6 +149,8 @@ rule metric_correlation_table:
         "<results>/tables/{dataset}/metric_correlation.parquet",
     log:
         "<logs>/metric_correlation/{dataset}.log",
+    benchmark:
+        "<benchmarks>/metric_correlation/{dataset}.tsv"
     conda:
         "../envs/prh.yaml"
     shell:

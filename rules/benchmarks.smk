@@ -38,6 +38,8 @@ rule download_text:
         local("<results>/texts/{text}.jsonl"),
     log:
         "<logs>/download_text/{text}.log",
+    benchmark:
+        "<benchmarks>/download_text/{text}.tsv"
     localrule: True
     conda:
         "../envs/prh.yaml"
@@ -63,15 +65,19 @@ rule bits_per_byte:
         "<benchmarks>/bits_per_byte/{text}/{model}.tsv"
     conda:
         "../envs/prh.yaml"
+    threads: compute.threads
     resources:
-        gpu=int(compute.device != "cpu"),
+        gpu=lambda wildcards: plan.gpus(wildcards.model),
+        mem_mb=lambda wildcards, attempt: plan.memory(wildcards.model, attempt),
         device=compute.device,
+        batch_size=str(compute.batch_size),
     params:
         spec=lambda wildcards: plan.windows_spec(wildcards.text),
         entry=lambda wildcards: plan.scoring_spec(wildcards.model),
     shell:
         "python {input.script} --spec {params.spec:q} --entry {params.entry:q} --text {input.text}"
-        " --weights {input.weights} --output {output} --device {resources.device} --threads {threads} > {log} 2>&1"
+        " --weights {input.weights} --output {output} --device {resources.device} --gpus {resources.gpu}"
+        " --batch-size {resources.batch_size} --threads {threads} > {log} 2>&1"
 
 
 rule download_task:
@@ -83,6 +89,8 @@ rule download_task:
         local("<results>/tasks/{task}/{task}.yaml"),
     log:
         "<logs>/download_task/{task}.log",
+    benchmark:
+        "<benchmarks>/download_task/{task}.tsv"
     localrule: True
     conda:
         "../envs/prh.yaml"
@@ -109,16 +117,20 @@ rule harness:
         "<benchmarks>/harness/{task}/{model}.tsv"
     conda:
         "../envs/prh.yaml"
+    threads: compute.threads
     resources:
-        gpu=int(compute.device != "cpu"),
+        gpu=lambda wildcards: plan.gpus(wildcards.model),
+        mem_mb=lambda wildcards, attempt: plan.memory(wildcards.model, attempt),
         device=compute.device,
+        batch_size=str(compute.batch_size),
     params:
         spec=lambda wildcards: plan.harness_spec(wildcards.task),
         entry=lambda wildcards: plan.scoring_spec(wildcards.model),
     shell:
         "python {input.script} --spec {params.spec:q} --entry {params.entry:q} --task {input.task}"
         " --weights {input.weights} --results {output.results} --scores {output.scores}"
-        " --device {resources.device} --threads {threads} > {log} 2>&1"
+        " --device {resources.device} --gpus {resources.gpu} --batch-size {resources.batch_size}"
+        " --threads {threads} > {log} 2>&1"
 
 
 rule scores:
@@ -139,6 +151,8 @@ rule scores:
         "<results>/tables/scores.parquet",
     log:
         "<logs>/scores.log",
+    benchmark:
+        "<benchmarks>/scores.tsv"
     conda:
         "../envs/prh.yaml"
     params:
@@ -161,6 +175,8 @@ rule join:
         statistics="<results>/tables/{dataset}/{measure}/figure{number}{kind}_statistics.parquet",
     log:
         "<logs>/join/{dataset}/{measure}/figure{number}{kind}.log",
+    benchmark:
+        "<benchmarks>/join/{dataset}/{measure}/figure{number}{kind}.tsv"
     wildcard_constraints:
         number="[234]",
     conda:

@@ -74,7 +74,7 @@ def local_source(wildcards):
 def local_task(wildcards):
     """The files of a local task of lm-eval."""
     folder = plan.harness[wildcards.task].path
-    return sorted(map(str, Path(folder).glob("*.*"))) if folder else []
+    return [local(str(path)) for path in sorted(Path(folder).glob("*.*"))] if folder else []
 
 
 def row_tables(kind):
@@ -91,6 +91,15 @@ def row_tables(kind):
     return paths
 
 
+def comparing_device(wildcards):
+    """Where neighbours are searched and features compared: on a GPU only if the experiment says so, as most are fast
+    without, and would wait for one. A metric that reads neighbours alone has no use for it.
+    """
+    metric = getattr(wildcards, "metric", None)
+    needs_products = metric is None or plan.row_needs(metric, "features")
+    return "cuda" if compute.device == "cuda" and needs_products else "cpu"
+
+
 def rows_of(wildcards, ending="parquet"):
     """The rows of all models by one metric: the scores of all layer pairs, or other tables by their ending."""
     metric = plan.measures[wildcards.measure]["metric"]
@@ -103,9 +112,10 @@ def option(flag, values):
     return f"{flag} {values}" if values else ""
 
 
-def timings_command():
-    """What collects time and memory of the jobs, for the end of a run."""
-    return (
-        f"python {workflow.basedir}/workflow_scripts/timings.py --benchmarks {experiment.results}/timings"
-        f" --output {experiment.results}/tables/timings.parquet"
-    )
+def collect_timings():
+    """Collect time and memory of the jobs, at the end of a run, whatever became of it."""
+    if Path(experiment.results, "timings").is_dir():  # not where results are in a bucket
+        shell(
+            f"python {workflow.basedir}/workflow_scripts/timings.py --benchmarks {experiment.results}/timings"
+            f" --output {experiment.results}/tables/timings.parquet || true"  # a full disk is told already
+        )

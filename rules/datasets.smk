@@ -42,4 +42,4 @@ rule shard_dataset:
         spec=lambda wildcards: plan.dataset_spec(wildcards.dataset),
     shell:
         "python {input.script} --spec {params.spec:q} --source {input.source}"
-        " --manifest {output.manifest} --shards {output.shards} > {log} 2>&1"
+        " --manifest {output.manifest} --shards {output.shards} --threads {threads} > {log} 2>&1"

@@ -1,4 +1,4 @@
-# Stage 3: every layer of every model for every sample. One job per (data set, model); it holds a GPU where there is one.
+# Stage 3: every layer of every model for every sample. One job per (data set, model); it holds GPUs where there are some.
 
 
 rule features:
@@ -22,7 +22,8 @@ rule features:
     threads: compute.threads
     resources:
         # not params: how a feature is computed does not change it, so a change here runs nothing again
-        gpu=int(compute.device != "cpu"),
+        gpu=lambda wildcards: plan.gpus(wildcards.model),
+        mem_mb=lambda wildcards, attempt: plan.memory(wildcards.model, attempt),
         device=compute.device,
         batch_size=str(compute.batch_size),
     params:
@@ -31,7 +32,7 @@ rule features:
     shell:
         "python {input.script} --spec {params.spec:q} --manifest {input.manifest} --shards {input.shards}"
         " --weights {input.weights} {params.layers} --output {output} --threads {threads}"
-        " --device {resources.device} --batch-size {resources.batch_size} > {log} 2>&1"
+        " --device {resources.device} --gpus {resources.gpu} --batch-size {resources.batch_size} > {log} 2>&1"
 
 
 rule reality:

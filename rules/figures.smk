@@ -12,6 +12,8 @@ rule alignment_matrix:
         png="<results>/figures/{dataset}/{measure}/alignment_matrix{kind}.png",
     log:
         "<logs>/figures/{dataset}/{measure}/alignment_matrix{kind}.log",
+    benchmark:
+        "<benchmarks>/figures/{dataset}/{measure}/alignment_matrix{kind}.tsv"
     conda:
         "../envs/prh.yaml"
     params:
@@ -33,6 +35,8 @@ rule cross_modal:
         png="<results>/figures/{dataset}/{measure}/cross_modal.png",
     log:
         "<logs>/figures/{dataset}/{measure}/cross_modal.log",
+    benchmark:
+        "<benchmarks>/figures/{dataset}/{measure}/cross_modal.tsv"
     conda:
         "../envs/prh.yaml"
     params:
@@ -52,6 +56,8 @@ rule layer_scores:
         "<results>/tables/layers/{dataset}/{measure}/{pair}.parquet",
     log:
         "<logs>/layer_scores/{dataset}/{measure}/{pair}.log",
+    benchmark:
+        "<benchmarks>/layer_scores/{dataset}/{measure}/{pair}.tsv"
     conda:
         "../envs/prh.yaml"
     params:
@@ -72,6 +78,8 @@ rule layer_matrix:
         png="<results>/figures/{dataset}/{measure}/layer_matrix_{pair}.png",
     log:
         "<logs>/figures/{dataset}/{measure}/layer_matrix_{pair}.log",
+    benchmark:
+        "<benchmarks>/figures/{dataset}/{measure}/layer_matrix_{pair}.tsv"
     conda:
         "../envs/prh.yaml"
     params:
@@ -92,6 +100,8 @@ rule paper_figure:
         png="<results>/figures/{dataset}/{measure}/figure{number}{kind}.png",
     log:
         "<logs>/figures/{dataset}/{measure}/figure{number}{kind}.log",
+    benchmark:
+        "<benchmarks>/figures/{dataset}/{measure}/figure{number}{kind}.tsv"
     wildcard_constraints:
         number="[234]",
     conda:
@@ -113,6 +123,8 @@ rule n_sweep_figure:
         png="<results>/figures/{dataset}/{measure}/n_sweep.png",
     log:
         "<logs>/figures/{dataset}/{measure}/n_sweep.log",
+    benchmark:
+        "<benchmarks>/figures/{dataset}/{measure}/n_sweep.tsv"
     conda:
         "../envs/prh.yaml"
     params:
@@ -133,6 +145,8 @@ rule k_sweep_figure:
         png="<results>/figures/{dataset}/k_sweep_{metric}.png",
     log:
         "<logs>/figures/{dataset}/k_sweep_{metric}.log",
+    benchmark:
+        "<benchmarks>/figures/{dataset}/k_sweep_{metric}.tsv"
     conda:
         "../envs/prh.yaml"
     params:
@@ -152,6 +166,8 @@ rule metric_correlation:
         png="<results>/figures/{dataset}/metric_correlation.png",
     log:
         "<logs>/figures/{dataset}/metric_correlation.log",
+    benchmark:
+        "<benchmarks>/figures/{dataset}/metric_correlation.tsv"
     conda:
         "../envs/prh.yaml"
     shell:

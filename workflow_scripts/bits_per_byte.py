@@ -12,7 +12,7 @@ import torch
 
 from prh import encoders, files, joins, language_scores, tables
 from prh.command import failing_in_one_sentence
-from prh.devices import gpus_for
+from prh.devices import holding_gpus
 
 
 def main() -> None:
@@ -23,9 +23,11 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="weights.json of the model")
     parser.add_argument("--output", type=Path, required=True, help="table of scores to write")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--gpus", type=int, default=1, help="GPUs to hold, unless the device is cpu")
+    parser.add_argument("--batch-size", default="auto", help="sequences in a batch, or auto")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     arguments = parser.parse_args()
-    with gpus_for(arguments.entry, arguments.device):
+    with holding_gpus(arguments.gpus, arguments.device):
         run(arguments)
 
 
@@ -38,7 +40,13 @@ def run(arguments: argparse.Namespace) -> None:
     model, tokenizer = language_scores.load_causal(arguments.entry, root, device)
     window = min(spec["window"], language_scores.longest_window(model) or spec["window"])
     found = language_scores.bits_per_byte(
-        model, tokenizer, documents, window=window, stride=spec["stride"], progress=True
+        model,
+        tokenizer,
+        documents,
+        window=window,
+        stride=spec["stride"],
+        batch_size=None if arguments.batch_size == "auto" else int(arguments.batch_size),
+        progress=True,
     )
     print(f"{arguments.entry['name']} on {spec['name']}: {found}")
     row = {

@@ -24,9 +24,7 @@ def main() -> None:
             questions = world.build(**spec["world"]).multiple_choice(spec["limit"] or WORLD_QUESTIONS, seed=0)
             world.write_multiple_choice(questions, folder, task=spec["name"])
         case "local":
-            shutil.copytree(spec["path"], folder, dirs_exist_ok=True)
-            if not arguments.output.is_file():
-                raise ValueError(f"{spec['path']} has no {arguments.output.name}, the file of task '{spec['name']}'.")
+            copy(Path(spec["path"]), arguments.output)
         case "lm_eval":
             from prh import fetching, language_scores  # slow, and the other tasks do without
             from prh.lockfile import Lock
@@ -40,6 +38,18 @@ def main() -> None:
                     f"# lm-eval's own task {spec['name']}, on data beside this file:\n"
                     f"# {repository} at {snapshot.commit}\n"
                 )
+
+
+def copy(source: Path, output: Path) -> None:
+    """Copy the folder ``source`` to that of ``output``, its task file; the folder appears when it is whole."""
+    if not (source / output.name).is_file():
+        raise ValueError(f"{source} has no {output.name}, the file of task '{output.stem}'.")
+    folder = output.parent
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(source, part)
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 
 import torch
 
-from prh import datasets, encoders, features, files
+from prh import datasets, encoders, features, files, memory
 from prh.command import failing_in_one_sentence
-from prh.devices import gpus_for
+from prh.devices import holding_gpus
 
 
 def main() -> None:
@@ -24,9 +24,10 @@ def main() -> None:
     parser.add_argument("--layers", nargs="+", type=int, help="numbers of the layers to keep (all)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--gpus", type=int, default=1, help="GPUs to hold, unless the device is cpu")
     parser.add_argument("--batch-size", default="auto", help="samples in a batch, or auto")
     arguments = parser.parse_args()
-    with gpus_for(arguments.spec, arguments.device):
+    with holding_gpus(arguments.gpus, arguments.device):
         run(arguments)
 
 
@@ -34,17 +35,22 @@ def run(arguments: argparse.Namespace) -> None:
     entry = arguments.spec
     torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)  # numbers below 1e-38 slow a CPU down by half in some networks and change nothing
+    memory.keep_freed()
     manifest = json.loads(arguments.manifest.read_text(encoding="utf-8"))
     weights = files.fetched(arguments.weights)
     device = encoders.choose_device(arguments.device)
     root = None if weights["root"] is None else Path(weights["root"])
     encoder = encoders.load(entry, root, device)
+    dtype = encoders.choose_dtype(entry["dtype"], device)  # auto is not the same on every GPU
+    program = files.sha256(Path(__file__))
     features.extract(
         encoder,
         datasets.shard_paths(manifest, arguments.shards),
         arguments.output,
         model=entry["name"],
-        digest=features.recipe(entry, weights["files"], manifest["shards"], device, arguments.layers),
+        digest=features.recipe(
+            entry, weights["files"], manifest["shards"], device, str(dtype), arguments.layers, program
+        ),
         caption=entry.get("caption", 0),
         template=entry.get("template", "{caption}"),
         keep=arguments.layers,

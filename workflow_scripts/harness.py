@@ -12,7 +12,7 @@ import torch
 
 from prh import encoders, files, joins, language_scores, tables
 from prh.command import failing_in_one_sentence
-from prh.devices import gpus_for
+from prh.devices import holding_gpus
 
 
 def main() -> None:
@@ -24,9 +24,11 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True, help="lm-eval's results, JSON, to write")
     parser.add_argument("--scores", type=Path, required=True, help="table of scores to write")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--gpus", type=int, default=1, help="GPUs to hold, unless the device is cpu")
+    parser.add_argument("--batch-size", default="auto", help="sequences in a batch, or auto")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     arguments = parser.parse_args()
-    with gpus_for(arguments.entry, arguments.device):
+    with holding_gpus(arguments.gpus, arguments.device):
         run(arguments)
 
 
@@ -43,6 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
         data=arguments.task.parent / "data" if own else None,
         num_fewshot=spec["shots"],
         limit=spec["limit"],
+        batch_size=None if arguments.batch_size == "auto" else int(arguments.batch_size),
         out_json=arguments.results,
     )
     found = language_scores.harness_scores(arguments.results)

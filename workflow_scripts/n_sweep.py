@@ -4,8 +4,11 @@ import argparse
 import json
 from pathlib import Path
 
+import torch
+
 from prh import comparisons, tables
 from prh.command import failing_in_one_sentence
+from prh.devices import holding_gpus
 from prh.progress import Progress
 
 
@@ -14,11 +17,21 @@ def main() -> None:
     parser.add_argument("--spec", type=json.loads, required=True, help="metric, sizes, settings, preparation, as JSON")
     parser.add_argument("--models", nargs="+", required=True, help="this model, then those before it")
     parser.add_argument("--features", nargs="+", type=Path, required=True, help="their features")
+    parser.add_argument("--groups-from", type=Path, help="folder of the shards, if samples are grouped")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--device", default="cpu", help="torch device of the products")
+    parser.add_argument("--memory-gb", type=float, default=2.0, help="bound on products held at once")
     parser.add_argument("--output", type=Path, required=True, help="table of best layer pairs to write")
     arguments = parser.parse_args()
+    with holding_gpus(1, arguments.device):
+        run(arguments)
 
+
+def run(arguments: argparse.Namespace) -> None:
+    torch.set_num_threads(arguments.threads)
     spec, names, paths = arguments.spec, arguments.models, arguments.features
     ids = comparisons.read_samples(paths[0])
+    groups = None if arguments.groups_from is None else comparisons.read_groups(arguments.groups_from, ids)
 
     def opened(progress: Progress):
         for name, path in zip(names[1:], paths[1:], strict=True):
@@ -29,7 +42,16 @@ def main() -> None:
     x = names[0], comparisons.prepared(paths[0], spec["preparation"])
     settings = comparisons.Settings(**spec["settings"])
     with Progress(f"{spec['metric']} of {names[0]} over n", total=len(names) - 1, unit="model") as progress:
-        best = comparisons.sweep_row(x, opened(progress), spec["metric"], spec["sizes"], settings)
+        best = comparisons.sweep_row(
+            x,
+            opened(progress),
+            spec["metric"],
+            spec["sizes"],
+            settings,
+            groups,
+            device=arguments.device,
+            memory_gb=arguments.memory_gb,
+        )
     tables.write(best.to_arrow(), arguments.output, tables.provenance(spec=spec, models=names))
 
 

@@ -2,13 +2,16 @@
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from prh import tables
 from prh.alignment import prepare
 from prh.command import failing_in_one_sentence
+from prh.devices import holding_gpus
 from prh.neighbours import nearest
 from prh.progress import Progress
 
@@ -20,34 +23,44 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="neighbours table to write")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--device", default="cpu", help="torch device of the products")
+    parser.add_argument("--memory-gb", type=float, default=2.0, help="bound on products held at once")
     arguments = parser.parse_args()
+    with holding_gpus(1, arguments.device):
+        run(arguments)
 
+
+def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     spec = arguments.spec
     source = tables.made_by(arguments.features)
-    table = tables.read(arguments.features)
-    names = tables.layer_columns(table.schema)
-    ids = table["sample_id"].to_pylist()
-    layers = prepare(
-        [tables.layer_array(table, name) for name in names],
-        clamp=spec["clamp"],
-        normalise=spec["normalise"],
-        clamp_scope=spec["clamp_scope"],
-    )
+    ids = tables.read(arguments.features, ["sample_id"])["sample_id"].to_pylist()
+    with tables.open_table(arguments.features) as features:
+        names = tables.layer_columns(features.schema_arrow)
     depth = min(spec["k_max"], len(ids) - 1)
     found = []
-    with Progress(f"neighbours of {source['model']}", total=len(layers), unit="layer") as progress:
-        for layer in layers:
-            found.append(nearest(layer, depth, device=arguments.device))
+    with Progress(f"neighbours of {source['model']}", total=len(names), unit="layer") as progress:
+        for layer in prepared(arguments.features, names, spec):
+            found.append(nearest(layer, depth, device=arguments.device, memory_gb=arguments.memory_gb))
             progress.advance()
-    ties = [neighbours.ties for neighbours in found]
+    ties = [neighbours.ties.tolist() for neighbours in found]
     print(
-        f"{source['model']}: {len(ids)} samples, {len(layers)} layers, {depth} neighbours; "
-        f"rows with a tie at place {depth}: {max(ties):.2%} in the worst layer"
+        f"{source['model']}: {len(ids)} samples, {len(names)} layers, {depth} neighbours; "
+        f"rows with a tie at one place: {max(map(max, ties)):.2%} in the worst layer, at the worst place"
     )
     facts = {"model": source["model"], "layer_names": source["layer_names"], "preparation": spec, "ties": ties}
     output = tables.layers_table(ids, [neighbours.indices for neighbours in found])
     tables.write(output, arguments.output, tables.provenance(**facts))
+
+
+def prepared(features: Path, names: list[str], spec: dict) -> Iterator[np.ndarray]:
+    """The prepared layers; where each has a quantile of its own, only one is in memory at a time."""
+    settings = {key: spec[key] for key in ("clamp", "clamp_scope", "normalise")}
+    read = (tables.layer_array(tables.read(features, [name]), name) for name in names)
+    if spec["clamp_scope"] == "global":
+        yield from prepare(list(read), **settings)
+        return
+    for name, layer in zip(names, read, strict=True):
+        yield prepare(layer, name=name, **settings)
 
 
 if __name__ == "__main__":

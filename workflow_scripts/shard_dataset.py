@@ -17,6 +17,7 @@ def main() -> None:
     parser.add_argument("--source", type=Path, required=True, help="source.json of the download")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest.json to write")
     parser.add_argument("--shards", type=Path, required=True, help="folder for the shards")
+    parser.add_argument("--threads", type=int, default=1, help="threads that decode images")
     arguments = parser.parse_args()
 
     entry = arguments.spec
@@ -35,6 +36,8 @@ def main() -> None:
         count=entry["samples"],
         shard_size=entry["shard_size"],
         on_error=entry["on_error"],
+        workers=arguments.threads,
+        progress=True,
         made_by={"dataset": entry["name"], "revision": source.get("revision")},
     )
     print(

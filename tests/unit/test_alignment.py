@@ -5,9 +5,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from prh import neighbour_lists
-from prh.alignment import Representation, align, best_pair, compare, prepare, scores
+from prh import alignment, neighbour_lists
+from prh.alignment import Representation, _halves, align, best_pair, compare, prepare, scores
 from prh.metrics import METRICS
+from prh.metrics.base import device_of
 from prh.neighbour_lists import restrict
 from prh.neighbours import nearest
 
@@ -50,6 +51,13 @@ def test_prepare_takes_a_quantile_per_layer_or_one_for_all():
     np.testing.assert_allclose(together, np.clip([small, large], -common, common), rtol=1e-6)
 
 
+def test_prepare_never_returns_the_memory_of_the_caller():
+    x = np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32)
+    prepared = prepare(x, clamp=None, normalise=False)
+    prepared[:] = 0
+    assert x.all()
+
+
 def test_prepare_keeps_tensors_tensors():
     torch = pytest.importorskip("torch")
     x = torch.randn(10, 4, dtype=torch.bfloat16)
@@ -62,9 +70,10 @@ def test_prepare_keeps_tensors_tensors():
     ("x", "options", "message"),
     [
         (np.zeros((3, 2)), {"clamp": None}, "x: row 0 is all zeros"),
-        (np.ones((3, 2), int), {}, "x holds torch.int64"),
+        (np.ones((3, 2), int), {}, "x holds int64"),
         ([np.ones((3, 2)), np.full((3, 2), np.nan)], {}, "layer 1 holds NaN"),
         (np.ones(3), {}, "x has shape"),
+        ([], {"clamp_scope": "global"}, "x is an empty list"),
         (np.ones((3, 2)), {"clamp": 95}, "clamp is 95"),
         (np.ones((3, 2)), {"clamp_scope": "model"}, "clamp_scope is 'model'"),
     ],
@@ -161,18 +170,36 @@ def test_halves_of_a_model_are_listed_once_for_all_others(pair, monkeypatch):
 
 
 def test_groups_are_split_as_wholes(pair):
-    groups = np.repeat(np.arange(20), 3)
-    found = align(*pair, k=5, permutations=10, subsamples=5, splits=2, groups=groups)
-    assert 0 < found.p <= 1
-    with pytest.raises(ValueError, match="each of the 60 samples"):
-        align(*pair, k=5, permutations=10, groups=groups[:-1])
+    groups = np.repeat(np.arange(20), 3)[np.random.default_rng(1).permutation(60)]
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        one, other = _halves(rng, 60, groups)
+        assert sorted([*one, *other]) == list(range(60))
+        assert not set(groups[one]) & set(groups[other])
+        assert len(one) == len(other) == 30
+    assert 0 < align(*pair, k=5, permutations=10, subsamples=5, splits=2, groups=groups).p <= 1
+
+
+@pytest.mark.parametrize("groups", [np.arange(20), np.arange(100), np.zeros(60)])
+@pytest.mark.parametrize("evidence", ["permutations", "subsamples", "splits"])
+def test_groups_that_do_not_fit_are_refused_whatever_they_are_for(pair, groups, evidence):
+    with pytest.raises(ValueError, match=r"each of the 60 samples|one group only"):
+        align(*pair, k=5, groups=groups, **{evidence: 3})
 
 
 def test_scores_that_are_not_numbers_name_the_layer_pair(pair):
     xs, ys = pair
-    flat = np.repeat(np.arange(60, dtype=np.float32)[:, None], 3, axis=1)  # no row has variance: no correlation
+    flat = np.tile(np.arange(3, dtype=np.float32), (60, 1)) + xs[0][:, :1]  # all rows correlate perfectly
     with pytest.raises(ValueError, match="rsa of x layer 0 and y layer 1 is not a number"):
         align(xs, [ys[0], flat], metric="rsa")
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_rows_without_variance_are_named(pair, width):
+    flat = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)[:, :width]
+    flat[17] = 0.1
+    with pytest.raises(ValueError, match=f"y, layer 1: row {17 if width == 3 else 0} is constant"):
+        align(pair[0], [pair[1][0], flat], metric="rsa")
 
 
 def test_unknown_metrics_and_too_few_subsamples_are_refused(pair):
@@ -180,6 +207,58 @@ def test_unknown_metrics_and_too_few_subsamples_are_refused(pair):
         align(*pair, metric="nearest")
     with pytest.raises(ValueError, match="subsamples is 1"):
         align(*pair, k=5, subsamples=1)
+
+
+def test_ties_are_told_at_each_k_of_the_best_layers(pair):
+    xs, ys = pair
+    corners = np.eye(4, dtype=np.float32)[np.arange(60) % 4]  # 14 likes of each sample, then 45 others: ties but at 14
+    found = align([xs[0], corners], [corners], k=14)
+    assert found.layers == (1, 0)
+    assert found.ties == (0, 0)
+    assert align([xs[0], corners], [corners], k=13).ties == (1, 1)
+    assert align(xs, ys, k=5).ties == (0, 0)
+    assert align(xs, ys, metric="cka").ties is None
+    tables = Representation("x", neighbours=[nearest(layer, 20).indices for layer in xs])
+    assert compare(tables, tables, k=5).ties is None, "tables that say nothing of ties"
+
+
+def test_products_are_taken_where_the_layers_lie_and_within_the_memory(pair, monkeypatch):
+    torch = pytest.importorskip("torch")
+    made = []
+    monkeypatch.setattr(
+        alignment, "Representation", lambda *_, **place: made.append(place) or Representation(*_, **place)
+    )
+    align(*pair, k=5, memory_gb=0.5)
+    align(*pair, k=5, device="cpu:0")
+    assert made[::2] == [{"device": "cpu", "memory_gb": 0.5}, {"device": "cpu:0", "memory_gb": 2.0}]
+    assert device_of(pair[0][0], torch.zeros(2, device="meta")) == "meta"
+    with pytest.raises(ValueError, match=r"memory_gb = 1e-09; raise it"):
+        align(*pair, metric="rsa", memory_gb=1e-9)
+
+
+@pytest.mark.skipif("not __import__('torch').cuda.is_available()", reason="needs a GPU")
+@pytest.mark.parametrize("metric", ["mutual_knn", "cka", "rsa", "pwcca"])
+def test_evidence_is_the_same_on_a_gpu(metric, pair):
+    import torch
+
+    settings = {"metric": metric, "k": 5, "permutations": 5, "subsamples": 3, "splits": 2}
+    gpu = align(*([torch.as_tensor(layer).cuda() for layer in side] for side in pair), **settings)
+    cpu = align(*pair, **settings)
+    np.testing.assert_allclose(gpu.null, cpu.null, atol=1e-5)
+    np.testing.assert_allclose([*gpu.interval, gpu.crossfitted], [*cpu.interval, cpu.crossfitted], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"permutations": -1}, "permutations is -1 and splits 0; neither must be negative"),
+        ({"splits": -1}, "permutations is 0 and splits -1; neither must be negative"),
+        ({"subsamples": 5, "alpha": 2}, "alpha is 2; it must be between 0 and 1"),
+    ],
+)
+def test_bad_evidence_is_refused(pair, options, message):
+    with pytest.raises(ValueError, match=message):
+        align(*pair, k=5, **options)
 
 
 def test_the_example_in_the_docstring():

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 import torch
 
-from prh import devices, encoders, tables
+from prh import encoders, tables
 from prh.config import ConfigError, load
 from prh.models import ModelError
 from prh.plan import Plan
@@ -44,7 +44,7 @@ def entry(folder, **changes):
 def test_a_model_spread_over_memory_and_disk_gives_the_same_features(llama, monkeypatch):
     monkeypatch.setattr("accelerate.utils.get_max_memory", lambda: {0: 10**12, "cpu": 110_000})
     whole = encoders.load(entry(llama), llama)
-    spread = encoders.load(entry(llama, device_map="auto"), llama)
+    spread = encoders.load(entry(llama, device_map="auto", gpus=2), llama)
     places = set(spread.module.hf_device_map.values())
     assert places == {"cpu", "disk"}, "no GPU is used where the device is cpu"
     assert any(parameter.is_meta for parameter in spread.module.parameters())
@@ -132,7 +132,7 @@ def test_features_depend_on_the_quantisation_and_weights_do_not():
         models = [{"name": "m-8bit", "modality": "language", "source": "hub", "id": "a/b", **changes}]
         return Plan(load({"datasets": [{"name": "d", "source": "hub", "id": "a/b"}], "models": models}))
 
-    plain, quantised = plan(), plan(quantisation="8bit", device_map="auto")
+    plain, quantised = plan(), plan(quantisation="8bit", device_map="auto", gpus=2)
     assert plain.features_spec("m-8bit") != quantised.features_spec("m-8bit")
     assert plain.weights_spec("m-8bit") == quantised.weights_spec("m-8bit")
     assert json.loads(quantised.models_spec())[0]["quantisation"] == "8bit"
@@ -188,15 +188,29 @@ def test_parameters_of_a_class_that_transformers_does_not_have(llama):
     assert encoders.count_parameters(entry(llama), llama) == with_head - 60 * 32
 
 
-def test_a_job_may_hold_all_gpus(monkeypatch, tmp_path):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with devices.all_gpus() as gpus:
-        assert gpus == ["3", "5"]
-        assert [devices._lock_a_free_one([gpu])[1] for gpu in gpus] == [None, None]
-    gpu, lock = devices._lock_a_free_one(["5"])
-    assert gpu == "5"
-    lock.close()
-    with devices.all_gpus("cpu") as none:
-        assert none == []
+def test_a_spread_model_takes_as_many_gpus_as_its_weights_fill_and_memory_for_them():
+    def plan(compute=None, **changes):
+        model = {"name": "m-4bit", "modality": "language", "source": "hub", "id": "a/b", **changes}
+        data = [{"name": "d", "source": "hub", "id": "a/b"}]
+        return Plan(load({"datasets": data, "models": [model], "compute": compute or {}}))
+
+    big = {"device_map": "auto", "parameters": 65_285_660_672}  # 131 GB in bfloat16
+    assert plan(**big).gpus("m-4bit") == 2
+    assert plan({"gpu_memory": 24}, **big).gpus("m-4bit") == 7
+    assert plan(**big, quantisation="4bit").gpus("m-4bit") == 1
+    assert plan(**big, gpus=3).gpus("m-4bit") == 3
+    assert plan(parameters=7_000_000_000).gpus("m-4bit") == 1
+    assert plan({"device": "cpu"}, **big).gpus("m-4bit") == 0
+    assert 131_000 < plan(**big).memory("m-4bit", 1) < 140_000
+    assert plan({"device": "cpu"}, **big).memory("m-4bit", 1) > 261_000
+    assert plan().memory("m-4bit", 2) == 2 * plan().memory("m-4bit", 1) == 32_000
+    assert plan(**big).features_spec("m-4bit") == plan(**big, gpus=3).features_spec("m-4bit")
+    assert plan(**big).scoring_spec("m-4bit") == plan(**big, gpus=3).scoring_spec("m-4bit")
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"), [({"device_map": "auto"}, "needs 'gpus'"), ({"gpus": 2}, "goes with 'device_map: auto'")]
+)
+def test_gpus_are_told_for_spread_models_and_no_others(keys, said):
+    with pytest.raises(ConfigError, match=said):
+        entry(".", **keys)

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from prh import calibration
-from prh.calibration import benjamini_hochberg, calibrated, p_value, permutation, require_exchangeable, threshold
+from prh.calibration import (
+    benjamini_hochberg,
+    calibrated,
+    numbered,
+    p_value,
+    permutation,
+    require_exchangeable,
+    threshold,
+)
 
 
 def test_threshold_is_the_ceil_of_the_share_of_all_scores():
@@ -79,10 +87,22 @@ def test_groups_of_one_are_free_permutations():
 
 def test_groups_that_cannot_be_exchanged_are_refused():
     with pytest.raises(ValueError, match="1 ways only"):
-        require_exchangeable(np.array([0, 1, 1, 2, 2, 2]), 6, 10)
-    with pytest.raises(ValueError, match="each of the 6 samples"):
-        require_exchangeable(np.arange(5), 6, 10)
-    require_exchangeable(np.arange(6), 6, 100)
+        require_exchangeable(np.array([0, 1, 1, 2, 2, 2]), 10)
+    require_exchangeable(np.arange(6), 100)
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (np.arange(5), "each of the 6 samples"),
+        (np.arange(7), "each of the 6 samples"),
+        (np.zeros(6), "one group only"),
+        (np.array(["a", "b", None] * 2), "all numbers or all strings"),
+    ],
+)
+def test_groups_must_be_of_all_samples_and_several(groups, message):
+    with pytest.raises(ValueError, match=message):
+        numbered(groups, 6)
 
 
 def test_groups_keep_the_null_honest():

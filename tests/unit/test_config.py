@@ -1,9 +1,12 @@
 import copy
 
+import numpy as np
 import pytest
 import yaml
+from scipy.stats import binom
 
-from prh.config import ConfigError, load, schema
+from prh.alignment import Representation, compare
+from prh.config import ConfigError, listed_for_halves, load, schema
 from prh.registries import expand
 
 
@@ -58,7 +61,7 @@ MISTAKES = {
     "k too large": (["datasets", 0, "samples"], 10, "alignment.k: 10 neighbours need more than the 10 samples of data set 'photos'"),
     "k above k_max": (["alignment", "k_max"], 5, "alignment.k: 10 is above k_max = 5; raise k_max."),
     "gallery too small": (["alignment", "n"], [5, 50], "alignment.n: a gallery of 5 is too small for k = 10."),
-    "lists too short for halves": (["alignment", "k"], [50], "alignment.k_max: 128 is too short for k = 50 in halves of the samples; raise it to 150"),
+    "lists too short for halves": (["alignment"], {"k": [45], "k_max": 50}, "alignment.k_max: 50 is too short for k = 45 in halves of the samples; raise it to 99, or set"),
     "model of a data set": (["datasets", 0, "models"], ["vitt"], "datasets, entry 'photos': there is no model 'vitt' (did you mean 'vit'?)."),
     "training of a hub model": (["models", 0, "training"], {"architecture": "test_vit"}, "models, entry 'vit': source 'world' and 'training' belong together"),
     "probe of unknown data": (["probes"], [{"name": "p", "train": "photo", "label": "class"}], "probe 'p': there is no data set 'photo' (did you mean 'photos'?)."),
@@ -71,7 +74,24 @@ MISTAKES = {
     "bins without classes": (["probes"], [{"name": "p", "train": "photos", "label": "class", "bins": 4}], "probes, entry 'p': 'bins' merges classes, so 'classes' must be given and be more."),
     "more bins than classes": (["probes"], [{"name": "p", "train": "photos", "label": "class", "classes": 4, "bins": 4}], "probes, entry 'p': 'bins' merges classes, so 'classes' must be given and be more."),
     "missing folder": (["datasets", 0, "path"], "nowhere", "data set 'photos': path nowhere does not exist"),
-    "template without caption": (["models", 1, "template"], "hello", "models, entry 'gpt2': 'template' must contain {caption}."),
+    "template without caption": (["models", 1, "template"], "hello", "models, entry 'gpt2': 'template' must contain {caption} and no other field; a brace itself is written {{ or }}."),
+    "template with another field": (["models", 1, "template"], "{caption} {x}", "models, entry 'gpt2': 'template' must contain {caption} and no"),
+    "template with a caption in braces": (["models", 1, "template"], "{{caption}}", "models, entry 'gpt2': 'template' must contain {caption} and no"),
+    "template with an open brace": (["models", 1, "template"], "{caption} {", "models, entry 'gpt2': 'template' must contain {caption} and no"),
+    "k twice": (["alignment", "k"], [10, 10], "alignment.k: 10 is listed 2 times; list it once."),
+    "metric twice": (["alignment", "metrics"], ["cka", "cka"], "alignment.metrics: cka is listed 2 times; list it once."),
+    "n twice": (["alignment", "n"], [50, 50], "alignment.n: 50 is listed 2 times; list it once."),
+    "gallery too large": (["alignment", "n"], [20, 500], "alignment.n: a gallery of 500 needs more than the 100 samples of data set 'photos'."),
+    "k too large for halves": (["alignment"], {"k": [60], "k_max": 128}, "alignment.k: 60 neighbours need more than half of the 100 samples of data set 'photos'; lower k, or set"),
+    "one subsample": (["alignment", "subsamples"], 1, "alignment.subsamples: one half-sample has no spread; ask for 2 at least"),
+    "unknown reference": (["figures", "reference"], "vitt", "figures.reference: there is no vision family or model 'vitt' (did you mean 'vit'?)."),
+    "reference of language": (["figures", "reference"], "gpt2", "figures.reference: there is no vision family or model 'gpt2'."),
+    "name of a table": (["models", 9], {"name": "vit.best", "modality": "vision", "source": "random", "id": "test_vit"},
+                        "models: 'vit.best' has the path of a table of 'vit'; rename it."),
+    "name of a sweep": (["models", 9], {"name": "gpt2.sweep", "modality": "vision", "source": "random", "id": "test_vit"},
+                        "models: 'gpt2.sweep' has the path of a table of 'gpt2'; rename it."),
+    "names of one file": (["models", 9], {"name": "VIT", "modality": "vision", "source": "random", "id": "test_vit"},
+                          "models: the names 'vit' and 'VIT' are one file on some disks; rename one."),
     "pair of an unknown model": (["figures", "layer_pairs"], [["vit", "bert"]], "figures.layer_pairs: there is no model 'bert'."),
     "duplicate model": (["models", 9], {"name": "vit", "modality": "vision", "source": "random", "id": "vit_tiny_patch16_224"},
                         "models: the name 'vit' is used 2 times; give each entry its own."),
@@ -85,6 +105,31 @@ def test_each_mistake_is_one_sentence(raw, tmp_path, case):
         load(edit(raw, path, value), tmp_path)
     assert said in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_brace_and_both_kinds_of_reference_are_fine(raw, tmp_path):
+    load(edit(raw, ["models", 1, "template"], "{{ {caption} }}"), tmp_path)
+    for reference in ("vit", "ViT"):
+        load(edit(edit(raw, ["models", 0, "family"], "ViT"), ["figures", "reference"], reference), tmp_path)
+
+
+@pytest.mark.parametrize("k", [1, 2, 10, 42, 300, 3000])
+def test_lists_are_deep_enough_for_all_halves_of_an_experiment(k):
+    assert binom.cdf(k - 1, listed_for_halves(k), 0.5) < 1e-11
+
+
+@pytest.mark.parametrize("k", [1, 10, 42])
+def test_an_experiment_at_the_limit_of_its_lists_is_compared(k):
+    """At n = 500, 3 k (what was once held to be enough) left samples with fewer than k neighbours in a half."""
+    rng = np.random.default_rng(k)
+
+    def model(name):
+        places = np.arange(500)[:, None]
+        lists = rng.permuted(np.tile(np.arange(1, 500), (500, 1)), axis=1)[:, : listed_for_halves(k)]
+        return Representation(name, neighbours=[(places + lists) % 500])
+
+    found = compare(model("x"), model("y"), "mutual_knn", k, subsamples=100, splits=10)
+    assert found.interval is not None
 
 
 def test_all_mistakes_are_told_at_once(raw, tmp_path):

@@ -2,6 +2,8 @@ import io
 import json
 import shutil
 import tarfile
+import time
+from threading import get_ident
 
 import datasets as hf
 import numpy as np
@@ -191,12 +193,36 @@ def test_a_missing_column_names_those_that_are_there(folder):
         list(read_local(folder, Columns(group="video")))
 
 
+def test_parquet_without_the_column_of_images_is_told_so(tmp_path):
+    pq.write_table(pa.table({"picture": [b""], "text": ["a"]}), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"t\.parquet: no column 'image' with images; it has picture, text"):
+        list(read_local(tmp_path / "t.parquet", Columns()))
+
+
+def test_a_sample_may_be_called_0(tmp_path):
+    pq.write_table(pa.table({"sample_id": [0, None, 7], "id": [5, 0, 6], "text": ["a"] * 3}), tmp_path / "t.parquet")
+    samples = read_local(tmp_path / "t.parquet", Columns(image=None))
+    assert [sample.sample_id for sample in samples] == ["0", "0", "7"]
+
+
 def test_a_truncated_parquet_source_is_named(tmp_path):
     pq.write_table(pa.table({"text": ["a", "b"]}), tmp_path / "t.parquet")
     content = (tmp_path / "t.parquet").read_bytes()
     (tmp_path / "t.parquet").write_bytes(content[:50])
     with pytest.raises(tables.TableError, match=r"t\.parquet is not a complete Parquet file"):
         list(read_local(tmp_path, Columns(image=None)))
+
+
+def test_images_are_decoded_by_as_many_threads_as_are_given(folder, tmp_path, monkeypatch):
+    threads = set()
+
+    def slow(sample, columns):
+        threads.add(get_ident())
+        time.sleep(0.01)
+
+    monkeypatch.setattr(datasets, "problem", slow)
+    shard(read_local(folder, Columns()), tmp_path / "s", Columns(), workers=1)
+    assert len(threads) == 1
 
 
 def test_a_missing_shard_is_named(folder, tmp_path):

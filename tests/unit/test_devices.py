@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +13,9 @@ from prh import devices
 
 HOLD = """
 import os, sys, time
-from prh.devices import one_gpu
-with one_gpu(poll=0.05) as gpu:
-    print(gpu, os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
+from prh.devices import holding_gpus
+with holding_gpus(int(sys.argv[1]), poll=0.05) as gpus:
+    print(",".join(gpus), os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
     time.sleep(60)
 """
 
@@ -23,12 +24,27 @@ with one_gpu(poll=0.05) as gpu:
 def two_gpus(monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    for key in devices.ALLOCATION:
+        monkeypatch.delenv(key, raising=False)
     monkeypatch.setattr("tempfile.tempdir", None)
 
 
-def hold():
-    return subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE, text=True)
+def hold(count=1):
+    return subprocess.Popen([sys.executable, "-c", HOLD, str(count)], stdout=subprocess.PIPE, text=True)
+
+
+def says_nothing(job):
+    os.set_blocking(job.stdout.fileno(), False)
+    time.sleep(1)
+    said = job.stdout.readline()
+    os.set_blocking(job.stdout.fileno(), True)
+    return said == ""
+
+
+def end(jobs):
+    for job in jobs:
+        job.kill()
+        job.wait()
 
 
 def test_each_job_has_a_device_of_its_own_and_a_killed_one_frees_it(two_gpus):
@@ -36,41 +52,82 @@ def test_each_job_has_a_device_of_its_own_and_a_killed_one_frees_it(two_gpus):
     try:
         given = sorted(job.stdout.readline().split() for job in jobs)
         assert given == [["3", "3"], ["5", "5"]]
-        third = hold()
-        jobs.append(third)
-        os.set_blocking(third.stdout.fileno(), False)
-        time.sleep(1)
-        assert third.stdout.readline() == "", "the third waits"
+        jobs.append(hold())
+        assert says_nothing(jobs[2]), "the third waits"
         jobs[0].send_signal(signal.SIGKILL)
-        os.set_blocking(third.stdout.fileno(), True)
-        assert third.stdout.readline().split() in (["3", "3"], ["5", "5"])
+        assert jobs[2].stdout.readline().split() in (["3", "3"], ["5", "5"])
     finally:
-        for job in jobs:
-            job.kill()
-            job.wait()
+        end(jobs)
+
+
+def test_a_job_that_waits_for_two_devices_holds_neither(two_gpus):
+    jobs = [hold()]
+    try:
+        assert jobs[0].stdout.readline().split() == ["3", "3"]
+        jobs.append(hold(2))
+        assert says_nothing(jobs[1])
+        jobs.append(hold())
+        assert jobs[2].stdout.readline().split() == ["5", "5"]
+        for job in (jobs[0], jobs[2]):
+            job.send_signal(signal.SIGKILL)
+        assert jobs[1].stdout.readline().split() == ["3,5", "3,5"]
+    finally:
+        end(jobs)
+
+
+def test_a_job_that_wants_more_than_there_are_holds_all(two_gpus):
+    with devices.holding_gpus(8) as gpus:
+        assert gpus == ["3", "5"]
 
 
 def test_the_environment_is_as_before_afterwards(two_gpus):
-    with devices.one_gpu() as gpu:
-        assert gpu == os.environ["CUDA_VISIBLE_DEVICES"] == "3"
+    with devices.holding_gpus() as gpus:
+        assert gpus == [os.environ["CUDA_VISIBLE_DEVICES"]] == ["3"]
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "3,5"
 
 
 def test_cpu_jobs_hold_nothing(two_gpus):
-    with devices.one_gpu("cpu") as gpu:
-        assert gpu is None
+    with devices.holding_gpus(2, "cpu") as gpus:
+        assert gpus == []
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "3,5"
 
 
-def test_what_the_cluster_gave_is_left_alone(two_gpus, monkeypatch):
+def test_jobs_of_one_allocation_share_its_devices_and_those_of_another_have_their_own(two_gpus, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "1")
-    with devices.one_gpu() as gpu:
-        assert gpu == "3"
-        assert os.environ["CUDA_VISIBLE_DEVICES"] == "3,5"
+    with devices.holding_gpus() as mine:
+        assert mine == ["3"]
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,3")
+        with devices.holding_gpus() as beside:
+            assert beside == ["5"]
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+        with devices.holding_gpus() as beside:
+            assert beside == ["5"]
+        monkeypatch.setenv("SLURM_JOB_ID", "2")
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+        with devices.holding_gpus() as elsewhere:
+            assert elsewhere == ["3"]
 
 
 @pytest.mark.parametrize("none", ["", "-1"])
 def test_no_visible_device(two_gpus, monkeypatch, none):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", none)
-    with devices.one_gpu() as gpu:
-        assert gpu is None
+    with devices.holding_gpus() as gpus:
+        assert gpus == []
+
+
+def test_devices_are_named_by_position_as_cuda_names_them(two_gpus, monkeypatch):
+    """A container that is given the fourth GPU alone has /dev/nvidia3, which CUDA calls 0."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr(devices, "_device_files", lambda: [Path("/dev/nvidia3")])
+    assert devices.visible_gpus() == ["0"]
+
+
+def test_a_gpu_that_torch_cannot_use_is_an_error(two_gpus, monkeypatch):
+    monkeypatch.setattr(devices, "_device_files", lambda: [Path("/dev/nvidia0")])
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with (
+        pytest.raises(ValueError, match=r"cannot use GPU 3; look at nvidia-smi .* device: cpu"),
+        devices.holding_gpus(),
+    ):
+        pass
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3,5"

@@ -1,5 +1,7 @@
 """Extraction: the same features whatever the batch, the order or the interruption, and errors that name the sample."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -55,17 +57,13 @@ def test_batch_size_does_not_change_features(shards, tmp_path, llama, vit, batch
             np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4)
 
 
-def test_images_on_a_cpu_go_in_batches_of_which_no_tensor_is_large(shards, vit, monkeypatch):
-    tokens, width = vit.module.pos_embed.shape[1:]
-    largest = 4 * tokens * 3 * width  # queries, keys and values in float32
-    assert vit.largest_output(vit.decode(picture(0))) == largest
-    sizes = []
-    monkeypatch.setattr(vit, "encode", lambda batch: sizes.append(len(batch)) or [batch.flatten(1)])
-    monkeypatch.setattr(features, "CPU_TENSOR", 3 * largest)
-    threads = torch.get_num_threads()
-    list(features.encode_images(vit, shards))
-    assert sizes == [2, 2] * 2 + [2, 1]
-    assert torch.get_num_threads() == threads
+def test_progress_counts_samples_batch_by_batch(shards, llama, vit):
+    told = []
+    list(features.encode_images(vit, shards, batch_size=3, advance=told.append))
+    assert told == [3, 1, 3, 1, 3]
+    told = []
+    list(features.encode_captions(llama, shards, caption="all", batch_size=3, advance=told.append))
+    assert told == [1.5, 1.5, 1] * 2 + [1.5, 1.5]
 
 
 def test_rows_are_in_sample_order_with_a_footer(shards, tmp_path, llama):
@@ -172,6 +170,33 @@ def test_a_part_of_other_settings_or_half_a_part_is_not_used(shards, tmp_path, d
     assert again.seen == (7 if damage == "truncated" else 11)
 
 
+def test_parts_of_a_former_layout_are_not_in_the_way(shards, tmp_path):
+    """Killed at several shards, then run on fewer samples in one: rmdir would fail in this run and in all after it."""
+    target = tmp_path / "f.parquet"
+    with pytest.raises(KeyboardInterrupt):
+        extract(Failing(at=3), shards, target, model="m", digest="d")
+    (tmp_path / "f.parts" / "00002.parquet.part").touch()  # what SIGKILL leaves of a part that is being written
+    again = Failing(at=None)
+    extract(again, shards[:1], target, model="m", digest="d")
+    assert again.seen == 0
+    assert len(layers_of(target)[0]) == 4
+    assert not (tmp_path / "f.parts").exists()
+
+
+def test_parts_of_other_code_or_libraries_have_another_recipe(tmp_path, monkeypatch):
+    """An edited module or an upgraded library runs the job again; it must then not go on from parts of before."""
+    code = tmp_path / "models.py"
+    code.write_text("a = 1")
+    monkeypatch.setattr(sys.modules["prh.models"], "__file__", str(code))
+    digest = features.recipe("facts")
+    assert features.recipe("facts") == digest != features.recipe("others")
+    code.write_text("a = 2")
+    edited = features.recipe("facts")
+    assert edited != digest
+    monkeypatch.setattr(features.versions, "libraries", lambda: {"torch": "1.0"})
+    assert features.recipe("facts") not in (digest, edited)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_bad_feature_names_model_layer_and_sample(shards, tmp_path, value):
     vectors = torch.ones(3, 2)
@@ -183,33 +208,9 @@ def test_a_bad_feature_names_model_layer_and_sample(shards, tmp_path, value):
     assert len(list((tmp_path / "f.parts").iterdir())) == 1, "the shard before it is finished and stays"
 
 
-class Greedy:
-    """Runs out of memory with more than two samples at once."""
-
-    def __call__(self, batch):
-        if len(batch) > 2:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return [torch.tensor(batch)]
-
-
-def test_out_of_memory_halves_the_batch():
-    assert features.halving(Greedy(), list(range(9)))[0].tolist() == list(range(9))
-
-
-def test_other_errors_are_not_taken_for_memory():
-    def broken(batch):
-        raise RuntimeError("shapes do not fit")
-
-    with pytest.raises(RuntimeError, match="shapes do not fit"):
-        features.halving(broken, [1, 2])
-
-
-def test_memory_that_never_suffices_is_told():
-    def hungry(batch):
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-
-    with pytest.raises(torch.cuda.OutOfMemoryError):
-        features.halving(hungry, [1, 2, 3])
+def test_texts_are_as_large_as_their_padded_tokens():
+    items = [(torch.zeros(length), torch.ones(length)) for length in (7, 3, 3)]
+    assert features._padded_tokens(items) == 21
 
 
 def test_real_captions_align_with_real_words(real, tmp_path):

@@ -1,5 +1,7 @@
 import json
 import math
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from tokenizers.decoders import ByteLevel
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from prh import language_scores
 from prh.config import LanguageModel
 from prh.language_scores import Window, bits_per_byte, harness_scores, load_causal, run_harness, windows
 
@@ -82,6 +85,75 @@ def test_value_does_not_depend_on_batch_size_or_padding(model, batch_size):
     many = bits_per_byte(model, byte_tokenizer(), DOCUMENTS, window=16, stride=4, batch_size=batch_size)
     assert many.value == pytest.approx(one.value, rel=1e-6)
     assert many.stderr == pytest.approx(one.stderr, rel=1e-5)
+
+
+def test_a_batch_that_does_not_fit_is_halved_until_it_does(model, monkeypatch, caplog):
+    whole, window_nats = bits_per_byte(model, byte_tokenizer(), DOCUMENTS, window=16), language_scores._window_nats
+
+    def short_of_memory(model, ids, batch, *rest):
+        if len(batch) > limit:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+        return window_nats(model, ids, batch, *rest)
+
+    monkeypatch.setattr(language_scores, "_window_nats", short_of_memory)
+    limit = 2
+    halved = bits_per_byte(model, byte_tokenizer(), DOCUMENTS, window=16, batch_size=9)
+    assert halved.value == pytest.approx(whole.value, rel=1e-6)
+    assert [record.args for record in caplog.records] == [(9,), (4,)], "and it stays at what fits"
+    limit = 0
+    with pytest.raises(RuntimeError, match="can't allocate"):
+        bits_per_byte(model, byte_tokenizer(), DOCUMENTS, window=16)
+
+
+def test_tasks_begin_again_with_smaller_batches_when_memory_runs_out(model, monkeypatch, tmp_path):
+    tried = []
+
+    def evaluate(**options):
+        tried.append(options["model"].batch_size)
+        if len(tried) < 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return {"results": {}}
+
+    (tmp_path / "t.yaml").write_text("task: t\n")
+    monkeypatch.setattr("lm_eval.simple_evaluate", evaluate)
+    settings = {"include_path": tmp_path, "out_json": tmp_path / "t.json"}
+    run_harness(model, byte_tokenizer(), ["t"], batch_size=16, **settings)
+    assert tried == [16, 8, 4]
+
+
+def fetch_task(repository, source, output):
+    spec = json.dumps({"name": "mine", "source": "local", "path": str(source)})
+    command = [
+        sys.executable,
+        str(repository / "workflow_scripts/download_task.py"),
+        "--spec",
+        spec,
+        "--output",
+        output,
+    ]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_local_task_is_there_when_all_its_files_are(repository, tmp_path):
+    source, output = tmp_path / "source", tmp_path / "tasks/mine/mine.yaml"
+    source.mkdir()
+    output.parent.mkdir(parents=True)
+    assert f"{source} has no mine.yaml, the file of task 'mine'" in fetch_task(repository, source, output).stderr
+    (source / "mine.yaml").write_text("task: mine\n")
+    (source / "questions.jsonl").symlink_to("not_there.jsonl")
+    assert fetch_task(repository, source, output).returncode != 0
+    assert not output.exists(), "the copy broke off"
+    (source / "not_there.jsonl").write_text("{}\n")
+    assert fetch_task(repository, source, output).returncode == 0
+    assert {path.name for path in output.parent.iterdir()} == {"mine.yaml", "questions.jsonl", "not_there.jsonl"}
+    assert [path.name for path in (tmp_path / "tasks").iterdir()] == ["mine"]
+
+
+def test_batches_are_cut_so_that_their_logits_fit():
+    wide = GPT2LMHeadModel(GPT2Config(vocab_size=250_880, n_positions=512, n_embd=2, n_layer=1, n_head=1))
+    assert language_scores.fitting_batch(wide, 512) == 4  # 2 GiB at 0.5 GB each
+    assert language_scores.fitting_batch(wide, 16) == 8
+    assert language_scores.fitting_batch(wide, 10**6) == 1
 
 
 def test_value_does_not_depend_on_the_order_of_documents_or_on_empty_ones(model):

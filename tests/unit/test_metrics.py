@@ -9,11 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import prh.metrics
-from prh.metrics import METRICS, Representation
+from prh.metrics import METRICS, Representation, kernels, subspaces
 from tests.unit import reference
 
 NAMES = sorted(METRICS)
 KNN = ["mutual_knn", "jaccard_knn", "cycle_knn", "lcs_knn", "edit_distance_knn"]
+on_gpu = pytest.mark.skipif("not __import__('torch').cuda.is_available()", reason="needs a GPU")
 KINDS = ["random", "low-rank", "duplicated", "tied", "offset", "tiny"]
 
 
@@ -121,6 +122,40 @@ def test_a_permutation_moves_states_instead_of_building_them_again(name):
     np.testing.assert_allclose(moved, afresh, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_what_belongs_to_one_model_is_computed_once_for_all_others(name, monkeypatch):
+    """Whatever is built for x when it meets y, serves the next model and all permutations of x."""
+    rng, built = np.random.default_rng(8), []
+    x, y, other = (
+        Representation(model, [rng.normal(size=(60, d)).astype(np.float32) for d in (4, 5)]) for model in "xyo"
+    )
+    build = Representation._build
+    monkeypatch.setattr(
+        Representation, "_build", lambda self, how, *args: built.append((self.name, how)) or build(self, how, *args)
+    )
+    centre = kernels.centred
+    for module in (kernels, subspaces):
+        monkeypatch.setattr(module, "centred", lambda side: built.append((side.name, "centred")) or centre(side))
+    METRICS[name].scores(x, y, 3)
+    first = [how for model, how in built if model == "x"]
+    assert first
+    METRICS[name].scores(x, other, 3)
+    METRICS[name].scores(x.reordered(rng.permutation(60)), y, 3)
+    again = [how for model, how in built if model == "x"][len(first) :]
+    assert [how for how in again if how == "centred" or hasattr(how, "move")] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+@on_gpu
+def test_a_metric_is_the_same_on_a_gpu(name):
+    import torch
+
+    x, y = features("random", 1, 61), features("random", 2, 61)
+    y[:, : x.shape[1]] += x[:, : y.shape[1]]
+    on_gpu = score(name, torch.as_tensor(x).cuda(), torch.as_tensor(y).cuda(), 3)
+    assert on_gpu == pytest.approx(score(name, x, y, 3), abs=1e-12 if name in KNN else 1e-5)
+
+
 def test_rows_of_rows_are_rows():
     rng = np.random.default_rng(18)
     xs = [rng.normal(size=(30, d)).astype(np.float32) for d in (4, 6)]
@@ -189,7 +224,7 @@ GOOD = features("random", 17, 20)
         (np.where(np.arange(20)[:, None] == 3, np.nan, GOOD), "y, layer 0 holds NaN"),
         (np.where(np.arange(20)[:, None] == 3, np.inf, GOOD), "y, layer 0 holds NaN or infinite"),
         (np.ones_like(GOOD), "y, layer 0: all rows are equal"),
-        (GOOD.astype(int), "y, layer 0 holds torch.int64"),
+        (GOOD.astype(int), "y, layer 0 holds int64"),
         (GOOD[:1], "y, layer 0 has one sample"),
         (GOOD[:0], "y, layer 0 has shape"),
         (GOOD[:, 0], "y, layer 0 has shape"),
@@ -236,6 +271,8 @@ def test_bad_options_are_refused(call, message):
         ({"layers": [GOOD], "neighbours": [np.zeros((20, 3), int)] * 2}, "1 layers but neighbours of 2"),
         ({"neighbours": [np.zeros((20, 3))]}, "must be integers"),
         ({"neighbours": [np.full((20, 3), 20)]}, "samples 0 to 19"),
+        ({"neighbours": [np.tile([0, 1, 2], (20, 1))]}, "layer 0: a sample is its own neighbour or one twice"),
+        ({"neighbours": [(np.arange(20)[:, None] + [1, 2, 1]) % 20]}, "layer 0: a sample is its own neighbour or one"),
     ],
 )
 def test_bad_representations_are_refused(arguments, message):

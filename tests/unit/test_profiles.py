@@ -28,6 +28,13 @@ def test_downloads_and_nothing_else_run_on_the_login_node(rules):
     assert local == {name for name in rules if name.startswith("download_")}
 
 
+def test_each_job_is_timed_beside_its_log(rules):
+    for name, text in rules.items():
+        logs = re.findall(r'"<logs>/(.*)\.log"', text)
+        assert logs, name
+        assert re.findall(r'"<benchmarks>/(.*)\.tsv"', text) == logs, name
+
+
 def test_a_profile_fits_on_a_screen(repository):
     for path in sorted((repository / "profiles").glob("*/*")):
         lines = path.read_text().splitlines()

@@ -105,7 +105,7 @@ def experiment() -> dict:
     return {
         "datasets": [{"name": "colours", "source": "local", "path": "data", "shard_size": 10}],
         "models": [vision("vit"), vision("resnet", "test_resnet"), words("words", "words0"), words("other", "words1")],
-        "alignment": {"k": [3], "k_max": 20, "permutations": 20, "subsamples": 5, "splits": 2},
+        "alignment": {"k": [3], "k_max": 80, "permutations": 20, "subsamples": 5, "splits": 2},
     }
 
 
@@ -136,7 +136,7 @@ def small_real_mini(repository: Path, folder: Path) -> dict:
         "permutations": 50,
         "subsamples": 10,
         "splits": 2,
-        "k_max": 30,
+        "k_max": 63,
     }
     settings["texts"][0]["documents"] = 50
     settings["harness"][0]["limit"] = 20

@@ -20,9 +20,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
+import yaml
 from PIL import Image
 from polars.testing import assert_frame_equal
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from prh import tables
 from tests.workflow.conftest import Workflow, lay_out, small_world
@@ -68,21 +72,29 @@ def broken(folder: Path) -> list[str]:
                     tables.read(path)
                 case ".json":
                     json.loads(path.read_text(encoding="utf-8"))
-                case ".png":
+                case ".jsonl":
+                    [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+                case ".yaml":
+                    yaml.safe_load(path.read_text(encoding="utf-8"))
+                case ".safetensors":
+                    load_file(path)
+                case ".png" | ".jpg":
                     Image.open(path).load()
-        except (ValueError, OSError) as error:
+                case ".svg":
+                    ElementTree.parse(path)
+        except (ValueError, OSError, SafetensorError, yaml.YAMLError, ElementTree.ParseError) as error:
             bad.append(f"{path}: {error}")
     return bad
 
 
-def run_and_kill(workflow: Workflow, when: Callable[[], bool]) -> bool:
+def run_and_kill(workflow: Workflow, when: Callable[[], bool], *arguments: str) -> bool:
     """Start a run in a process group of its own and kill the group (SIGKILL) as soon as ``when()`` holds; whether it was
-    still running then.
+    still running then. ``arguments`` are snakemake's.
     """
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = workflow.start("--cores", "2", start_new_session=True, **quiet)
+    process = workflow.start("--cores", "2", *arguments, start_new_session=True, **quiet)
     while process.poll() is None and not when():
-        time.sleep(0.05)
+        time.sleep(0.02)
     running = process.poll() is None
     if running:
         os.killpg(process.pid, signal.SIGKILL)
@@ -97,11 +109,12 @@ def after(seconds: float) -> Callable[[], bool]:
 
 
 def experiment(repository: Path) -> dict:
-    """The small world without its harness and with four models, so that it can be run again and again."""
+    """The small world with fewer models, so that it can be run again and again, but with every stage."""
     settings = small_world(repository)
-    kept = {"reality", "random-vit", "supervised-vit", "gpt2-w8-30", "gpt2-w16-60"}
+    kept = {"reality", "random-vit", "contrastive-convnext-60", "gpt2-w8-30", "gpt2-w16-60"}
     settings["models"] = [entry for entry in settings["models"] if entry["name"] in kept]
-    del settings["harness"]
+    settings["alignment"] |= {"permutations": 20}
+    settings["probes"] = [{"name": "side", "train": "world", "label": "side"}]
     return settings
 
 

@@ -4,10 +4,12 @@ import shutil
 import subprocess
 import time
 
+import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from tests.unit.test_features import layers_of
 from tests.workflow import kill
 from tests.workflow.conftest import lay_out
 
@@ -35,6 +37,26 @@ def test_a_killed_run_goes_on(finished, workflow):
     assert_frame_equal(workflow.table("tables/alignment.parquet"), finished.table("tables/alignment.parquet"))
     assert workflow.would_run() == {}
     assert not list(workflow.folder.glob("results/**/*.part"))
+
+
+def test_a_killed_extraction_keeps_its_parts(finished, workflow):
+    """Killed inside an extraction twice, the second time after it went on: parts of before the first kill are untouched."""
+    workflow.experiment["datasets"][0]["shard_size"] = 1
+    target, parts = "results/features/colours/vit.parquet", workflow.folder / "results/features/colours/vit.parts"
+    changed = lambda: {path.name: path.stat().st_mtime_ns for path in parts.glob("*.parquet")}  # noqa: E731
+    seen = [{}]
+    for _ in range(2):
+        assert kill.run_and_kill(workflow, lambda: len(changed()) > len(seen[-1]) + 2, target), (
+            "it ended before the kill"
+        )
+        seen.append(changed())
+        workflow.snakemake("--unlock")
+    assert 3 <= len(seen[1]) < len(seen[2]) < 24
+    assert seen[1].items() <= seen[2].items(), "finished parts were computed again"
+    workflow.run(target)
+    assert not parts.exists()
+    for found, wanted in zip(*(layers_of(each.folder / target) for each in (workflow, finished)), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.whole
@@ -76,8 +98,10 @@ def test_a_full_disk_stops_the_run_and_breaks_nothing(small_disk, finished):
 def test_a_truncated_table_is_named_and_made_again(workflow):
     path = workflow.folder / "results/neighbours/colours/vit.parquet"
     path.write_bytes(path.read_bytes()[:-100])
+    (workflow.folder / "results/tables/timings.parquet").unlink()
     done = workflow.snakemake("--cores", "2", "--forcerun", "alignment", check=False)
     assert done.returncode != 0
+    assert {"features", "figures"} <= set(workflow.table("tables/timings.parquet")["stage"])
     assert "results/neighbours/colours/vit.parquet is not a complete Parquet file" in done.stdout + done.stderr
     path.unlink()
     workflow.run()
@@ -102,7 +126,7 @@ def test_a_mistake_in_the_experiment_stops_before_any_job(workflow):
     workflow.experiment["alignment"]["k"] = [500]
     done = workflow.snakemake("--cores", "1", check=False)
     assert done.returncode != 0
-    assert "alignment.k: 500 is above k_max = 20; raise k_max." in done.stdout + done.stderr
+    assert "alignment.k: 500 is above k_max = 80; raise k_max." in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
 

@@ -79,6 +79,16 @@ def test_what_is_lost_in_the_bucket_is_made_again_alone(stored, bucket):
     assert f"{figure}.svg" in keys(bucket)
 
 
+def test_the_files_of_a_local_task_are_not_looked_for_in_the_bucket(bucket, repository, tmp_path):
+    settings = small_world(repository)
+    settings["harness"] = [{"name": "mine", "source": "local", "path": "tasks/mine", "metric": "acc"}]
+    workflow = lay_out(repository, tmp_path / "prh", settings)
+    (workflow.folder / "tasks/mine").mkdir(parents=True)
+    (workflow.folder / "tasks/mine/mine.yaml").write_text("task: mine\n")
+    workflow.environment |= bucket[1]
+    assert workflow.would_run(*S3)["download_task"] == 1
+
+
 def test_results_on_another_file_system(workflow, tmp_path):
     """An absolute `results` folder, with everything in it."""
     elsewhere = tmp_path / "elsewhere"

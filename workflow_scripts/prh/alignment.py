@@ -17,6 +17,7 @@ import numpy as np
 
 from prh import calibration
 from prh.metrics import METRICS, Metric, Representation
+from prh.metrics.base import device_of
 
 if TYPE_CHECKING:
     import torch
@@ -45,6 +46,8 @@ class Alignment:
     threshold : the score that chance exceeds with probability alpha.
     p : the p-value of ``best``.
     calibrated : max((best - threshold) / (1 - threshold), 0); None also where the metric can exceed 1.
+    ties : (of x, of y) share of samples whose k-th and (k+1)-th neighbours are equally near, in ``layers``: there the
+        index decides, not the model. None without k, or with tables that do not say.
     interval : (low, high) for the score of ``layers`` (see ``interval``); None without subsamples.
     crossfitted, optimism : see ``crossfit``; None without splits.
     """
@@ -62,10 +65,16 @@ class Alignment:
     interval: tuple[float, float] | None = None
     crossfitted: float | None = None
     optimism: float | None = None
+    ties: tuple[float, float] | None = None
 
 
 def prepare(
-    x: Any, clamp: float | None = 0.95, normalise: bool = True, clamp_scope: Literal["layer", "global"] = "layer"
+    x: Any,
+    clamp: float | None = 0.95,
+    normalise: bool = True,
+    clamp_scope: Literal["layer", "global"] = "layer",
+    *,
+    name: str = "x",
 ) -> Any:
     """Features as the paper compares them: outliers clamped, then every row divided by its Euclidean norm.
 
@@ -81,6 +90,8 @@ def prepare(
     clamp_scope : {"layer", "global"}
         A quantile per layer, or one over all layers together as the official code takes it for a tensor [n, L, d].
         Layers of different scale then lose very different parts: "layer" is the safer choice.
+    name : str
+        What a single layer is called in messages.
 
     Returns float32 of the same kind (array or tensor, one or a list). Raises ValueError for integers, NaN, inf, a wrong
     shape, or a row of zeros, which has no direction.
@@ -95,7 +106,9 @@ def prepare(
         raise ValueError(f"clamp_scope is {clamp_scope!r}; it must be 'layer' or 'global'.")
     many = isinstance(x, (list, tuple))
     given = x if many else [x]
-    layers = [as_matrix(a, f"layer {i}" if many else "x", _device(a)) for i, a in enumerate(given)]
+    if not given:
+        raise ValueError("x is an empty list; give one layer at least.")
+    layers = [as_matrix(a, f"layer {i}" if many else name, device_of(a)) for i, a in enumerate(given)]
     if clamp is not None:
         limits = (
             [_quantile([a], clamp) for a in layers]
@@ -103,8 +116,10 @@ def prepare(
             else [_quantile(layers, clamp)] * len(layers)
         )
         layers = [a.clamp(-limit, limit) for a, limit in zip(layers, limits, strict=True)]
+    elif not normalise:
+        layers = [a.clone() for a in layers]  # never the memory of the caller
     if normalise:
-        layers = [_unit_rows(a, f"layer {i}" if many else "x") for i, a in enumerate(layers)]
+        layers = [_unit_rows(a, f"layer {i}" if many else name) for i, a in enumerate(layers)]
     done = [a if isinstance(b, torch.Tensor) else a.numpy() for a, b in zip(layers, given, strict=True)]
     return done if many else done[0]
 
@@ -139,6 +154,8 @@ def align(
     k: int = 10,
     permutations: int = 0,
     seed: int = 0,
+    device: str | None = None,
+    memory_gb: float = 2.0,
     **options: Any,
 ) -> Alignment:
     """Align two models given as their layers; ``compare`` on two ``Representation`` objects made of them.
@@ -157,6 +174,10 @@ def align(
         Size of the permutation null; 0 for none.
     seed : int
         Makes it repeatable.
+    device : str, optional
+        torch device of the products; by default where the first tensor among the layers lies, "cpu" for arrays.
+    memory_gb : float
+        Bound on what one step of a computation holds beside its inputs and its result.
     **options
         As in ``compare``: groups, alpha, subsamples, splits.
 
@@ -166,7 +187,9 @@ def align(
     >>> found.layers, found.best, found.p
     ((0, 0), 1.0, 0.01)
     """
-    x, y = (Representation(name, _as_list(layers)) for name, layers in (("x", layers_x), ("y", layers_y)))
+    layers = {"x": _as_list(layers_x), "y": _as_list(layers_y)}
+    place = {"device": device or device_of(*layers["x"], *layers["y"]), "memory_gb": memory_gb}
+    x, y = (Representation(name, side, **place) for name, side in layers.items())
     return compare(x, y, metric, k, permutations=permutations, seed=seed, **options)
 
 
@@ -197,7 +220,7 @@ def compare(
         Size K of the permutation null of the maximum over layer pairs; 0 for none.
     groups : array [n], optional
         Names the group of each sample where samples are not independent of each other: groups are then permuted, drawn
-        and split as wholes (``prh.calibration.permutation``).
+        and split as wholes (``prh.calibration.permutation``). Of the whole gallery, where that is larger.
     alpha : float
         Level of the threshold and of the interval.
     subsamples : int
@@ -207,11 +230,16 @@ def compare(
     seed : int
         Of all of these; each draws from a stream of its own, so that asking for one does not change another.
     """
+    if min(permutations, splits) < 0:
+        raise ValueError(f"permutations is {permutations} and splits {splits}; neither must be negative (0: none).")
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha is {alpha}; it must be between 0 and 1.")
+    groups = None if groups is None else calibration.numbered(groups, x.gallery)
     traits = _metric(metric)
     k = k if traits.needs_k else None
     table = scores(x, y, traits, k)
     best, layers = best_pair(table)
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"ties": _ties(x, y, k, layers)}
     streams = [np.random.default_rng([seed, stream]) for stream in range(3)]
     if permutations:
         null = null_maxima(x, y, traits, k, permutations, streams[0], groups)
@@ -240,7 +268,7 @@ def null_maxima(
     Neighbours are moved by an index map, inverse[knn[order]], never searched again.
     """
     if groups is not None:
-        calibration.require_exchangeable(groups, y.n, permutations)
+        calibration.require_exchangeable(groups[: y.n], permutations)
     orders = (_order(rng, y, groups) for _ in range(permutations))
     return np.array([scores(x, y.reordered(order), metric, k).max() for order in orders])
 
@@ -302,10 +330,18 @@ def crossfit(
     return float(np.mean(honest)), float(np.mean(promised) - np.mean(honest))
 
 
+def _ties(x: Representation, y: Representation, k: int | None, layers: tuple[int, int]) -> tuple[float, float] | None:
+    shares = [None if k is None else side.ties(k) for side in (x, y)]
+    if any(share is None for share in shares):
+        return None
+    return float(shares[0][layers[0]]), float(shares[1][layers[1]])
+
+
 def _order(rng: np.random.Generator, y: Representation, groups: np.ndarray | None) -> np.ndarray:
     """A random order of all samples of the gallery in which queries stay among queries, whose neighbours are known."""
-    rest = np.arange(y.n, y.gallery)
-    return np.concatenate([calibration.permutation(rng, y.n, groups), rng.permutation(rest)])
+    queries, rest = (None, None) if groups is None else (groups[: y.n], groups[y.n :])
+    order = calibration.permutation(rng, y.n, queries)
+    return np.concatenate([order, y.n + calibration.permutation(rng, y.gallery - y.n, rest)])
 
 
 def _halves(rng: np.random.Generator, n: int, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -332,10 +368,6 @@ def _full_float32() -> AbstractContextManager:
 
 def _as_list(layers: Any) -> Sequence[Any]:
     return layers if isinstance(layers, (list, tuple)) else [layers]
-
-
-def _device(x: Any) -> str:
-    return str(getattr(x, "device", "cpu"))
 
 
 def _quantile(layers: list[torch.Tensor], q: float) -> float:

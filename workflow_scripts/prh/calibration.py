@@ -71,12 +71,23 @@ def permutation(rng: np.random.Generator, n: int, groups: np.ndarray | None = No
     return order
 
 
-def require_exchangeable(groups: np.ndarray, n: int, permutations: int) -> None:
-    """Raise ValueError unless ``groups`` names all n samples and allows more orders than ``permutations``."""
+def numbered(groups: np.ndarray, n: int) -> np.ndarray:
+    """``groups`` numbered from 0, int [n]; ValueError unless it names the groups of n samples, at least two."""
     groups = np.asarray(groups)
     if groups.shape != (n,):
         raise ValueError(f"groups has shape {list(groups.shape)}; it must name the group of each of the {n} samples.")
-    orders = math.prod(math.factorial(min(len(blocks), 20)) for blocks in _blocks_by_size(groups))
+    try:
+        names, numbers = np.unique(groups, return_inverse=True)
+    except TypeError:
+        raise ValueError("groups must be all numbers or all strings; give a sample without a group its own.") from None
+    if len(names) < 2:
+        raise ValueError("groups are one group only, of which nothing can be permuted, drawn or split; leave them out.")
+    return numbers
+
+
+def require_exchangeable(groups: np.ndarray, permutations: int) -> None:
+    """Raise ValueError unless ``groups`` allows more orders than ``permutations``."""
+    orders = math.prod(math.factorial(min(len(blocks), 20)) for blocks in _blocks_by_size(np.asarray(groups)))
     if orders <= permutations:
         raise ValueError(
             f"groups can change places in {orders} ways only, too few for {permutations} permutations, as only groups "

@@ -32,6 +32,8 @@ BEST = {
     "crossfitted": pl.Float64,
     "optimism": pl.Float64,
     "null_mean": pl.Float64,
+    "ties_x": pl.Float64,
+    "ties_y": pl.Float64,
 }
 
 MODELS = {
@@ -61,16 +63,36 @@ def read_samples(path: Path) -> list[str]:
     return tables.read(path, ["sample_id"])["sample_id"].to_pylist()
 
 
+def read_groups(shards: Path, samples: Sequence[str]) -> np.ndarray:
+    """The group of each of ``samples``, int [n], from a folder of shards; a sample without one is a group of its own.
+
+    Raises TableError unless the shards hold these samples in this order.
+    """
+    paths = sorted(shards.glob("*.parquet"))
+    table = pa.concat_tables([tables.read(path, ["sample_id", "group_id"]) for path in paths])
+    ids, groups = (table[name].to_pylist() for name in ("sample_id", "group_id"))
+    tables.require_same_samples(samples, ids, ("the features", str(shards)))
+    keys = [("sample", name) if group is None else ("group", group) for name, group in zip(ids, groups, strict=True)]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return np.array([numbers[key] for key in keys])
+
+
 def representation(
-    name: str, features: Path | None, neighbours: Path | None, preparation: Mapping[str, object]
+    name: str,
+    features: Path | None,
+    neighbours: Path | None,
+    preparation: Mapping[str, object],
+    *,
+    device: str = "cpu",
+    memory_gb: float = 2.0,
 ) -> Representation:
-    """A model as its tables hold it: prepared features, neighbours, or both."""
-    layers = found = None
+    """A model as its tables hold it: prepared features, neighbours, or both; products are taken on ``device``."""
+    layers = found = ties = None
     if features is not None:
         layers = prepared(features, preparation)
     if neighbours is not None:
-        found = _layers(neighbours)
-    return Representation(name, layers, found)
+        found, ties = _layers(neighbours), tables.made_by(neighbours).get("ties")
+    return Representation(name, layers, found, ties=ties, device=device, memory_gb=memory_gb)
 
 
 def prepared(features: Path, preparation: Mapping[str, object]) -> list[np.ndarray]:
@@ -122,21 +144,26 @@ def sweep_row(
     metric: str,
     sizes: Sequence[int],
     settings: Settings,
+    groups: np.ndarray | None = None,
+    *,
+    device: str = "cpu",
+    memory_gb: float = 2.0,
 ) -> pl.DataFrame:
     """Best layer pairs (schema BEST) of a model with others in growing galleries: see prh.sweeps.
 
     A model is its name and its layers, floating [N, d], prepared. The queries, as many as the smallest gallery, are the
-    same for all models and sizes. No intervals and no cross-fits: a sweep is looked at as a curve.
+    same for all models and sizes; with ``groups`` [N], whole groups enter them one by one. No
+    intervals and no cross-fits: a sweep is looked at as a curve.
     """
     queries, depth = min(sizes), max(settings.k)
-    order = np.random.default_rng(settings.seed).permutation(len(x[1][0]))
+    order = _sweep_order(len(x[1][0]), settings.seed, groups)
     if max(sizes) > len(order):
         raise ValueError(f"alignment.n asks for {max(sizes)} samples, there are {len(order)}; lower it.")
-    left = {size: in_gallery(*x, order[:size], queries, depth) for size in sizes}
+    left = {size: in_gallery(*x, order[:size], queries, depth, device, memory_gb) for size in sizes}
     best = []
     for name, layers in others:
         for size in sizes:
-            right = in_gallery(name, layers, order[:size], queries, depth)
+            right = in_gallery(name, layers, order[:size], queries, depth, device, memory_gb)
             for k in settings.k:
                 found = compare(
                     left[size],
@@ -144,11 +171,23 @@ def sweep_row(
                     metric,
                     k,
                     permutations=settings.permutations,
+                    groups=None if groups is None else groups[order[:size]],
                     alpha=settings.alpha,
                     seed=settings.seed,
                 )
                 best.append(_best_row(x[0], name, found))
     return pl.DataFrame(best, schema=BEST, orient="row")
+
+
+def _sweep_order(n: int, seed: int, groups: np.ndarray | None) -> np.ndarray:
+    """A random order of n samples; with groups a random order of these, since a gallery cut off there is permuted by
+    whole groups, and a query's likes must be queries too.
+    """
+    order = np.random.default_rng(seed).permutation(n)
+    if groups is None:
+        return order
+    _, first, label = np.unique(groups[order], return_index=True, return_inverse=True)
+    return order[np.argsort(first[label], kind="stable")]
 
 
 def _score_table(model_x: str, model_y: str, found: Alignment) -> pa.Table:
@@ -167,7 +206,7 @@ def _score_table(model_x: str, model_y: str, found: Alignment) -> pa.Table:
 
 
 def _best_row(model_x: str, model_y: str, found: Alignment) -> dict[str, object]:
-    low, high = found.interval or (None, None)
+    (low, high), (ties_x, ties_y) = found.interval or (None, None), found.ties or (None, None)
     return {
         "model_x": model_x,
         "model_y": model_y,
@@ -184,6 +223,8 @@ def _best_row(model_x: str, model_y: str, found: Alignment) -> dict[str, object]
         "crossfitted": found.crossfitted,
         "optimism": found.optimism,
         "null_mean": None if found.null is None else float(found.null.mean()),
+        "ties_x": ties_x,
+        "ties_y": ties_y,
     }
 
 

@@ -8,6 +8,7 @@ default filled in, or raises `ConfigError` with one sentence for each mistake.
 from __future__ import annotations
 
 import difflib
+import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,8 +19,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from prh.metrics import METRICS
 
-# How many times deeper than k the neighbours must be listed, for k of them to lie in any random half of the samples.
-HALVES_NEED = 3
 # The lists of an experiment, which are those of a registry too (prh/registries.py).
 LISTS = ("datasets", "models", "probes", "texts", "harness")
 
@@ -223,7 +222,10 @@ class _Model(Section):
     trust_remote_code: bool = False
     """Run code from the model's repository. Read it first."""
     device_map: Literal["auto"] | None = None
-    """auto: spread a transformers model over all GPUs, then memory, then disk, where one GPU is too small for it."""
+    """auto: spread a transformers model over its GPUs, then memory, then disk, where one GPU is too small for it."""
+    gpus: Annotated[int, Field(ge=1)] | None = None
+    """How many GPUs a job of a model with device_map holds (null: as many of compute.gpu_memory as its parameters
+    fill); without device_map it is one."""
     quantisation: Literal["4bit", "8bit"] | None = None
     """Load a transformers model with weights of so few bits (needs bitsandbytes). Features change, so the name must
     tell it (bloomz-7b1-4bit): every table and figure then does."""
@@ -266,6 +268,10 @@ class _Model(Section):
             raise ValueError(
                 f"'name' must contain {self.quantisation}, its quantisation, which all tables and figures tell by it"
             )
+        if self.gpus is not None and self.device_map is None:
+            raise ValueError("'gpus' goes with 'device_map: auto'; without it a model lies on one GPU")
+        if self.device_map is not None and self.gpus is None and self.parameters is None:
+            raise ValueError("'device_map' needs 'gpus', how many there are for it, or 'parameters', to reckon it from")
         return self
 
 
@@ -305,8 +311,12 @@ class LanguageModel(_Model):
 
     @model_validator(mode="after")
     def _template_has_caption(self) -> LanguageModel:
-        if "{caption}" not in self.template:
-            raise ValueError("'template' must contain {caption}")
+        try:
+            is_filled = "a cat" in self.template.format(caption="a cat")
+        except (ValueError, LookupError, AttributeError):
+            is_filled = False
+        if not is_filled:
+            raise ValueError("'template' must contain {caption} and no other field; a brace itself is written {{ or }}")
         return self
 
 
@@ -431,7 +441,8 @@ class Alignment(Section):
     """Sizes of the gallery at which neighbour metrics are measured besides: the same queries, as many as the smallest
     size, in nested galleries."""
     k_max: Annotated[int, Field(ge=1)] = 128
-    """Depth of the stored neighbour lists: any k up to it, and every subsample, is read from them."""
+    """Depth of the stored neighbour lists: any k up to it is read from them, and so is every half of the samples where
+    k_max is some 2 k + 10 sqrt(k) + 25."""
     clamp: Annotated[float, Field(gt=0, lt=1)] | None = 0.95
     """Features are cut at this quantile of their absolute values (null: not at all)."""
     clamp_scope: Literal["layer", "global"] = "layer"
@@ -467,11 +478,16 @@ class Compute(Section):
     """How the machine is used. Nothing here changes a result, so a change here runs nothing again."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto: a GPU where there is one."""
+    """auto: models take a GPU where there is one; neighbours and comparisons take the CPU, so that they wait for none.
+    cuda: these take a GPU too. cpu: nothing does."""
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Samples in a batch; halved when memory runs out."""
+    """Samples in a batch, of language models sequences; halved when memory runs out."""
     threads: Annotated[int, Field(ge=1)] = 2
-    """CPU threads of an extraction or a search for neighbours."""
+    """CPU threads of an extraction, of the scoring of a language model, or of a search for neighbours."""
+    gpu_memory: Annotated[int, Field(ge=1)] = 80
+    """Memory of one GPU, in GiB; it tells how many GPUs a model with device_map needs."""
+    memory_gb: Annotated[float, Field(gt=0)] = 2.0
+    """GB that a search for neighbours or a comparison may hold at once, on its device, beside features and results."""
 
 
 class Experiment(Section):
@@ -522,7 +538,9 @@ def load(raw: Mapping[str, object], folder: str | Path = ".") -> Experiment:
         raise ConfigError("\n".join(dict.fromkeys(_sentence(item, raw) for item in error.errors()))) from None
     mistakes = [
         *_repeated(experiment),
+        *_unknown_names(experiment),
         *_metric_mistakes(experiment),
+        *_size_mistakes(experiment),
         *_probe_mistakes(experiment),
         *_missing_paths(experiment, Path(folder)),
     ]
@@ -532,26 +550,57 @@ def load(raw: Mapping[str, object], folder: str | Path = ".") -> Experiment:
 
 
 def _repeated(experiment: Experiment) -> list[str]:
+    """What is there twice, also for a disk that does not tell VIT from vit, and for two outputs of one path."""
     mistakes = []
     for kind in LISTS:
-        entries = getattr(experiment, kind)
-        counts = Counter(entry.name for entry in entries)
+        names = [entry.name for entry in getattr(experiment, kind)]
         mistakes += [
             f"{kind}: the name '{name}' is used {count} times; give each entry its own."
-            for name, count in counts.items()
+            for name, count in Counter(names).items()
             if count > 1
         ]
-    known = {model.name for model in experiment.models}
-    for pair in experiment.figures.layer_pairs:
-        mistakes += [f"figures.layer_pairs: there is no model '{name}'." for name in pair if name not in known]
+        alike: dict[str, str] = {}
+        mistakes += [
+            f"{kind}: the names '{alike[name.lower()]}' and '{name}' are one file on some disks; rename one."
+            for name in dict.fromkeys(names)
+            if alike.setdefault(name.lower(), name) != name
+        ]
+    models = {model.name for model in experiment.models}
+    mistakes += [
+        f"models: '{model}{ending}' has the path of a table of '{model}'; rename it."
+        for model in sorted(models)
+        for ending in (".best", ".sweep")
+        if model + ending in models
+    ]
+    for key in ("metrics", "k", "n"):
+        counts = Counter(getattr(experiment.alignment, key))
+        mistakes += [
+            f"alignment.{key}: {value} is listed {n} times; list it once." for value, n in counts.items() if n > 1
+        ]
+    return mistakes
+
+
+def _unknown_names(experiment: Experiment) -> list[str]:
+    known, figures = {model.name for model in experiment.models}, experiment.figures
+    mistakes = [
+        f"figures.layer_pairs: there is no model '{name}'."
+        for pair in figures.layer_pairs
+        for name in pair
+        if name not in known
+    ]
     for dataset in experiment.datasets:
         mistakes += [
             f"datasets, entry '{dataset.name}': there is no model '{name}'{_meant(name, known)}."
             for name in dataset.models or ()
             if name not in known
         ]
-    if experiment.figures.text not in {None, *(text.name for text in experiment.texts)}:
-        mistakes.append(f"figures.text: there is no text '{experiment.figures.text}'.")
+    if figures.text not in {None, *(text.name for text in experiment.texts)}:
+        mistakes.append(f"figures.text: there is no text '{figures.text}'.")
+    vision = [model for model in experiment.models if model.modality == "vision"]
+    families = {name for model in vision for name in (model.name, model.family) if name is not None}
+    if figures.reference not in {None, *families}:
+        meant = _meant(figures.reference, families)
+        mistakes.append(f"figures.reference: there is no vision family or model '{figures.reference}'{meant}.")
     return mistakes
 
 
@@ -574,25 +623,63 @@ def _metric_mistakes(experiment: Experiment) -> list[str]:
         for name in settings.metrics
         if name not in METRICS
     ]
-    largest = max(settings.k)
+    if settings.subsamples == 1:
+        mistakes.append(
+            "alignment.subsamples: one half-sample has no spread; ask for 2 at least (100 is plenty), or 0."
+        )
+    return mistakes
+
+
+def _size_mistakes(experiment: Experiment) -> list[str]:
+    """Where k neighbours, or k in a half of the samples, are more than there can be."""
+    settings, mistakes = experiment.alignment, []
+    largest, halved = max(settings.k), bool(settings.subsamples or settings.splits)
+    compared = {entry.name: _samples(entry, experiment) for entry in experiment.datasets if entry.use != "probe"}
+    deepest = max((size - 1 if size else math.inf for size in compared.values()), default=0)
+    needed = min(listed_for_halves(largest), deepest)
     if largest > settings.k_max:
         mistakes.append(f"alignment.k: {largest} is above k_max = {settings.k_max}; raise k_max.")
-    elif (settings.subsamples or settings.splits) and largest * HALVES_NEED > settings.k_max:
+    elif halved and needed > settings.k_max:
         mistakes.append(
             f"alignment.k_max: {settings.k_max} is too short for k = {largest} in halves of the samples; raise it to "
-            f"{largest * HALVES_NEED}, or set subsamples and splits to 0."
+            f"{needed}, or set subsamples and splits to 0."
         )
     if settings.n and largest >= min(settings.n):
         mistakes.append(f"alignment.n: a gallery of {min(settings.n)} is too small for k = {largest}.")
-    for dataset in experiment.datasets:
-        if dataset.use == "probe":
+    for name, size in compared.items():
+        if size is None:
             continue
-        if dataset.samples is not None and largest >= dataset.samples:
+        if largest >= size:
             mistakes.append(
-                f"alignment.k: {largest} neighbours need more than the {dataset.samples} samples of data set "
-                f"'{dataset.name}'; k must be below the number of samples."
+                f"alignment.k: {largest} neighbours need more than the {size} samples of data set '{name}'; k must be "
+                "below the number of samples."
+            )
+        elif halved and largest >= size // 2:
+            mistakes.append(
+                f"alignment.k: {largest} neighbours need more than half of the {size} samples of data set '{name}'; "
+                "lower k, or set subsamples and splits to 0."
+            )
+        if settings.n and max(settings.n) > size:
+            mistakes.append(
+                f"alignment.n: a gallery of {max(settings.n)} needs more than the {size} samples of data set '{name}'."
             )
     return mistakes
+
+
+def _samples(entry: _Dataset, experiment: Experiment) -> int | None:
+    """How many samples a data set has at most, as far as its entry says."""
+    if entry.source == "world":
+        return min(entry.samples or experiment.world.events, experiment.world.events)
+    return entry.samples
+
+
+def listed_for_halves(k: int) -> int:
+    """How deep neighbours must be listed for k of them to lie in every random half of the samples.
+
+    Of a list of m, m / 2 neighbours do, give or take sqrt(m) / 2. The answer is the m at which k is seven times that
+    below: of all samples, layers and halves of a large experiment (10^9) none is then expected to have fewer.
+    """
+    return math.ceil(2 * k + 24.5 + 7 * math.sqrt(2 * k + 12.25))
 
 
 def _missing_paths(experiment: Experiment, folder: Path) -> list[str]:

@@ -21,6 +21,7 @@ import pyarrow as pa
 from PIL import Image
 
 from prh import files, tables
+from prh.progress import Progress
 
 if TYPE_CHECKING:
     import datasets
@@ -192,6 +193,9 @@ def _parquet_samples(paths: list[Path], columns: Columns) -> Iterator[dict]:
     wanted = [columns.image, columns.captions, *columns.labels, columns.group, "sample_id", "id"]
     for path in paths:
         with tables.open_table(path) as source:
+            if columns.image is not None and columns.image not in source.schema_arrow.names:
+                known = ", ".join(sorted(source.schema_arrow.names))
+                raise DataError(f"{path}: no column '{columns.image}' with images; it has {known}.")
             present = [name for name in dict.fromkeys(wanted) if name in source.schema_arrow.names]
             for batch in source.iter_batches(batch_size=64, columns=present):
                 yield from batch.to_pylist()
@@ -203,9 +207,9 @@ def _parquet_sample(index: int, row: dict, columns: Columns) -> Sample:
     content = image["bytes"]
     if content is None and image["path"] and Path(image["path"]).is_file():
         content = Path(image["path"]).read_bytes()
-    identity = row.get("sample_id") or row.get("id")
+    told = [str(row[name]) for name in ("sample_id", "id") if row.get(name) not in (None, "")]
     return Sample(
-        sample_id=str(identity) if identity is not None else f"{index:08d}",
+        sample_id=told[0] if told else f"{index:08d}",
         image=content,
         path=image["path"],
         captions=_captions(row, columns, f"row {index}"),
@@ -264,20 +268,25 @@ def shard(
     count: int | None = None,
     shard_size: int = 512,
     on_error: str = "fail",
+    workers: int | None = None,
+    progress: bool = False,
     made_by: Mapping[str, object] | None = None,
 ) -> dict[str, object]:
     """Write ``samples`` as ``folder``/00000.parquet ... and return the manifest.
 
     Stops after ``count`` good samples. A bad sample (see `problem`) or a repeated sample_id raises DataError naming
-    all bad ids found ("fail"), or is left out and counted in the manifest ("skip").
+    all bad ids found ("fail"), or is left out and counted in the manifest ("skip"). ``workers`` threads decode images
+    (None: as many as Python thinks fit).
     """
     bad: list[dict[str, str]] = []
-    good = _checked(samples, columns, bad)
+    good = _checked(samples, columns, bad, workers)
     shards = []
-    for number, batch in enumerate(batches(islice(good, count), shard_size)):
-        path = folder / f"{number:05d}.parquet"
-        tables.write(_shard_table(batch), path, tables.provenance(**(made_by or {})))
-        shards.append({"file": path.name, "samples": len(batch), "sha256": files.sha256(path)})
+    with Progress("samples", count, "samples", shown=progress) as bar:
+        for number, batch in enumerate(batches(islice(good, count), shard_size)):
+            path = folder / f"{number:05d}.parquet"
+            tables.write(_shard_table(batch), path, tables.provenance(**(made_by or {})))
+            shards.append({"file": path.name, "samples": len(batch), "sha256": files.sha256(path)})
+            bar.advance(len(batch))
     if bad and on_error == "fail":
         listed = "; ".join(f"{entry['sample_id']}: {entry['reason']}" for entry in bad[:10])
         more = f" and {len(bad) - 10} more" if len(bad) > 10 else ""
@@ -290,10 +299,12 @@ def shard(
     return {"samples": total, "skipped": len(bad), "bad": bad, "shards": shards}
 
 
-def _checked(samples: Iterable[Sample], columns: Columns, bad: list[dict[str, str]]) -> Iterator[Sample]:
-    """The good samples, in order; the bad ones are appended to ``bad``. Images are decoded on all cores."""
+def _checked(
+    samples: Iterable[Sample], columns: Columns, bad: list[dict[str, str]], workers: int | None
+) -> Iterator[Sample]:
+    """The good samples, in order; the bad ones are appended to ``bad``. Images are decoded by ``workers`` threads."""
     seen: set[str] = set()
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(workers) as pool:
         for batch in batches(samples, 64):
             for sample, reason in zip(batch, pool.map(lambda s: problem(s, columns), batch), strict=True):
                 if sample.sample_id in seen:

@@ -1,4 +1,4 @@
-"""Whole GPUs for jobs that share a machine: each job holds one, by a lock that the kernel frees when the job dies.
+"""Whole GPUs for jobs that share a machine: each job holds its own, by locks that the kernel frees when the job dies.
 
 To be used before CUDA is: the choice is made through CUDA_VISIBLE_DEVICES, which torch reads at its first call of CUDA.
 """
@@ -6,81 +6,91 @@ To be used before CUDA is: the choice is made through CUDA_VISIBLE_DEVICES, whic
 from __future__ import annotations
 
 import fcntl
-import getpass
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TextIO
+
+ALLOCATION = ("SLURM_JOB_ID", "SLURM_STEP_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
+"""Where schedulers say whose devices a process sees. Two allocations on a machine may each call their own GPU 0."""
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that this process may use: those of CUDA_VISIBLE_DEVICES, else every device file of the machine."""
+    """The GPUs that this process may use, as CUDA calls them: those of CUDA_VISIBLE_DEVICES, else their positions.
+
+    CUDA counts the devices that it is given: in a container with /dev/nvidia3 alone, that one is 0.
+    """
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         return [name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1")]
-    return sorted((path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*")), key=int)
+    return [str(position) for position in range(len(_device_files()))]
 
 
 @contextmanager
-def one_gpu(wanted: str = "auto", *, poll: float = 0.5) -> Iterator[str | None]:
-    """Hold one GPU that no other job of this user holds, waiting for it if need be, and make it the only visible one.
+def holding_gpus(count: int = 1, wanted: str = "auto", *, poll: float = 0.5) -> Iterator[list[str]]:
+    """Hold GPUs that no other job of this user and allocation holds, and make them the only visible ones.
 
-    Yields its name, or None where there is none or ``wanted`` is "cpu". Where the cluster has given this job a device
-    already (SLURM sets CUDA_VISIBLE_DEVICES for it alone), nothing is locked.
+    ``count`` of them, or all where there are fewer; waits until so many are free. Yields their names, [] where there is
+    none or ``wanted`` is "cpu". Raises ValueError where the machine has GPUs that torch cannot use.
     """
-    gpus = [] if wanted == "cpu" else visible_gpus()
-    if not gpus or "SLURM_JOB_ID" in os.environ:
-        yield gpus[0] if gpus else None
+    names = [] if wanted == "cpu" else visible_gpus()
+    if not names:
+        yield []
         return
-    lock = None
-    while lock is None:
-        gpu, lock = _lock_a_free_one(gpus)
-        if lock is None:
-            time.sleep(poll)
-    before = os.environ.get("CUDA_VISIBLE_DEVICES")
-    os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    try:
-        yield gpu
-    finally:
-        lock.close()
-        if before is None:
-            del os.environ["CUDA_VISIBLE_DEVICES"]
-        else:
-            os.environ["CUDA_VISIBLE_DEVICES"] = before
-
-
-@contextmanager
-def all_gpus(wanted: str = "auto") -> Iterator[list[str]]:
-    """Hold every visible GPU, waiting for the jobs that have one; yields their names ([] for ``wanted`` "cpu").
-
-    For models that no single GPU can hold. All jobs lock them in one order, so that no two wait for each other.
-    """
-    gpus = [] if wanted == "cpu" else visible_gpus()
+    count = min(max(count, 1), len(names))
     with ExitStack() as held:
-        for gpu in gpus if "SLURM_JOB_ID" not in os.environ else []:
-            fcntl.flock(held.enter_context(_lock_file(gpu).open("w")), fcntl.LOCK_EX)
-        yield gpus
+        while len(gpus := _lock_free_ones(names, count, held)) < count:
+            held.close()  # all or none: two jobs that each keep a part of what both need would wait for ever
+            time.sleep(poll)
+        before = os.environ.get("CUDA_VISIBLE_DEVICES")
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+        try:
+            _check_cuda(gpus)
+            yield gpus
+        finally:
+            if before is None:
+                del os.environ["CUDA_VISIBLE_DEVICES"]
+            else:
+                os.environ["CUDA_VISIBLE_DEVICES"] = before
 
 
-def gpus_for(entry: Mapping, wanted: str = "auto") -> AbstractContextManager:
-    """What a model entry (prh.config) needs: one GPU, or all for one that is spread over them (device_map)."""
-    return all_gpus(wanted) if entry.get("device_map") else one_gpu(wanted)
+def _device_files() -> list[Path]:
+    return list(Path("/dev").glob("nvidia[0-9]*"))
 
 
-def _lock_file(gpu: str) -> Path:
-    return Path(tempfile.gettempdir(), f"prh-{getpass.getuser()}-gpu-{gpu.replace('/', '_')}.lock")
-
-
-def _lock_a_free_one(gpus: Sequence[str]) -> tuple[str, TextIO | None]:
-    for gpu in gpus:
-        handle = _lock_file(gpu).open("w")
+def _lock_free_ones(names: Sequence[str], count: int, held: ExitStack) -> list[str]:
+    """Lock up to ``count`` free GPUs of ``names``, to be let go with ``held``."""
+    found: list[str] = []
+    for name in names:
+        handle = _lock_file(name).open("w")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             handle.close()
-        else:
-            return gpu, handle
-    return gpus[0], None
+            continue
+        held.enter_context(handle)
+        found.append(name)
+        if len(found) == count:
+            break
+    return found
+
+
+def _lock_file(gpu: str) -> Path:
+    allocation = [value for key in ALLOCATION if (value := os.environ.get(key))]
+    name = "-".join(["prh", str(os.getuid()), *allocation, "gpu", gpu])
+    return Path(tempfile.gettempdir(), f"{name.replace('/', '_')}.lock")
+
+
+def _check_cuda(gpus: Sequence[str]) -> None:
+    """A job that asked for a GPU and would compute on the CPU, a hundred times slower, without a word."""
+    if not _device_files():
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ValueError(
+            f"this machine has GPUs, but torch {torch.__version__} cannot use GPU {','.join(gpus)}; look at nvidia-smi "
+            "and CUDA_VISIBLE_DEVICES, or set device: cpu under compute."
+        )

@@ -5,7 +5,8 @@ block's output as it appears, so the full stack of hidden states never exists.
 
 Vision: a layer is the output of a block (of the transformer, or of a convolutional stage).
 Language: the layers are Hugging Face's hidden states: the embeddings, the output of every block but the last, and
-the last one after the final norm.
+the last one after the final norm. Some models (Mamba, RWKV, SqueezeBERT) hand out other states, or have no blocks to
+hook: their states are taken as the library gives them, hidden_state_0 and on, the stack of one batch at once.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from prh import checkpoints
+from prh.folding import fold_norms
 from prh.models import ModelError
 
 if TYPE_CHECKING:
@@ -155,8 +157,10 @@ class VisionEncoder:
     """Images in, one pooled vector per block out.
 
     ``transform`` maps a PIL image to a [3, H, W] tensor; ``decode`` applies it to encoded bytes and can run in
-    other processes. ``encode`` maps [batch, 3, H, W] to a list of float32 [batch, width_l]. ``placed``: the module
-    lies on its devices, in its types. ``parameters``: their number, where those of the module are not to be counted.
+    other processes. A tensor of bytes (uint8) is a quarter of one of floats to pass on: it is normalised on the device,
+    with ``mean`` and ``std`` of each channel (of values from 0 to 1). ``encode`` maps [batch, 3, H, W] to a list of
+    float32 [batch, width_l]. ``placed``: the module lies on its devices, in its types. ``parameters``: their number,
+    where those of the module are not to be counted.
     """
 
     def __init__(
@@ -164,6 +168,8 @@ class VisionEncoder:
         module: nn.Module,
         transform: Callable[[Image.Image], Tensor],
         *,
+        mean: Sequence[float] = (0.0,),
+        std: Sequence[float] = (1.0,),
         pooling: str = "auto",
         layers: str | None = None,
         prefix: int = 0,
@@ -182,6 +188,7 @@ class VisionEncoder:
         if not placed:
             self.module.to(device=device, dtype=dtype, memory_format=torch.channels_last)
         self.transform, self.device, self.dtype = transform, device, dtype
+        self._mean, self._std = (255 * torch.tensor(values, device=device).view(-1, 1, 1) for values in (mean, std))
         self._prefix, self._channels_last = prefix, channels_last
         self._layers = find_layers(self.module, layers)
         self.layer_names = [name for name, _ in self._layers]
@@ -200,23 +207,16 @@ class VisionEncoder:
             vectors = pool_image(_tensor(output), self.pooling, self._prefix, self._channels_last)
             pooled.append(vectors.to(self.device))
 
-        images = images.to(self.device, self.dtype, non_blocking=True, memory_format=torch.channels_last)
         with _hooked(module.register_forward_hook(take) for _, module in self._layers):
-            self.module(images)
+            self.module(self.as_input(images))
         return pooled
 
-    @torch.inference_mode()
-    def largest_output(self, image: Tensor) -> int:
-        """Bytes of the largest tensor that any part of the model gives for one decoded image."""
-        sizes = [0]
-
-        def note(_module: nn.Module, _inputs: object, output: object) -> None:
-            if isinstance(output, Tensor):
-                sizes.append(output.nbytes)
-
-        with _hooked(module.register_forward_hook(note) for module in self.module.modules()):
-            self.module(image[None].to(self.device, self.dtype, memory_format=torch.channels_last))
-        return max(sizes)
+    def as_input(self, images: Tensor) -> Tensor:
+        """Decoded images as the module takes them: on its device, normalised, in its type, channels last."""
+        images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+        if images.dtype == torch.uint8:
+            images = torch.sub(images, self._mean).div_(self._std)
+        return images.to(self.dtype)
 
 
 class LanguageEncoder:
@@ -243,9 +243,12 @@ class LanguageEncoder:
         self.parameters = _count(module) if parameters is None else parameters
         self.module = module.eval() if placed else module.eval().to(device=device, dtype=dtype)
         self.tokenizer, self.pooling, self.special_tokens, self.device = tokenizer, pooling, special_tokens, device
-        self._blocks = _language_blocks(module)
-        self.layer_names = ["embeddings", *(f"block_{i}" for i in range(1, len(self._blocks))), "last_hidden_state"]
-        self._limit = getattr(module.config.get_text_config(), "max_position_embeddings", None)
+        self._blocks, states = _language_blocks(self.module, device)
+        if self._blocks:
+            self.layer_names = ["embeddings", *(f"block_{i}" for i in range(1, states - 1)), "last_hidden_state"]
+        else:
+            self.layer_names = [f"hidden_state_{i}" for i in range(states)]
+        self._limit = _longest_text(self.module)
 
     def tokenize(self, texts: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
         """For each text its token ids and the 0/1 mask of the tokens that enter the mean (int64, [length]).
@@ -288,20 +291,74 @@ class LanguageEncoder:
         def take(_module: nn.Module, args: tuple, kwargs: Mapping) -> None:
             pool(args[0] if args else kwargs["hidden_states"])
 
+        if not self._blocks:
+            for state in self.module(input_ids=ids, attention_mask=attention, output_hidden_states=True).hidden_states:
+                pool(state)
+            return pooled
         with _hooked(block.register_forward_pre_hook(take, with_kwargs=True) for block in self._blocks):
             output = self.module(input_ids=ids, attention_mask=attention)
         pool(output.last_hidden_state)
         return pooled
 
 
-def _language_blocks(module: nn.Module) -> list[nn.Module]:
-    """The blocks of a transformers language model: its largest list of modules, one per hidden layer."""
+@torch.inference_mode()
+def _language_blocks(module: nn.Module, device: str) -> tuple[list[nn.Module], int]:
+    """The blocks of a transformers model whose inputs are its hidden states but the last; and how many states it has.
+
+    Which list of modules they are is tried on a short text, since neither its name nor its size tells. The list is
+    empty where none is so. Raises ModelError for a model whose states cannot be pooled as one vector a token.
+    """
     lists = [part for part in module.modules() if isinstance(part, nn.ModuleList)]
-    count = getattr(module.config.get_text_config(), "num_hidden_layers", None)
-    fitting = [part for part in lists if len(part) == count]
-    if not fitting:
-        raise ModelError(f"cannot find the {count} blocks of {type(module).__name__}.")
-    return list(max(fitting, key=lambda part: sum(p.numel() for p in part.parameters())))
+    seen: list[list[Tensor]] = [[] for _ in lists]
+
+    def note(inputs: list[Tensor]) -> Callable:
+        def take(_module: nn.Module, args: tuple, kwargs: Mapping) -> None:
+            given = args[0] if args else kwargs.get("hidden_states")
+            if isinstance(given, Tensor):
+                inputs.append(given.clone())
+
+        return take
+
+    ids = torch.arange(4, device=device)[None]
+    with _hooked(
+        part.register_forward_pre_hook(note(inputs), with_kwargs=True)
+        for parts, inputs in zip(lists, seen, strict=True)
+        for part in parts
+    ):
+        try:
+            output = module(input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=True)
+        except TypeError as error:  # code of a repository that knows no such argument, or a library that trips over it
+            raise ModelError(
+                f"{type(module).__name__} does not give its hidden states ({error}); leave it out."
+            ) from error
+    states = output.hidden_states or ()
+    if not states or any(state.shape[:2] != ids.shape for state in states):
+        raise ModelError(
+            f"{type(module).__name__} does not give a hidden state for each token and layer; leave it out."
+        )
+    for parts, inputs in zip(lists, seen, strict=True):
+        if _are_alike([*inputs, output.last_hidden_state], states):
+            return list(parts), len(states)
+    log.info("%s: no blocks have its hidden states as inputs; they are taken as it gives them", type(module).__name__)
+    return [], len(states)
+
+
+def _are_alike(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    return len(some) == len(others) and all(
+        a.shape == b.shape and torch.allclose(a.cpu(), b.cpu(), equal_nan=True)
+        for a, b in zip(some, others, strict=True)
+    )
+
+
+def _longest_text(module: nn.Module) -> int | None:
+    """The tokens that a model has positions for; None without a bound. Those of RoBERTa begin after that of padding."""
+    limit = getattr(module.config.get_text_config(), "max_position_embeddings", None)
+    if limit is None or limit <= 0:
+        return None
+    for name, part in module.named_modules():
+        if name.endswith("position_embeddings") and getattr(part, "padding_idx", None) is not None:
+            return limit - part.padding_idx - 1
+    return limit
 
 
 class WordVectors:
@@ -381,9 +438,15 @@ def _load_timm(entry: Mapping, root: Path | None, device: str, dtype: torch.dtyp
     size = entry["model_args"].get("img_size")
     preparation = resolve_model_data_config(model, args={} if size is None else {"img_size": size})
     prefix = 0 if type(model).__name__ in _LATE_CLASS_TOKEN else getattr(model, "num_prefix_tokens", 0)
+    parameters = _count(model)
+    if next(model.parameters()).device.type == "cpu":  # not one that is only counted
+        image = torch.randn(1, *preparation["input_size"])
+        model = fold_norms(model, image, [name for name, _ in find_layers(model, entry["layers"])])
     return VisionEncoder(
         model,
-        create_transform(**preparation, is_training=False),
+        create_transform(**preparation, is_training=False, normalize=False),
+        mean=preparation["mean"],
+        std=preparation["std"],
         pooling=entry["pooling"],
         layers=entry["layers"],
         prefix=prefix,
@@ -391,6 +454,7 @@ def _load_timm(entry: Mapping, root: Path | None, device: str, dtype: torch.dtyp
         channels_last=getattr(model, "output_fmt", "NCHW") == "NHWC",
         device=device,
         dtype=dtype,
+        parameters=parameters,
     )
 
 

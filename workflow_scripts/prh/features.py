@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
+import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -20,25 +22,26 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from prh import tables
+from prh import files, memory, tables, versions
 from prh.encoders import LanguageEncoder, VisionEncoder, WordVectors
 from prh.progress import Progress
 
-log = logging.getLogger(__name__)
-
 Encoder = VisionEncoder | LanguageEncoder | WordVectors
 
-# Samples in a batch where the entry leaves it to us, at most. On a CPU larger batches gain nothing; tokens are what
-# costs in language, so batches of text are cut by padded tokens.
-IMAGES = {"cpu": 32, "cuda": 256}
-CPU_TENSOR = 2**25
-"""Bytes. Larger tensors glibc takes from the system and gives back each time, and clearing their pages anew costs a
-convnet up to half of its speed."""
+# Samples in a batch where the entry leaves it to us. On a CPU larger batches gain nothing; tokens are what costs in
+# language, so batches of text are cut by padded tokens.
+IMAGES = {"cpu": 16, "cuda": 256}
 TOKENS = {"cpu": 2048, "cuda": 32768}
+PINNED = 2**30
+"""Bytes of decoded images that may lie ready for a GPU, in all workers together."""
 
 
 class FeatureError(ValueError):
     """A model gave a feature that cannot be used; the message names model, layer and sample."""
+
+
+def _untold(_count: float) -> None:
+    """Where nobody follows the progress."""
 
 
 # ---- batches --------------------------------------------------------------------------------------------------
@@ -56,25 +59,6 @@ def length_batches(lengths: Sequence[int], tokens: int, size: int | None = None)
         stop = start + (size or max(1, tokens // max(1, lengths[order[start]])))
         yield order[start:stop]
         start = stop
-
-
-def halving(encode: Callable[[list], list[Tensor]], batch: Tensor | list) -> list[Tensor]:
-    """``encode(batch)``, in halves (and halves of these) where memory runs out."""
-    try:
-        return encode(batch)
-    except (torch.cuda.OutOfMemoryError, RuntimeError) as error:
-        if not _out_of_memory(error) or len(batch) == 1:
-            raise
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    log.warning("out of memory with a batch of %d; going on with halves", len(batch))
-    middle = len(batch) // 2
-    halves = halving(encode, batch[:middle]), halving(encode, batch[middle:])
-    return [torch.cat(pair) for pair in zip(*halves, strict=True)]
-
-
-def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 # ---- one shard ------------------------------------------------------------------------------------------------
@@ -96,37 +80,36 @@ class _Images(Dataset):
 
 
 def encode_images(
-    encoder: VisionEncoder, shards: Sequence[Path], *, batch_size: int | None = None, workers: int = 1
+    encoder: VisionEncoder,
+    shards: Sequence[Path],
+    *,
+    batch_size: int | None = None,
+    workers: int = 1,
+    advance: Callable[[int], None] = _untold,
 ) -> Iterator[list[np.ndarray]]:
     """For each shard the features of its images, a list of float32 [samples, width_l], in sample order.
 
     For a GPU, ``workers`` processes decode ahead of the model, across shards. On a CPU, where decoding can only take
-    from the model, the model's own threads do both in turns.
+    from the model, the model's own threads do both in turns. ``advance`` is told how many samples each batch held.
     """
     counts = [_rows(path) for path in shards]
     images = _Images(shards, encoder.decode)
-    size = batch_size or _images_at_once(encoder, images)
+    size = batch_size or IMAGES[encoder.device]
     batches = [
         [(shard, row) for row in range(start, min(start + size, count))]
         for shard, count in enumerate(counts)
         for start in range(0, count, size)
     ]
     decoded = _decoded_in_turns if encoder.device == "cpu" else partial(_decoded_ahead, workers=workers)
+    encode = memory.Halving(encoder.encode)
     pending: list[list[Tensor]] = []
     for places, batch in zip(batches, decoded(images, batches), strict=True):
-        pending.append([layer.cpu() for layer in halving(encoder.encode, batch)])
+        pending.append([layer.cpu() for layer in encode(batch)])
+        advance(len(places))
         shard, row = places[-1]
         if row == counts[shard] - 1:
             yield [torch.cat(parts).numpy() for parts in zip(*pending, strict=True)]
             pending = []
-
-
-def _images_at_once(encoder: VisionEncoder, images: _Images) -> int:
-    most = IMAGES[encoder.device]
-    if encoder.device != "cpu" or not images.shards:
-        return most
-    fitting = max(1, min(most, CPU_TENSOR // max(1, encoder.largest_output(images[0, 0]))))
-    return 1 << (fitting.bit_length() - 1)  # powers of two are shared evenly by threads
 
 
 def _decoded_in_turns(images: _Images, batches: Sequence[list[tuple[int, int]]]) -> Iterator[Tensor]:
@@ -137,20 +120,28 @@ def _decoded_in_turns(images: _Images, batches: Sequence[list[tuple[int, int]]])
     for batch in batches:
         with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as threads:
             decoded = list(threads.map(images.__getitem__, batch))
-        yield torch.stack(decoded)
+        yield _stacked(decoded)
 
 
 def _decoded_ahead(images: _Images, batches: Sequence[list[tuple[int, int]]], workers: int) -> Iterator[Tensor]:
+    """Each batch by ``workers`` processes: up to four ahead in each, as far as ``PINNED`` bytes hold them."""
+    ahead = PINNED // (images[batches[0][0]].nbytes * len(batches[0])) if batches else 0
     return iter(
         DataLoader(
             images,
             batch_sampler=batches,
             num_workers=workers,
             pin_memory=torch.cuda.is_available(),
-            prefetch_factor=4 if workers else None,
+            prefetch_factor=max(1, min(4, ahead // workers)) if workers else None,
             worker_init_fn=_one_thread,
+            collate_fn=_stacked,
         )
     )
+
+
+def _stacked(images: Sequence[Tensor]) -> Tensor:
+    """Images [3, H, W] as one [batch, 3, H, W] with the channels last, as they lie in a decoded image."""
+    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
 
 def _one_thread(_worker: int) -> None:
@@ -158,19 +149,32 @@ def _one_thread(_worker: int) -> None:
 
 
 def encode_texts(
-    encoder: LanguageEncoder | WordVectors, texts: Sequence[str], *, batch_size: int | None = None
+    encoder: LanguageEncoder | WordVectors,
+    texts: Sequence[str],
+    *,
+    batch_size: int | None = None,
+    advance: Callable[[int], None] = _untold,
 ) -> list[np.ndarray]:
-    """Features of ``texts``, a list of float32 [texts, width_l], in their order; similar lengths share a batch."""
+    """Features of ``texts``, a list of float32 [texts, width_l], in their order; similar lengths share a batch.
+
+    ``advance`` is told how many texts each batch held.
+    """
     items = encoder.tokenize(texts)
     lengths = [len(ids) for ids, _ in items]
+    encode = memory.Halving(encoder.encode, cost=_padded_tokens)
     result: list[np.ndarray] | None = None
     for batch in length_batches(lengths, TOKENS[encoder.device], batch_size):
-        layers = halving(encoder.encode, [items[i] for i in batch])
+        layers = encode([items[i] for i in batch])
+        advance(len(batch))
         if result is None:
             result = [np.empty((len(texts), layer.shape[1]), np.float32) for layer in layers]
         for whole, layer in zip(result, layers, strict=True):
             whole[batch] = layer.cpu().numpy()
     return result or []
+
+
+def _padded_tokens(items: Sequence[tuple[Tensor, Tensor]]) -> int:
+    return len(items) * max(len(ids) for ids, _ in items)
 
 
 def captions_of(shard: pa.Table, which: int | str, template: str) -> list[list[str]]:
@@ -193,12 +197,20 @@ def encode_captions(
     caption: int | str = 0,
     template: str = "{caption}",
     batch_size: int | None = None,
+    advance: Callable[[float], None] = _untold,
 ) -> Iterator[list[np.ndarray]]:
-    """For each shard the features of its captions (averaged over a sample's captions for "all")."""
+    """For each shard the features of its captions (averaged over a sample's captions for "all").
+
+    ``advance`` is told how many samples each batch was worth.
+    """
     for path in shards:
         prompts = captions_of(tables.read(path, ["sample_id", "captions"]), caption, template)
-        layers = encode_texts(encoder, [text for texts in prompts for text in texts], batch_size=batch_size)
-        starts = np.cumsum([0, *(len(texts) for texts in prompts)])
+        texts = list(chain.from_iterable(prompts))
+        share = len(prompts) / max(1, len(texts))
+        layers = encode_texts(
+            encoder, texts, batch_size=batch_size, advance=lambda count, share=share: advance(count * share)
+        )
+        starts = np.cumsum([0, *map(len, prompts)])
         counts = np.diff(starts)[:, None].astype(np.float32)
         yield [np.add.reduceat(layer, starts[:-1], axis=0) / counts for layer in layers]
 
@@ -221,8 +233,15 @@ def check_finite(
 
 
 def recipe(*facts: object) -> str:
-    """A digest of what a part is made from; a part with another digest is made anew."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    """A digest of what a part is made from; a part with another digest is made anew.
+
+    Beside ``facts`` that is the code of prh, as far as it is loaded, and the versions of libraries: snakemake runs the
+    job again when these change, and parts of before must not be joined with parts of after.
+    """
+    loaded = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "prh"}
+    code = {name: files.sha256(Path(module.__file__)) for name, module in loaded.items()}
+    made_from = [facts, code, versions.libraries()]
+    return hashlib.sha256(json.dumps(made_from, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def extract(
@@ -243,26 +262,29 @@ def extract(
 
     Parts live in ``output``.parts/ and count only with the same ``digest``. The table has a row per sample, in shard
     order, and a layer_* column per layer (float32), or per layer numbered in ``keep`` (counted from the end if
-    negative). Raises FeatureError for a NaN or infinite feature; the parts that were finished stay.
+    negative). Parts of shards that are there no longer are removed. Raises FeatureError for a NaN or
+    infinite feature; the parts that were finished stay.
     """
     kept = kept_layers(keep, len(encoder.layer_names), model)
     names = [encoder.layer_names[number] for number in kept]
     parts = [output.with_suffix(".parts") / path.name for path in shards]
+    for left_over in set(parts[0].parent.glob("*")).difference(parts):
+        left_over.unlink()
     todo = [i for i, part in enumerate(parts) if not _is_done(part, digest)]
     counts = [_rows(path) for path in shards]
     ahead = [shards[i] for i in todo]
-    if isinstance(encoder, VisionEncoder):
-        encoded = encode_images(encoder, ahead, batch_size=batch_size, workers=workers)
-    else:
-        encoded = encode_captions(encoder, ahead, caption=caption, template=template, batch_size=batch_size)
     with Progress(f"features of {model}", total=sum(counts), unit="sample") as progress:
+        how = {"batch_size": batch_size, "advance": progress.advance}
+        if isinstance(encoder, VisionEncoder):
+            encoded = encode_images(encoder, ahead, workers=workers, **how)
+        else:
+            encoded = encode_captions(encoder, ahead, caption=caption, template=template, **how)
         progress.skip(sum(counts) - sum(counts[i] for i in todo))
         for i, layers in zip(todo, encoded, strict=True):
             ids = tables.read(shards[i], ["sample_id"])["sample_id"].to_pylist()
             layers = [layers[number] for number in kept]
             check_finite(layers, ids, names, model)
             tables.write(tables.layers_table(ids, layers, kept), parts[i], {"digest": digest})
-            progress.advance(counts[i])
     facts = {"model": model, "layer_names": list(encoder.layer_names), "parameters": encoder.parameters}
     _join_parts(parts, output, tables.provenance(**facts, digest=digest, **(made_by or {})))
 
@@ -296,6 +318,4 @@ def _join_parts(parts: Sequence[Path], output: Path, made_by: Mapping[str, objec
     with tables.writer(output, schema, made_by) as sink:
         for part in parts:
             sink.write_table(tables.read(part).cast(schema))
-    for part in parts:
-        part.unlink()
-    parts[0].parent.rmdir()
+    shutil.rmtree(parts[0].parent)

@@ -15,24 +15,33 @@ So every token, and with it every byte, is scored exactly once.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import polars as pl
 import torch
-from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from prh import encoders
+from prh import encoders, memory
 from prh.files import writing
+from prh.progress import Progress
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
+
+log = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+LOGITS = 2 << 30
+"""Bytes of logits that a batch may have: a vocabulary of 250,000 makes 0.5 GB of each window of 512 tokens."""
+PROMPT = 1024
+"""Tokens of a question of lm-eval with its examples, of which few have more."""
 
 
 @dataclass(frozen=True)
@@ -81,14 +90,15 @@ def bits_per_byte(
     *,
     window: int = 1024,
     stride: int | None = None,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     progress: bool = False,
 ) -> BitsPerByte:
     """Bits per byte (UTF-8) of ``text``, one document or several, under a causal language model.
 
     window: tokens the model sees at once, the prefix token included. stride: tokens scored by each window after a
     document's first (window // 2 by default); the smaller, the more context and the more work.
-    The value does not depend on ``batch_size``: windows are padded on the right, where a causal model never looks.
+    batch_size: windows in a batch, halved when memory runs out (None: what `fitting_batch` says). The value does not
+    depend on it: windows are padded on the right, where a causal model never looks.
 
     Raises ValueError for text without bytes, a window beyond what the model can see, or a model that returns NaN.
     """
@@ -99,17 +109,24 @@ def bits_per_byte(
     prefix = _prefix(tokenizer)
     room = window - len(prefix)
     stride = max(window // 2, 1) if stride is None else stride
-    _check_window(model, window, stride, room, batch_size)
+    size = fitting_batch(model, window) if batch_size is None else batch_size
+    _check_window(model, window, stride, room, size)
 
     ids = _tokenise(tokenizer, documents)
     # longest first: windows of a batch are alike in length, and too large a batch fails at once, not after hours
     todo = sorted(windows([len(d) for d in ids], room, stride), key=lambda w: w.start - w.stop)
     bits = [0.0] * len(documents)
-    starts = range(0, len(todo), batch_size)
-    for start in tqdm(starts, desc="bits per byte", unit="batch", disable=not progress):
-        batch = todo[start : start + batch_size]
-        for piece, nats in zip(batch, _window_nats(model, ids, batch, prefix, model.device), strict=True):
-            bits[piece.document] += nats / math.log(2)
+    with Progress("bits per byte", len(todo), "windows", shown=progress) as bar:
+        done = 0
+        while done < len(todo):
+            batch = todo[done : done + size]
+            nats, size = _halving(
+                lambda size, batch=batch: list(_window_nats(model, ids, batch[:size], prefix, model.device)), size
+            )
+            for piece, lost in zip(batch[: len(nats)], nats, strict=True):
+                bits[piece.document] += lost / math.log(2)
+            done += len(nats)
+            bar.advance(len(nats))
     if not math.isfinite(sum(bits)):
         raise ValueError("The model gives NaN or infinity on this text; load it in bfloat16 or float32, not float16.")
     return BitsPerByte(
@@ -120,6 +137,25 @@ def bits_per_byte(
         documents=len(documents),
         altered=_altered(tokenizer, documents, ids),
     )
+
+
+def fitting_batch(model: PreTrainedModel, tokens: int) -> int:
+    """How many sequences of ``tokens`` tokens make a batch: 8, or fewer (at least 1) so that its logits fit LOGITS."""
+    each = tokens * model.config.get_text_config().vocab_size * model.dtype.itemsize
+    return max(1, min(8, LOGITS // each))
+
+
+def _halving(work: Callable[[int], Result], size: int) -> tuple[Result, int]:
+    """``work(size)`` and that size, halved as often as memory runs out."""
+    while True:
+        try:
+            return work(size), size
+        except RuntimeError as error:
+            if size == 1 or not memory.ran_out(error):
+                raise
+        log.warning("out of memory with a batch of %d; going on with half of it", size)
+        size //= 2
+        torch.cuda.empty_cache()
 
 
 def load_causal(
@@ -268,7 +304,7 @@ def run_harness(
     data: str | Path | None = None,
     num_fewshot: int | None = None,
     limit: int | None = None,
-    batch_size: int | str = 8,
+    batch_size: int | None = None,
     out_json: str | Path,
 ) -> dict:
     """Run ``tasks`` of EleutherAI's lm-eval, ``hf`` backend, on a model; keep its results JSON.
@@ -276,6 +312,7 @@ def run_harness(
     include_path: a folder of task YAML files (offline: ``dataset_path: json`` with local ``data_files``).
     data: a folder with the files of the data set that lm-eval's own tasks would load from the hub, read in its place.
     num_fewshot: examples in the prompt (None: the task's own number). limit: first documents of each task only.
+    batch_size: as in `bits_per_byte`; when memory runs out the tasks begin again. None reckons with PROMPT tokens.
     Returns what is written to ``out_json``: lm-eval's own results without the single samples.
     Raises ValueError for a task that lm-eval does not know.
     """
@@ -289,14 +326,19 @@ def run_harness(
     if unknown or not tasks:
         where = f" and {include_path}" if include_path else ""
         raise ValueError(f"lm-eval {lm_eval.__version__}{where} has no task {', '.join(unknown) or '(none given)'}.")
-    results = lm_eval.simple_evaluate(
-        model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size),
-        tasks=[task if data is None else _task_settings(manager, task) | _read_from(data) for task in tasks],
-        num_fewshot=num_fewshot,
-        limit=limit,
-        task_manager=manager,
-        log_samples=False,
-    )
+
+    def evaluate(size: int) -> dict:
+        return lm_eval.simple_evaluate(
+            model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=size),
+            tasks=[task if data is None else _task_settings(manager, task) | _read_from(data) for task in tasks],
+            num_fewshot=num_fewshot,
+            limit=limit,
+            task_manager=manager,
+            log_samples=False,
+        )
+
+    tokens = min(longest_window(model) or PROMPT, PROMPT)
+    results, _ = _halving(evaluate, fitting_batch(model, tokens) if batch_size is None else batch_size)
     with writing(out_json) as part:
         part.write_text(json.dumps(results, indent=1, sort_keys=True, default=str), encoding="utf-8")
     return json.loads(Path(out_json).read_text(encoding="utf-8"))

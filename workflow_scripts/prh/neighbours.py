@@ -23,10 +23,15 @@ MARGIN = 4  # candidates kept beyond the k-th place, so that near-ties there can
 
 
 class Neighbours(NamedTuple):
-    """indices: int32 [n, k], nearest first; ties: share of rows whose k-th and (k+1)-th neighbours are equally near."""
+    """What ``nearest`` finds.
+
+    indices : int32 [n, k], nearest first.
+    ties : float64 [k], at place j - 1 the share of rows whose j-th and (j+1)-th neighbours are equally near: there the
+        index decides which is among the j nearest.
+    """
 
     indices: np.ndarray
-    ties: float
+    ties: np.ndarray
 
 
 def nearest(
@@ -69,7 +74,7 @@ def nearest(
     error = rounding(x.shape[1]) * float(gallery.norm(dim=1).max())
     search = _Search(gallery, int(k), min(int(k) + MARGIN, most), most, error)
     selves = None if own is None else torch.as_tensor(own, device=x.device)
-    indices, tied = np.empty((len(x), k), np.int32), 0
+    indices, tied = np.empty((len(x), k), np.int32), np.zeros(k)
     with full_float32():
         for rows, values, found in search.candidates(x, selves, memory_gb, within):
             settled, ties = search.settle(x[rows], values, found, None if selves is None else selves[rows])
@@ -89,12 +94,16 @@ def rounding(d: int) -> float:
 
 def as_matrix(x: Any, name: str, device: str = "cpu") -> torch.Tensor:
     """``x`` as a float32 tensor [n, d] on ``device``; ValueError, calling it ``name``, if it is not finite floats."""
-    tensor = x.detach() if isinstance(x, torch.Tensor) else torch.as_tensor(np.asarray(x))
-    if tensor.ndim != 2 or 0 in tensor.shape:
-        raise ValueError(f"{name} has shape {list(tensor.shape)}; it must be [n, d], one row per sample.")
-    if not tensor.is_floating_point():
-        raise ValueError(f"{name} holds {tensor.dtype}; features must be floating: convert them with astype(float32).")
-    tensor = tensor.to(device, torch.float32)
+    given = x.detach() if isinstance(x, torch.Tensor) else np.asarray(x)
+    if given.ndim != 2 or 0 in given.shape:
+        raise ValueError(f"{name} has shape {list(given.shape)}; it must be [n, d], one row per sample.")
+    is_floating = given.is_floating_point() if isinstance(given, torch.Tensor) else given.dtype.kind == "f"
+    if not is_floating:
+        raise ValueError(f"{name} holds {given.dtype}; features must be floating: convert them with astype(float32).")
+    if isinstance(given, np.ndarray):  # torch knows no other order of bytes, no negative strides, no long doubles
+        native = given.dtype.newbyteorder("=") if given.itemsize <= 8 else np.float64
+        given = torch.as_tensor(np.ascontiguousarray(given, native))
+    tensor = given.to(device, torch.float32)
     if not all(map(torch.isfinite, tensor.aminmax())):  # NaN wins both
         raise ValueError(
             f"{name} holds NaN or infinite values (or beyond float32); mend the features or drop those samples."
@@ -172,14 +181,14 @@ class _Search(NamedTuple):
 
     def settle(
         self, queries: torch.Tensor, values: torch.Tensor, found: torch.Tensor, own: torch.Tensor | None
-    ) -> tuple[torch.Tensor, int]:
-        """(indices [rows, k], number of rows with a tie at the k-th place), from candidates in order of float32."""
+    ) -> tuple[torch.Tensor, np.ndarray]:
+        """(indices [rows, k], number of rows with a tie at each place [k]), from candidates in order of float32."""
         slack = 2 * self.rounding * queries.norm(dim=1, keepdim=True)
         close = values[:, :-1] - values[:, 1:] <= slack
         unsure = close[:, : self.k].any(dim=1)
         # Candidates cannot settle a row whose last one is still within rounding of the k-th: more may be out there.
         overflow = unsure & (values[:, self.k - 1] - values[:, -1] <= slack[:, 0]) & (self.depth < self.most)
-        tied = 0
+        tied = np.zeros(self.k)
         rows = (unsure & ~overflow).nonzero().flatten()
         if len(rows):
             exact, found[rows] = self.rank_candidates(queries[rows], values[rows], found[rows], close[rows])
@@ -213,8 +222,10 @@ class _Search(NamedTuple):
         exact, order = exact.sort(dim=1, descending=True, stable=True)
         return exact[:, : self.depth], order[:, : self.depth]
 
-    def count_ties(self, exact: torch.Tensor) -> int:
-        return int((exact[:, self.k - 1] == exact[:, self.k]).sum()) if self.depth > self.k else 0
+    def count_ties(self, exact: torch.Tensor) -> np.ndarray:
+        """How many rows have equal products at places j and j + 1, int [k] (after the last candidate there is none)."""
+        equal = (exact[:, :-1] == exact[:, 1:])[:, : self.k].sum(dim=0).cpu().numpy()
+        return np.pad(equal, (0, self.k - len(equal)))
 
 
 def _multiply(a: torch.Tensor, b: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:

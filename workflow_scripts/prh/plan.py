@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import re
 from collections.abc import Iterator
 from functools import cache, cached_property
@@ -20,8 +21,9 @@ from prh.config import Experiment
 from prh.metrics import METRICS
 from prh.sweeps import can_sweep
 
-# What of a model's entry is told in tables only, what has no part in its weights, and what has none in its features.
-ABOUT = {"family", "parameters", "objective", "training_data", "licence", "gated", "paper"}
+# What of a model's entry is told in tables or to the scheduler only, what has no part in its weights, and what has none
+# in its features.
+ABOUT = {"family", "parameters", "objective", "training_data", "licence", "gated", "paper", "gpus"}
 NOT_IN_WEIGHTS = ABOUT | {
     *("pooling", "layers", "special_tokens", "template", "caption"),
     *("dtype", "seed", "model_args", "trust_remote_code", "causal", "checkpoint", "device_map", "quantisation"),
@@ -43,6 +45,12 @@ COMMIT = re.compile("[0-9a-f]{40}")
 
 PREPARATION = ("clamp", "clamp_scope", "normalise")
 EVIDENCE = ("permutations", "subsamples", "splits", "alpha", "seed")
+
+WEIGHT_BYTES = {"4bit": 0.5, "8bit": 1, "float32": 4, "bfloat16": 2, "float16": 2}
+SPARE = 6000
+"""MB of main memory for libraries, a batch and what it makes (measured with toy models: 1,200)."""
+UNKNOWN = 10000
+"""MB of weights that are assumed where nothing tells the number of parameters."""
 
 
 def canonical(settings: object) -> str:
@@ -220,6 +228,33 @@ class Plan:
             4: across and self.experiment.harness,
         }
         return [number for number, there in enough.items() if there]
+
+    # ---- what each of them needs
+
+    def gpus(self, model: str) -> int:
+        """How many GPUs a job with a model holds; 0 where the experiment computes on CPUs."""
+        entry, compute = self.models[model], self.experiment.compute
+        if compute.device == "cpu":
+            return 0
+        if entry.device_map is None:
+            return 1
+        if entry.gpus is not None:
+            return entry.gpus
+        needed = 1.2 * self._weights_mb(model) + 2000  # MB, with activations
+        return math.ceil(needed / (compute.gpu_memory * 2**30 / 1e6))
+
+    def memory(self, model: str, attempt: int) -> int:
+        """MB of main memory of a job with a model: its weights once, on their way to a GPU too; doubled by attempt."""
+        return math.ceil((SPARE + self._weights_mb(model)) * 2 ** (attempt - 1))
+
+    def _weights_mb(self, model: str) -> float:
+        """MB of the weights of a model as they are loaded; dtype auto is float32 on CPUs only."""
+        entry = self.models[model]
+        if entry.parameters is None:
+            return UNKNOWN
+        auto = "float32" if self.experiment.compute.device == "cpu" else "bfloat16"
+        kind = entry.quantisation or (auto if entry.dtype == "auto" else entry.dtype)
+        return entry.parameters * WEIGHT_BYTES[kind] / 1e6
 
     # ---- what each of them depends on
 

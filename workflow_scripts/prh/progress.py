@@ -11,10 +11,14 @@ from tqdm import tqdm
 class Progress:
     """A tqdm bar that in a file is a plain line a minute instead of a bar that overwrites itself."""
 
-    def __init__(self, title: str, total: int, unit: str = "it", *, scaled: bool = False) -> None:
+    def __init__(
+        self, title: str, total: int | None, unit: str = "it", *, scaled: bool = False, shown: bool = True
+    ) -> None:
         terminal = sys.stderr.isatty()
+        self._done, self._told = 0.0, 0
         self._bar = tqdm(
             total=total,
+            disable=not shown,
             desc=title,
             unit=unit if scaled else f" {unit}",
             unit_scale=scaled,
@@ -29,9 +33,12 @@ class Progress:
         self._bar.initial = count
         self._bar.n = count
 
-    def advance(self, count: int = 1) -> None:
-        """Count work that is done."""
-        self._bar.update(count)
+    def advance(self, count: float = 1) -> None:
+        """Count work that is done; parts of a unit are shown when they make a whole one."""
+        self._done += count
+        whole = round(self._done) - self._told
+        self._told += whole
+        self._bar.update(whole)
 
     def __enter__(self) -> Progress:
         return self

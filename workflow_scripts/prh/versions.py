@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-LIBRARIES = ("numpy", "torch", "timm", "transformers", "scipy", "pyarrow")
+LIBRARIES = ("numpy", "torch", "timm", "transformers", "tokenizers", "pillow", "scipy", "pyarrow")
 
 
 def of(distribution: str) -> str | None:

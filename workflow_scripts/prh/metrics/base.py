@@ -26,6 +26,8 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
+    from prh.neighbours import Neighbours
+
 Needs = Literal["neighbours", "features", "both"]
 
 
@@ -41,6 +43,8 @@ class Representation:
     neighbours : sequence of integer [n, k_max], optional
         One table per layer, nearest first, self excluded (``prh.neighbours.nearest``). Without them, or where they
         are not deep enough, neighbours are searched in ``layers`` when a metric asks.
+    ties : sequence of floating [k_max], optional
+        Of each table the share of ties at each place, as ``nearest`` counts them.
     gallery : int, optional
         Number of samples that neighbours were searched among, the n samples being the first of them. By default n.
     device : str
@@ -48,7 +52,8 @@ class Representation:
     memory_gb : float
         Bound on what one step of a computation holds beside its inputs and its result.
 
-    Raises ValueError for a bad layer or table: none at all, unequal n, NaN, inf, integers, one sample, all rows equal.
+    Raises ValueError for a bad layer or table: none at all, unequal n, NaN, inf, integers, one sample, all rows equal,
+    a sample among its own neighbours or twice among another's.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class Representation:
         layers: Sequence[np.ndarray | torch.Tensor] | None = None,
         neighbours: Sequence[np.ndarray] | None = None,
         *,
+        ties: Sequence[np.ndarray] | None = None,
         gallery: int | None = None,
         device: str = "cpu",
         memory_gb: float = 2.0,
@@ -76,6 +82,7 @@ class Representation:
         self.gallery = gallery or self.n
         self._layers = _checked_layers(layers, name, device) if layers is not None else None
         self._tables = _checked_tables(neighbours, name, self.gallery) if neighbours is not None else None
+        self._ties = ties
         self._states: dict[tuple, Any] = {}
 
     def __len__(self) -> int:
@@ -99,6 +106,10 @@ class Representation:
                 f"k is {k!r}, but {self.name} has {self.gallery} samples: k must be an integer below that, at least 1."
             )
         return self.state(_nearest, int(k))
+
+    def ties(self, k: int) -> np.ndarray | None:
+        """Share of samples, for each layer, whose k-th and (k+1)-th neighbours are equally near; None if not known."""
+        return None if self._ties is None else np.array([places[k - 1] for places in self._ties])
 
     def state(self, build: Callable[..., Any], *args: Any) -> Any:
         """``build(self, *args)``, computed on first use and kept."""
@@ -143,7 +154,8 @@ class Representation:
                 raise ValueError(
                     f"k is {k}, but the neighbours of {self.name} are {deepest} deep; raise k_max or lower k."
                 )
-            self._tables = _searched(self._layers, k, self)
+            found = _searched(self._layers, k, self)
+            self._tables, self._ties = [one.indices for one in found], [one.ties for one in found]
         return self._tables
 
 
@@ -153,7 +165,7 @@ class _Reordered(Representation):
     def __init__(self, source: Representation, rows: np.ndarray) -> None:
         self.name, self.device, self.memory_gb = source.name, source.device, source.memory_gb
         self.n, self.gallery, self.source, self.rows = source.n, source.gallery, source, rows
-        self._states = {}
+        self._ties, self._states = None, {}
 
     def __len__(self) -> int:
         return len(self.source)
@@ -213,14 +225,14 @@ def _restricted(x: _Subset, k: int) -> np.ndarray:
     from prh.neighbour_lists import restrict
 
     if x.source._layers is not None:
-        return np.stack(_searched(x.layers, k, x))
+        return np.stack([found.indices for found in _searched(x.layers, k, x)])
     return np.stack([restrict(table, x.rows, k) for table in x.source._tables])
 
 
-def _searched(layers: Sequence[torch.Tensor], k: int, x: Representation) -> list[np.ndarray]:
+def _searched(layers: Sequence[torch.Tensor], k: int, x: Representation) -> list[Neighbours]:
     from prh.neighbours import nearest
 
-    return [nearest(layer, k, device=x.device, memory_gb=x.memory_gb).indices for layer in layers]
+    return [nearest(layer, k, device=x.device, memory_gb=x.memory_gb) for layer in layers]
 
 
 def _rows_of_layers(x: _Reordered) -> list[torch.Tensor]:
@@ -250,6 +262,9 @@ def _checked_tables(tables: Sequence[Any], name: str, gallery: int) -> list[np.n
             )
         if table.min() < 0 or table.max() >= gallery:
             raise ValueError(f"{name}, layer {i}: neighbours must be samples 0 to {gallery - 1}; make the table again.")
+        in_order = np.sort(table, axis=1)
+        if (table == np.arange(len(table))[:, None]).any() or (in_order[:, 1:] == in_order[:, :-1]).any():
+            raise ValueError(f"{name}, layer {i}: a sample is its own neighbour or one twice; make the table again.")
     return [table.astype(np.int32, copy=False) for table in checked]
 
 
@@ -291,7 +306,8 @@ def metric(*, summary: str, needs: Needs, symmetric: bool, bounded: bool) -> Cal
             if isinstance(x, Representation) and isinstance(y, Representation):
                 require_paired(x, y)
                 return function(x, y, *args, **options)
-            x, y = Representation("x", [x]), Representation("y", [y])
+            device = device_of(x, y)
+            x, y = Representation("x", [x], device=device), Representation("y", [y], device=device)
             require_paired(x, y)
             score = float(function(x, y, *args, **options)[0, 0])
             if np.isnan(score):
@@ -304,6 +320,11 @@ def metric(*, summary: str, needs: Needs, symmetric: bool, bounded: bool) -> Cal
         return public
 
     return register
+
+
+def device_of(*layers: Any) -> str:
+    """The torch device of the first of ``layers`` that lies on one, as products are taken there; "cpu" for arrays."""
+    return next((str(layer.device) for layer in layers if hasattr(layer, "is_cuda")), "cpu")
 
 
 def variant(name: str, of: Callable, *, summary: str, symmetric: bool, bounded: bool, **options: Any) -> None:

@@ -141,6 +141,18 @@ def centred(x: Representation) -> Iterator[torch.Tensor]:
     return (layer - layer.double().mean(dim=0).float() for layer in x.layers)
 
 
+@movable(lambda layers, order: [layer[order] for layer in layers])
+def unit_layers(x: Representation) -> list[torch.Tensor]:
+    """Centred layers of unit Frobenius norm, float32 [n, d_l]: as large as the layers, and used for every pair."""
+    return [layer / layer.norm() for layer in centred(x)]
+
+
+@movable(lambda products, _order: products)
+def self_products(x: Representation, unbiased: bool) -> np.ndarray:
+    """HSIC of each layer with itself, float64 [L]; the order of samples is nothing to it."""
+    return np.array([_hsic(layer, layer, unbiased) for layer in x.state(unit_layers)])
+
+
 def _move_packed(packed: torch.Tensor, order: np.ndarray) -> torch.Tensor:
     """Packed matrices [L, n (n + 1) / 2] after rows and columns are put into another order."""
     import torch
@@ -185,7 +197,13 @@ def dissimilarities(x: Representation, compare: str) -> torch.Tensor:
 
     i, j = torch.triu_indices(x.n, x.n, 1, device=x.device)
 
-    def standardised(layer: torch.Tensor) -> torch.Tensor:
+    def standardised(number: int, layer: torch.Tensor) -> torch.Tensor:
+        constant = (layer == layer[:, :1]).all(dim=1)
+        if bool(constant.any()):
+            raise ValueError(
+                f"{x.name}, layer {number}: row {int(constant.nonzero()[0])} is constant, so its correlation "
+                "with others is not a number; leave the layer or the sample out, or take another metric than rsa."
+            )
         layer = layer.double()
         layer = layer - layer.mean(dim=1, keepdim=True)
         norms = layer.norm(dim=1, keepdim=True)
@@ -197,7 +215,7 @@ def dissimilarities(x: Representation, compare: str) -> torch.Tensor:
         matrix[i, j] = values - values.mean()
         return matrix
 
-    return _unit(packed(x, (standardised(layer) for layer in x.layers)))
+    return _unit(packed(x, (standardised(*numbered) for numbered in enumerate(x.layers))))
 
 
 @movable(lambda values, order: values[:, order])
@@ -257,23 +275,19 @@ def _hsic_from_features(x: Representation, y: Representation, unbiased: bool = F
 
     The terms that make it unbiased are those of Kornblith et al. (2019): they take the diagonals of the kernels out.
     """
-    n = x.n
-
-    def hsic(a: torch.Tensor, b: torch.Tensor) -> float:
-        product = float((a.T @ b).double().square().sum())
-        if not unbiased:
-            return product
-        p, q = a.double().square().sum(dim=1), b.double().square().sum(dim=1)
-        return product - n / (n - 2) * float(p @ q) + float(p.sum() * q.sum()) / ((n - 1) * (n - 2))
-
-    def unit(side: Representation) -> list[torch.Tensor]:
-        return [a / a.norm() for a in centred(side)]
-
-    a, b = unit(x), unit(y)
-    self_x, self_y = (np.array([hsic(layer, layer) for layer in side]) for side in (a, b))
-    cross = np.array([[hsic(p, q) for q in b] for p in a])
+    a, b = x.state(unit_layers), y.state(unit_layers)
+    self_x, self_y = (side.state(self_products, unbiased) for side in (x, y))
+    cross = np.array([[_hsic(p, q, unbiased) for q in b] for p in a])
     with np.errstate(invalid="ignore", divide="ignore"):
         return cross / np.sqrt(np.outer(self_x, self_y))
+
+
+def _hsic(a: torch.Tensor, b: torch.Tensor, unbiased: bool) -> float:
+    n, product = len(a), float((a.T @ b).double().square().sum())
+    if not unbiased:
+        return product
+    p, q = a.double().square().sum(dim=1), b.double().square().sum(dim=1)
+    return product - n / (n - 2) * float(p @ q) + float(p.sum() * q.sum()) / ((n - 1) * (n - 2))
 
 
 def _u_centre(layer: torch.Tensor, rows: slice = slice(None)) -> torch.Tensor:

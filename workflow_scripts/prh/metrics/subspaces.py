@@ -51,8 +51,8 @@ def pwcca(x: Representation, y: Representation, variance: float = 0.99) -> np.nd
     """
     if not 0 < variance <= 1:
         raise ValueError(f"variance is {variance}; it must be a share in (0, 1].")
-    a, b = ([_leading(basis, variance) for basis in side.state(bases)] for side in (x, y))
-    loadings = [_loadings(basis, layer) for basis, layer in zip(a, centred(x), strict=True)]
+    a, b = (side.state(leading_bases, variance) for side in (x, y))
+    loadings = x.state(leading_loadings, variance)
 
     def score(p: tuple[Basis, torch.Tensor], q: Basis) -> float:
         import torch
@@ -104,6 +104,20 @@ def linear_regression(x: Representation, y: Representation, folds: int = 5, ridg
 def bases(x: Representation) -> list[Basis]:
     """Bases of the centred layers."""
     return [_basis(layer) for layer in centred(x)]
+
+
+@movable(lambda bases, order: [Basis(basis.U[order], basis.S) for basis in bases])
+def leading_bases(x: Representation, variance: float) -> list[Basis]:
+    """Bases of the centred layers, cut to the components that hold ``variance`` of their variance."""
+    return [_leading(basis, variance) for basis in x.state(bases)]
+
+
+@movable(lambda loadings, _order: loadings)
+def leading_loadings(x: Representation, variance: float) -> list[torch.Tensor]:
+    """U'X of each layer, [r, d_l]: how its leading components are spread over its features."""
+    return [
+        basis.U.T @ layer.double() for basis, layer in zip(x.state(leading_bases, variance), centred(x), strict=True)
+    ]
 
 
 @movable(lambda bases, order: [Basis(basis.U[order], basis.S) for basis in bases])
@@ -179,11 +193,6 @@ def _leading(basis: Basis, variance: float) -> Basis:
     share = basis.S.square().cumsum(0) / basis.S.square().sum()
     count = min(int((share < variance - 1e-12).sum()) + 1, len(share))
     return Basis(basis.U[:, :count], basis.S[:count])
-
-
-def _loadings(basis: Basis, layer: torch.Tensor) -> torch.Tensor:
-    """U'X: how each component is spread over the features, [r, d]."""
-    return basis.U.T @ layer.double()
 
 
 def _singular_values(matrix: torch.Tensor) -> torch.Tensor:
