@@ -19,6 +19,7 @@ rule download_dataset:
         lock=lock,
     params:
         spec=lambda wildcards: plan.dataset_spec(wildcards.dataset),
+        sizes=local_sizes,
     shell:
         "python {input.script} --spec {params.spec:q} --lock {resources.lock:q} --output {output} > {log} 2>&1"
 

@@ -62,3 +62,12 @@ def test_what_was_fetched_may_be_one_file_or_none(folder):
         files.fetched(note)
     note.write_text(json.dumps({"root": None, "files": {}}))
     assert files.fetched(note)["root"] is None
+
+
+def test_sizes_are_those_of_a_listing_without_its_hashes(tmp_path):
+    for name, content in {"b/1.txt": b"one", "b/2.txt": b"", "a.txt": b"three", ".git/x": b"x", "b/.y": b"y"}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    assert files.sizes(tmp_path) == {name: facts["bytes"] for name, facts in files.listing(tmp_path).items()}
+    assert files.sizes(tmp_path) == {"a.txt": 5, "b/1.txt": 3, "b/2.txt": 0}
+    assert files.sizes(tmp_path / "a.txt") == {"a.txt": 5}

@@ -36,7 +36,7 @@ def test_reordered_keys_run_nothing(workflow):
 
 
 def test_settings_of_the_machine_run_nothing(workflow):
-    workflow.experiment["compute"] = {"device": "cpu", "batch_size": 3, "threads": 1}
+    workflow.experiment["compute"] = {"device": "cpu", "batch_size": 3, "threads": 1, "memory_gb": 0.5}
     assert workflow.would_run() == {}
 
 
@@ -102,6 +102,14 @@ def test_edited_code_runs_its_stage_and_what_follows(workflow):
 def test_edited_captions_run_the_data_set(workflow):
     path = workflow.folder / "data/metadata.jsonl"
     path.write_text(path.read_text().replace("cat", "dog"))
+    assert workflow.would_run()["shard_dataset"] == 1
+
+
+def test_a_photograph_of_another_size_runs_the_data_set_and_a_touch_does_not(workflow):
+    path = workflow.folder / "data/images/07.png"
+    path.touch()
+    assert workflow.would_run() == {}
+    path.write_bytes(path.read_bytes() + b"0")
     assert workflow.would_run()["shard_dataset"] == 1
 
 

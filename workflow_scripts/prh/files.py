@@ -49,6 +49,20 @@ def listing(root: Path) -> dict[str, dict[str, object]]:
         }
 
 
+def sizes(root: Path) -> dict[str, int]:
+    """Bytes of every file below ``root`` (or of the file ``root``), by relative path, as in ``listing`` but unread."""
+    if root.is_file():
+        return {root.name: root.stat().st_size}
+    found = {}
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            path = Path(folder, name)
+            if not name.startswith(".") and path.is_file():
+                found[path.relative_to(root).as_posix()] = path.stat().st_size
+    return dict(sorted(found.items()))
+
+
 def fetched(path: Path) -> dict[str, Any]:
     """What a download wrote of itself (source.json, weights.json), after a look at its files: all there, of their size.
 
