@@ -19,6 +19,11 @@ include: "rules/benchmarks.smk"
 include: "rules/figures.smk"
 
 
+onstart:
+    for sentence in adopt(Path(lock), plan.fetched()):
+        logger.warning(sentence)
+
+
 onsuccess:
     collect_timings()
 

@@ -1,6 +1,7 @@
 # The checked experiment, and what of it and of the code each job depends on. See prh/config.py and prh/plan.py.
 
 import functools
+import gc
 import hashlib
 import json
 import os
@@ -11,9 +12,12 @@ from snakemake.exceptions import WorkflowError
 
 from prh import files
 from prh.config import ConfigError, load
-from prh.lockfile import lock_path
+from prh.lockfile import adopt, lock_path
 from prh.plan import Plan, modules_of
 from prh.registries import expand
+
+# Snakemake keeps every object of its thousands of jobs: looking for garbage among them is a sixth of the time of a plan.
+gc.set_threshold(100_000)
 
 try:
     experiment = load(expand(config))

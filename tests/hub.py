@@ -45,6 +45,8 @@ class Fault:
     message: str = ""
     garble: bool = False
     pause: float = 0.0
+    loop: bool = False
+    unsized: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,15 +94,16 @@ class Hub:
         *,
         branch: str = "main",
         gated: bool = False,
+        commit: str | None = None,
     ) -> str:
-        """Put a commit with these files on a branch; returns its hash."""
+        """Put a commit with these files on a branch; returns its hash, which is ``commit`` where that is given."""
         if isinstance(content, Path):
             paths = [path for path in content.rglob("*") if path.is_file()]
             content = {path.relative_to(content).as_posix(): path.read_bytes() for path in paths}
         repository = self.repositories.setdefault((kind, name), Repository())
         repository.gated = gated
         told = [name, branch, str(len(repository.commits)), *(f"{path} {_git(data)}" for path, data in content.items())]
-        commit = hashlib.sha1("\n".join(told).encode()).hexdigest()
+        commit = commit or hashlib.sha1("\n".join(told).encode()).hexdigest()
         repository.commits[commit] = dict(content)
         repository.refs[branch] = commit
         return commit
@@ -111,7 +114,10 @@ class Hub:
         return f"{self.address}/web/{name}"
 
     def fail(self, pattern: str, **fault) -> None:
-        """Let the next answers (``times``) for paths like ``pattern`` fail: cut, status, garble or pause."""
+        """Let the next answers (``times``) for paths like ``pattern`` fail: cut, status, garble, pause, loop or unsized.
+
+        loop redirects to the same path again; unsized tells no length.
+        """
         self._faults.append(Fault(pattern, **fault))
 
     def fault(self, path: str) -> Fault | None:
@@ -158,6 +164,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.fault = self.hub.fault(path)
         if self.fault and self.fault.status:
             return self._send(self.fault.status, b"", {"X-Error-Message": self.fault.message})
+        if self.fault and self.fault.loop:
+            return self._send(302, b"", {"Location": self.path})
         if match := re.fullmatch(r"/api/(models|datasets)/([^/]+(?:/[^/]+)?)/tree/([^/]+)(?:/(.+))?", path):
             return self._tree(*match.groups(), recursive=query.get("recursive", [""])[0].lower() == "true")
         if match := re.fullmatch(r"/api/(models|datasets)/([^/]+(?:/[^/]+)?)/paths-info/([^/]+)", path):
@@ -270,7 +278,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for key, value in (headers or {}).items():
             self.send_header(key, value)
-        self.send_header("Content-Length", str(len(body)))
+        if self.fault and self.fault.unsized:
+            self.close_connection = True
+        else:
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         cut = self.fault.cut if self.fault and self.fault.cut is not None else len(body)
         sent = 0

@@ -17,7 +17,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     entry, folder = arguments.spec, arguments.output.parent / "source"
-    source, lock = {"source": entry["source"]}, Lock(arguments.lock, "datasets", entry["name"])
+    source, lock = {"source": entry["source"]}, Lock(arguments.lock, "datasets", entry["name"], arguments.output)
     match entry["source"]:
         case "local":
             root = Path(entry["path"])

@@ -17,7 +17,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     entry, folder, root, revision = arguments.spec, arguments.output.parent / "files", None, None
-    lock = Lock(arguments.lock, "models", entry["name"])
+    lock = Lock(arguments.lock, "models", entry["name"], arguments.output)
     match entry["source"]:
         case "local":
             root = Path(entry["path"])

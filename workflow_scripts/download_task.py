@@ -30,7 +30,7 @@ def main() -> None:
             from prh.lockfile import Lock
 
             repository, revision = language_scores.source_of_task(spec["name"])
-            lock = Lock(arguments.lock, "harness", spec["name"])
+            lock = Lock(arguments.lock, "harness", spec["name"], arguments.output)
             snapshot = fetching.find(repository, kind="dataset", revision=revision, lock=lock)
             snapshot.fetch(snapshot.files, folder / "data")
             with files.writing(arguments.output) as part:

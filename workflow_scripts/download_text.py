@@ -21,6 +21,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     spec, folder = arguments.spec, arguments.output.with_suffix(".source")
+    lock = Lock(arguments.lock, "texts", spec["name"], arguments.output)
     match spec["source"]:
         case "world":
             count = spec["documents"] or WORLD_DOCUMENTS
@@ -28,7 +29,7 @@ def main() -> None:
         case "local":
             documents = datasets.read_documents(Path(spec["path"]))
         case "hub":
-            revision, split = hub_data.fetch(spec, folder, Lock(arguments.lock, "texts", spec["name"]))
+            revision, split = hub_data.fetch(spec, folder, lock)
             print(f"{spec['id']} at {revision}")
             documents = datasets.hub_documents(folder, spec["split"], spec["subset"], spec["column"], split)
     documents = datasets.bounded(documents, spec["documents"], spec["bytes"])

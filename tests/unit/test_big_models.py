@@ -29,7 +29,15 @@ def llama(tmp_path):
 
 
 def entry(folder, **changes):
-    model = {"name": "m", "modality": "language", "source": "local", "path": str(folder), "dtype": "float32", **changes}
+    name = f"m-{changes.get('quantisation')}"
+    model = {
+        "name": name,
+        "modality": "language",
+        "source": "local",
+        "path": str(folder),
+        "dtype": "float32",
+        **changes,
+    }
     return load({"datasets": [{"name": "d", "source": "hub", "id": "a/b"}], "models": [model]}).models[0].model_dump()
 
 
@@ -58,9 +66,32 @@ def test_the_places_for_weights_follow_the_device(monkeypatch):
 def test_quantisation_without_its_library_is_one_sentence(llama, bits, monkeypatch):
     monkeypatch.setattr(encoders, "_is_installed", lambda package: False)
     with pytest.raises(
-        ModelError, match=rf"model 'm': quantisation {bits} needs the package bitsandbytes, .* install it"
+        ModelError, match=rf"model 'm-{bits}': quantisation {bits} needs the package bitsandbytes, .* install it"
     ):
         encoders.load(entry(llama, quantisation=bits), llama)
+
+
+@pytest.mark.parametrize("bits", ["4bit", "8bit"])
+def test_quantised_weights_give_nearly_the_same_features(tmp_path, bits):
+    pytest.importorskip("bitsandbytes", reason="needs the package bitsandbytes, which is not among the requirements")
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=64, **sizes)).save_pretrained(tmp_path)
+    tokenizer().save_pretrained(tmp_path)
+    whole, quantised = (encoders.load(entry(tmp_path, quantisation=wanted), tmp_path) for wanted in (None, bits))
+    kinds = {type(module).__name__ for module in quantised.module.modules()}
+    assert {"4bit": "Linear4bit", "8bit": "Linear8bitLt"}[bits] in kinds
+    pairs = zip(whole.encode(whole.tokenize(TEXTS)), quantised.encode(quantised.tokenize(TEXTS)), strict=True)
+    assert min(torch.cosine_similarity(one, other.float()).min() for one, other in pairs) > 0.95
+    assert quantised.parameters == whole.parameters
+
+
+def test_a_quantised_model_says_so_in_its_name():
+    model = {"name": "m", "modality": "language", "source": "hub", "id": "a/b", "quantisation": "4bit"}
+    with pytest.raises(ConfigError, match="entry 'm': 'name' must contain 4bit"):
+        load({"datasets": [{"name": "d", "source": "hub", "id": "a/b"}], "models": [model]})
 
 
 def test_quantised_weights_are_asked_of_the_library(monkeypatch):
@@ -98,12 +129,12 @@ def test_unknown_values_are_named(key, value):
 
 def test_features_depend_on_the_quantisation_and_weights_do_not():
     def plan(**changes):
-        models = [{"name": "m", "modality": "language", "source": "hub", "id": "a/b", **changes}]
+        models = [{"name": "m-8bit", "modality": "language", "source": "hub", "id": "a/b", **changes}]
         return Plan(load({"datasets": [{"name": "d", "source": "hub", "id": "a/b"}], "models": models}))
 
     plain, quantised = plan(), plan(quantisation="8bit", device_map="auto", gpus=2)
-    assert plain.features_spec("m") != quantised.features_spec("m")
-    assert plain.weights_spec("m") == quantised.weights_spec("m")
+    assert plain.features_spec("m-8bit") != quantised.features_spec("m-8bit")
+    assert plain.weights_spec("m-8bit") == quantised.weights_spec("m-8bit")
     assert json.loads(quantised.models_spec())[0]["quantisation"] == "8bit"
 
 
@@ -159,22 +190,22 @@ def test_parameters_of_a_class_that_transformers_does_not_have(llama):
 
 def test_a_spread_model_takes_as_many_gpus_as_its_weights_fill_and_memory_for_them():
     def plan(compute=None, **changes):
-        model = {"name": "m", "modality": "language", "source": "hub", "id": "a/b", **changes}
+        model = {"name": "m-4bit", "modality": "language", "source": "hub", "id": "a/b", **changes}
         data = [{"name": "d", "source": "hub", "id": "a/b"}]
         return Plan(load({"datasets": data, "models": [model], "compute": compute or {}}))
 
     big = {"device_map": "auto", "parameters": 65_285_660_672}  # 131 GB in bfloat16
-    assert plan(**big).gpus("m") == 2
-    assert plan({"gpu_memory": 24}, **big).gpus("m") == 7
-    assert plan(**big, quantisation="4bit").gpus("m") == 1
-    assert plan(**big, gpus=3).gpus("m") == 3
-    assert plan(parameters=7_000_000_000).gpus("m") == 1
-    assert plan({"device": "cpu"}, **big).gpus("m") == 0
-    assert 131_000 < plan(**big).memory("m", 1) < 140_000
-    assert plan({"device": "cpu"}, **big).memory("m", 1) > 261_000
-    assert plan().memory("m", 2) == 2 * plan().memory("m", 1) == 32_000
-    assert plan(**big).features_spec("m") == plan(**big, gpus=3).features_spec("m")
-    assert plan(**big).scoring_spec("m") == plan(**big, gpus=3).scoring_spec("m")
+    assert plan(**big).gpus("m-4bit") == 2
+    assert plan({"gpu_memory": 24}, **big).gpus("m-4bit") == 7
+    assert plan(**big, quantisation="4bit").gpus("m-4bit") == 1
+    assert plan(**big, gpus=3).gpus("m-4bit") == 3
+    assert plan(parameters=7_000_000_000).gpus("m-4bit") == 1
+    assert plan({"device": "cpu"}, **big).gpus("m-4bit") == 0
+    assert 131_000 < plan(**big).memory("m-4bit", 1) < 140_000
+    assert plan({"device": "cpu"}, **big).memory("m-4bit", 1) > 261_000
+    assert plan().memory("m-4bit", 2) == 2 * plan().memory("m-4bit", 1) == 32_000
+    assert plan(**big).features_spec("m-4bit") == plan(**big, gpus=3).features_spec("m-4bit")
+    assert plan(**big).scoring_spec("m-4bit") == plan(**big, gpus=3).scoring_spec("m-4bit")
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,27 @@ def test_sizes_are_the_hubs(hub, tmp_path):
     assert hub.sent() == 0
 
 
+def test_what_is_here_has_moved_on_too(hub, tmp_path):
+    hub.push("me/mine", {"config.json": b"{}", "model.safetensors": WEIGHTS})
+    lock, weights = tmp_path / "paper.lock.yaml", tmp_path / "models/mine/weights.json"
+    fetching.find("me/mine", lock=Lock(lock, "models", "mine"))
+    weights.parent.mkdir(parents=True)
+    weights.write_text("{}")
+    new = hub.push("me/mine", {"config.json": b"{}", "model.safetensors": WEIGHTS * 2})
+    found = sizes(costs.downloads(experiment(results=str(tmp_path)), lock, online=True))
+    assert found["mine"] == (0, True, f"is here; locked; has moved on to {new[:12]}")
+
+
+def test_data_of_tasks_are_downloads(hub, monkeypatch):
+    from prh import language_scores
+
+    monkeypatch.setattr(language_scores, "source_of_task", lambda task: (f"me/{task}", None))  # lm-eval takes 10 s
+    hub.push("me/gsm8k", {"main/train.parquet": WEIGHTS, "main/test.parquet": WEIGHTS}, "dataset")
+    asked = experiment(harness=[{"name": "gsm8k", "source": "lm_eval"}])
+    assert sizes(costs.downloads(asked, None, online=True))["gsm8k"] == (80_000, True, "")
+    assert sizes(costs.downloads(asked, None, online=False))["gsm8k"] == (None, False, "")
+
+
 def test_what_is_here_is_not_counted(tmp_path):
     weights = tmp_path / "models/mine/weights.json"
     weights.parent.mkdir(parents=True)
@@ -97,6 +118,47 @@ def test_costs_grow_with_what_they_are_of():
     assert larger.memory == pytest.approx(24e9 + 2e9)
     assert larger.hours > base.hours
     assert more.hours > base.hours
+
+
+def test_a_cpu_holds_weights_in_float32_and_is_measured():
+    models = [model("m", parameters=10**9), model("n-4bit", parameters=10**9, quantisation="4bit")]
+    photos = {"name": "photos", "source": "hub", "id": "me/photos", "samples": 100}
+
+    def memory(device, names):
+        chosen = [entry for entry in models if entry["name"] in names]
+        plan = Plan(load({"datasets": [photos], "models": chosen, "compute": {"device": device}}))
+        return {stage.name: stage.memory for stage in costs.stages(plan, [], 50, 5e7)}["features"] - costs.SPARE
+
+    assert (memory("cpu", ["m"]), memory("auto", ["m"])) == pytest.approx((4.8e9, 2.4e9))
+    assert memory("cuda", ["n-4bit"]) == pytest.approx(0.6e9)
+    assert memory("cuda", ["m", "n-4bit"]) == pytest.approx(2.4e9)
+    tflops, known = costs.speed(experiment(compute={"device": "cpu"}))
+    assert 1e-3 < tflops < 100
+    assert "measured just now on 2 threads" in known
+
+
+def test_a_speed_that_nothing_tells_is_called_assumed(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    tflops, known = costs.speed(experiment())
+    assert tflops == costs.ASSUMED_TFLOPS
+    assert "ASSUMED" in known
+    assert "50 TFLOP/s (ASSUMED" in costs.report(experiment(), None, online=False, tflops=None, bandwidth=5e7)
+
+
+def test_tasks_have_their_own_numbers_of_questions():
+    def hours(**task):
+        plan = Plan(experiment(harness=[{"name": "gsm8k", "source": "lm_eval", **task}], models=[model("m-7b")]))
+        return {stage.name: stage.held for stage in costs.stages(plan, [], 50, 5e7)}["benchmarks"]
+
+    assert hours() == hours(limit=5_000) > hours(limit=500)
+    assert hours(name="hellaswag") > 2 * hours()
+
+
+def test_the_paper_costs_what_is_documented(repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    told = prh("plan", "--configfile", "experiments/paper.yaml", "--tflops", 100, "--offline").stdout
+    table = next(part for part in told.split("\n\n") if part.startswith("stage"))
+    assert f"```\n{table}\n```" in (repository / "docs/paper.md").read_text()
 
 
 def prh(*arguments: object) -> subprocess.CompletedProcess:

@@ -1,5 +1,6 @@
 """Fetching from a hub on loopback: whole files or one sentence."""
 
+import hashlib
 import io
 import json
 import os
@@ -19,7 +20,7 @@ from PIL import Image
 
 from prh import config, datasets, fetching, hub_data, models, tables
 from prh.fetching import FetchError
-from prh.lockfile import Lock, read
+from prh.lockfile import Lock, adopt, read
 from tests.hub import Hub
 
 BIG = bytes(range(256)) * 1200  # 300 kB
@@ -299,6 +300,27 @@ def test_a_locked_commit_that_is_gone(hub, commit, lock):
         fetching.find("me/model", lock=lock)
 
 
+def test_what_another_experiment_fetched_is_locked_too(hub, commit, tmp_path):
+    weights, page = tmp_path / "models/mine/weights.json", tmp_path / "texts/page.jsonl"
+    made = {("models", "mine"): weights, ("texts", "page"): page, ("models", "never"): tmp_path / "never/weights.json"}
+    first, second = tmp_path / "wit.lock.yaml", tmp_path / "paper.lock.yaml"
+    fetching.find("me/model", lock=Lock(first, "models", "mine", weights))
+    url = hub.serve("page", BIG)
+    fetching.fetch_url(url, tmp_path / "source", lock=Lock(first, "texts", "page", page))
+    assert adopt(second, made) == [], "a record without what it is of"
+    assert not second.exists()
+    weights.write_text("{}")
+    page.write_text("")
+    assert adopt(second, made) == []
+    assert read(second) == read(first)
+
+    new = hub.push("me/model", {"config.json": b"[]"})
+    second.write_text(second.read_text().replace(commit, new))
+    (told,) = adopt(second, made)
+    assert f"was fetched by another experiment, at {commit}, and {second} holds {new}" in told
+    assert read(second)["models"]["mine"]["revision"] == new
+
+
 def test_parallel_writers(tmp_path):
     path = tmp_path / "lock.yaml"
     program = (
@@ -345,6 +367,40 @@ def test_a_file_of_the_web_goes_on_where_it_broke(hub, tmp_path):
     assert fetching.fetch_url(url, tmp_path).read_bytes() == BIG
     assert hub.sent("/web/*") == len(BIG)
     assert content(tmp_path) == {"weights.pth": BIG}
+
+
+def test_an_address_that_leads_in_circles(hub, commit, tmp_path):
+    url = hub.serve("archive.zip", BIG)
+    hub.fail("/web/*", loop=True, times=100)
+    with pytest.raises(FetchError, match=r"archive\.zip cannot be fetched: its address leads in circles"):
+        fetching.fetch_url(url, tmp_path)
+    hub.fail("/api/*", loop=True, times=100)
+    with pytest.raises(FetchError, match="me/model cannot be fetched: its address leads in circles"):
+        fetching.find("me/model")
+
+
+def test_a_file_without_an_end_needs_a_hash(hub, lock, tmp_path):
+    """Cut short, it would pass for whole, and what came would be locked."""
+    url = hub.serve("archive.zip", BIG)
+    hub.fail("/web/*", unsized=True, cut=1000)
+    with pytest.raises(FetchError, match=r"does not say how long it is.*'sha256'"):
+        fetching.fetch_url(url, tmp_path, lock=lock)
+    assert content(tmp_path) == {}
+    hub.fail("/web/*", unsized=True)
+    digest = hashlib.sha256(BIG).hexdigest()
+    assert fetching.fetch_url(url, tmp_path, sha256=digest).read_bytes() == BIG
+
+
+def test_a_missing_file_stops_the_others(hub, tmp_path):
+    hub.push("me/two", {"gone.json": b"{}", "model.safetensors": BIG})
+    snapshot, start = fetching.find("me/two"), time.monotonic()
+    hub.fail("*/gone.json", status=404)
+    hub.fail("/cdn/*", pause=0.5)  # for each of 19 pieces
+    with pytest.raises(FetchError, match="404"):
+        snapshot.fetch(snapshot.files, tmp_path)
+    assert time.monotonic() - start < 5
+    snapshot.fetch(snapshot.files, tmp_path)
+    assert content(tmp_path) == {"gone.json": b"{}", "model.safetensors": BIG}
 
 
 def test_pieces_of_two_versions_are_not_joined(hub, tmp_path):
@@ -639,7 +695,9 @@ def test_a_text_of_the_hub_is_fetched_cut_and_tidied_up(hub, tmp_path):
     output, lock = tmp_path / "texts/t.jsonl", tmp_path / "paper.lock.yaml"
     done = run("download_text.py", hub, "--spec", text.model_dump_json(), "--lock", lock, "--output", output)
     assert done.returncode == 0, done.stderr
-    assert content(tmp_path / "texts") == {"t.jsonl": b'"one two"\n"three"\n'}
+    made = content(tmp_path / "texts")
+    assert made.pop("t.lock.yaml") == lock.read_bytes()
+    assert made == {"t.jsonl": b'"one two"\n"three"\n'}
     assert read(lock) == {"texts": {"t": {"id": "me/text", "revision": commit}}}
 
 

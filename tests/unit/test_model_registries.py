@@ -20,7 +20,7 @@ def registry(name):
     return load(expand({"datasets": [DATASET], "models": [{"from": f"{name}.yaml"}]}, FOLDER)).models
 
 
-VISION, LANGUAGE, NEWER = (registry(name) for name in ("vision", "language", "newer"))
+VISION, LANGUAGE, NEWER, QUANTISED = (registry(name) for name in ("vision", "language", "newer", "quantised"))
 ALL = [*VISION, *LANGUAGE, *NEWER]
 TIMM = [model for model in ALL if model.modality == "vision"]
 WITHOUT_COUNT = {"gemma-3-4b"}  # its vision tower is not in the text config that counts are made from here
@@ -34,15 +34,17 @@ def dumped(name):
 
 
 def test_names_are_unique_over_all_registries():
-    assert [name for name, count in Counter(model.name for model in ALL).items() if count > 1] == []
+    assert [name for name, count in Counter(model.name for model in [*ALL, *QUANTISED]).items() if count > 1] == []
 
 
 def test_the_vision_models_are_as_many_as_in_the_paper():
     assert len(VISION) >= 78
-    assert Counter(model.paper for model in VISION) == {"yes": 28, "substitute": len(VISION) - 28}
+    assert Counter(model.paper for model in VISION) == {"yes": 18, "likely": 10, "substitute": len(VISION) - 28}
     vits = Counter(m.family for m in VISION if m.paper == "yes" and m.source == "hub")
     assert vits == {"ImageNet-21k": 4, "MAE": 3, "DINOv2": 4, "CLIP": 3, "CLIP fine-tuned on ImageNet-12k": 3}
-    assert Counter(m.source for m in VISION if m.paper == "yes") == {"hub": 17, "random": 1, "url": 10}
+    assert Counter(m.source for m in VISION if m.paper == "yes") == {"hub": 17, "random": 1}
+    likely = [m for m in VISION if m.paper == "likely"]
+    assert {(m.source, m.family) for m in likely} == {("url", "Contrastive ResNet-50")}, "nine of these ten, at most"
 
 
 def test_the_language_models_are_those_of_the_paper():
@@ -52,6 +54,16 @@ def test_the_language_models_are_those_of_the_paper():
     assert all(model.pooling == "mean" and model.special_tokens for model in LANGUAGE)
     gated = {"gemma-2b", "gemma-7b", "Mistral-7B-v0.1", "Mixtral-8x7B-v0.1"}
     assert {model.name for model in LANGUAGE if model.gated} == gated
+
+
+def test_quantised_models_are_those_of_the_paper_that_are_spread_else():
+    spread = {model.name: model for model in LANGUAGE if model.device_map}
+    assert {model.name for model in QUANTISED} == {f"{name}-4bit" for name in spread}
+    for model in QUANTISED:
+        full = spread[model.name.removesuffix("-4bit")]
+        changed = {"name", "family", "quantisation", "device_map", "gpus", "paper"}
+        assert model.model_dump(exclude=changed) == full.model_dump(exclude=changed)
+        assert (model.quantisation, model.family) == ("4bit", f"{full.family}, 4 bit")
 
 
 def test_newer_models_are_not_those_of_the_paper():

@@ -149,6 +149,18 @@ def test_a_licence_is_no_setting_of_a_data_set():
     assert plain.dataset_spec("cifar") != part.dataset_spec("cifar")
 
 
+def test_only_what_can_move_is_looked_for_in_the_results():
+    commit = "0123456789" * 4
+    datasets = [PICTURES | {"name": "a", "revision": "v1"}, PICTURES | {"name": "b", "revision": commit}]
+    harness = [{"name": "gsm8k", "source": "lm_eval"}, {"name": "own", "source": "world"}]
+    fetched = plan_of([vision("v")], datasets, harness=harness, results="out").fetched()
+    assert {key: str(path) for key, path in fetched.items()} == {
+        ("datasets", "photos"): "out/datasets/photos/source.json",
+        ("datasets", "a"): "out/datasets/a/source.json",
+        ("harness", "gsm8k"): "out/tasks/gsm8k/gsm8k.yaml",
+    }
+
+
 def test_code_of_a_job_is_what_it_imports(tmp_path):
     library = tmp_path / "lib"
     (library / "prh" / "sub").mkdir(parents=True)

@@ -18,7 +18,7 @@ def main() -> None:
     commands = parser.add_subparsers(required=True)
     plan = commands.add_parser("plan", help="what an experiment will download and cost, estimated; nothing is run")
     plan.add_argument("--configfile", type=Path, default=Path("config.yaml"), help="experiment file")
-    plan.add_argument("--tflops", type=float, default=50.0, help="what the GPU sustains, not its peak (default: 50)")
+    plan.add_argument("--tflops", type=float, help="what the device sustains, not its peak (default: measured here)")
     plan.add_argument("--bandwidth", type=float, default=50e6, help="bytes a second from the hub (default: 5e7)")
     plan.add_argument("--offline", action="store_true", help="do not ask the hub for sizes")
     plan.set_defaults(run=_plan)

@@ -227,7 +227,8 @@ class _Model(Section):
     """How many GPUs a job of a model with device_map holds (null: as many of compute.gpu_memory as its parameters
     fill); without device_map it is one."""
     quantisation: Literal["4bit", "8bit"] | None = None
-    """Load a transformers model with weights of so few bits (needs bitsandbytes). Features change: tables tell it."""
+    """Load a transformers model with weights of so few bits (needs bitsandbytes). Features change, so the name must
+    tell it (bloomz-7b1-4bit): every table and figure then does."""
     parameters: Annotated[int, Field(ge=1)] | None = None
     """Number of parameters of the released model, heads included, for figures (null: counted)."""
     training: _Training | None = None
@@ -240,8 +241,9 @@ class _Model(Section):
     """Licence of the weights."""
     gated: bool = False
     """Whether the hub wants an agreement and a token before it gives the weights."""
-    paper: Literal["yes", "substitute", "no"] = "no"
-    """Whether Huh et al. 2024 used it, or it stands in for one of theirs that is not public."""
+    paper: Literal["yes", "likely", "substitute", "no"] = "no"
+    """Whether Huh et al. 2024 used it. likely: it is one of a group of which they used most and named none; substitute:
+    it stands in for one of theirs that is not public."""
 
     @model_validator(mode="after")
     def _source_is_told(self) -> _Model:
@@ -262,6 +264,10 @@ class _Model(Section):
                 self.library == "transformers" and self.source in ("hub", "local")
             ):
                 raise ValueError(f"'{key}' is for models of library transformers and source hub or local")
+        if self.quantisation is not None and self.quantisation not in self.name:
+            raise ValueError(
+                f"'name' must contain {self.quantisation}, its quantisation, which all tables and figures tell by it"
+            )
         if self.gpus is not None and self.device_map is None:
             raise ValueError("'gpus' goes with 'device_map: auto'; without it a model lies on one GPU")
         if self.device_map is not None and self.gpus is None and self.parameters is None:

@@ -7,7 +7,8 @@ parameters and samples, by the rules below; it is meant to tell a day from a wee
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from prh.config import Experiment
 from prh.fetching import FetchError, human
 from prh.lockfile import Lock
 from prh.models import ModelError
-from prh.plan import Plan
+from prh.plan import MADE, Plan
 
 SHAPE = 1.2e5
 """A transformer of depth L and width 100 L has about 12 L (100 L)^2 = SHAPE L^3 parameters."""
@@ -29,18 +30,29 @@ CAPTIONS = 5
 """Captions of a sample, where all are read."""
 TEXT_BYTES, BYTES_PER_TOKEN = 18e6, 4.5
 """Bytes of a text without a bound, and of a token."""
-QUESTIONS, QUESTION_TOKENS = 10_000, 400
-"""Questions of a task of lm-eval, and the tokens of one with all its answers, for each example in the prompt."""
+QUESTIONS = {"hellaswag": (10_042, 400, 0), "gsm8k": (1_319, 150, 256)}
+"""Of tasks of lm-eval: how many questions; tokens of one with all its answers, for itself and for each example in the
+prompt; tokens that a model writes."""
+ANY_QUESTIONS = (10_000, 400, 0)
+"""The same of a task that is not among them."""
+WRITTEN_AT_ONCE = 8
+"""Answers that are written together: every token of them reads all weights."""
 SAMPLES = 10_000
 """Samples of a data set that does not say how many it gives."""
 COMPRESSED = 0.5
 """Part that is left of float32 features on disk."""
 WEIGHT_BYTES, SPARE = 2, 2e9
-"""Bytes of a weight in bfloat16, and GPU memory for activations (a fifth of the weights comes on top)."""
+"""Bytes of a weight in bfloat16, and memory for activations (a fifth of the weights comes on top)."""
 READ_RATE = 1e9
 """Bytes of weights that are loaded in a second."""
+MEMORY_RATE = {"cpu": 2e10, "cuda": 2e12}
+"""Bytes that the memory of a device gives in a second."""
 CPU_FLOPS, SCORE_SECONDS = 5e10, 5e-6
-"""Products of a search for neighbours, and seconds for the score of a layer pair of 1,024 samples."""
+"""Operations a second in a search for neighbours or a probe, and seconds for a layer pair's score of 1,024 samples."""
+PROBE_STEPS = 8 * 300
+"""Fits of a probe times steps of each, at most."""
+ASSUMED_TFLOPS = 50.0
+"""Of a GPU, where there is none to measure."""
 JOB_SECONDS = 5
 """Of any job, for starting."""
 
@@ -59,7 +71,7 @@ class Download:
 
 @dataclass(frozen=True)
 class Stage:
-    """The costs of a stage; bytes and hours, ``memory`` on one GPU."""
+    """The costs of a stage: bytes and hours; ``memory`` of one device; ``held``, the hours that hold it, a GPU."""
 
     name: str
     jobs: int
@@ -67,6 +79,7 @@ class Stage:
     disk: float = 0
     memory: float = 0
     hours: float = 0
+    held: float = 0
 
 
 def parameters(entry: Mapping, size: float | None = None) -> float | None:
@@ -97,20 +110,18 @@ def _timm_parameters(entry: Mapping) -> float | None:
 def downloads(experiment: Experiment, lock: Path | None, online: bool) -> list[Download]:
     """Everything that is fetched, and how large it is: asked of the hub if ``online``, else estimated."""
     asked = []
-    for kind in ("datasets", "models", "texts"):
+    for kind in MADE:
         for entry in getattr(experiment, kind):
-            if entry.source in ("hub", "url"):
+            if entry.source in ("hub", "url", "lm_eval"):
                 asked.append((kind, entry.model_dump(mode="json"), Path(experiment.results), lock, online))
     with ThreadPoolExecutor(8) as pool:
         return list(pool.map(lambda arguments: _download(*arguments), asked))
 
 
 def _download(kind: str, entry: Mapping, results: Path, lock: Path | None, online: bool) -> Download:
-    source = entry["id"] if entry["source"] == "hub" else entry["url"]
-    done = {"models": "models/{}/weights.json", "datasets": "datasets/{}/source.json", "texts": "texts/{}.jsonl"}[kind]
-    notes = ["gated: needs a token"] if entry.get("gated") else []
-    if (results / done.format(entry["name"])).is_file():
-        return Download(kind, entry["name"], source, 0, True, "is here")
+    source = entry.get("id") if entry["source"] == "hub" else entry.get("url", "lm-eval's own")
+    here = (results / MADE[kind].format(entry["name"])).is_file()
+    notes = ["is here"] if here else ["gated: needs a token"] if entry.get("gated") else []
     size = None
     if online:
         try:
@@ -118,6 +129,8 @@ def _download(kind: str, entry: Mapping, results: Path, lock: Path | None, onlin
             notes += [note] if note else []
         except (FetchError, ModelError, ValueError) as error:
             notes.append(str(error))
+    if here:
+        size = 0
     exact = size is not None
     if not exact and kind == "models" and (count := parameters(entry)):
         size = count * (4 if entry["modality"] == "vision" else WEIGHT_BYTES)
@@ -128,31 +141,67 @@ def _asked(kind: str, entry: Mapping, lock: Lock) -> tuple[int | None, str]:
     """The size of a source, and whether it has moved on since it was locked. Nothing is locked or downloaded."""
     if entry["source"] == "url":
         return fetching.size_of_url(entry["url"]), ""
+    what, revision = ("model" if kind == "models" else "dataset"), entry.get("revision")
     if kind == "models":
-        repository, what = models.hub_repository(entry["library"], entry["id"]), "model"
+        repository = models.hub_repository(entry["library"], entry["id"])
+    elif kind == "harness":
+        from prh import language_scores  # slow, and most experiments do without
+
+        repository, revision = language_scores.source_of_task(entry["name"])
     else:
-        repository, what = entry["id"], "dataset"
-    locked, head = fetching.locked_and_head(repository, what, entry["revision"], lock)
+        repository = entry["id"]
+    locked, head = fetching.locked_and_head(repository, what, revision, lock)
     snapshot = fetching.find(repository, kind=what, revision=locked or head, attempts=1)
     note = "locked" if locked else ""
     if locked and head not in (None, locked):
         note = f"locked; has moved on to {head[:12]}"
     if kind == "models":
         return snapshot.bytes_of(models.needed_files(snapshot.files)), note
+    if kind == "harness":
+        return snapshot.bytes_of(snapshot.files), note
     if entry["files"]:
         return snapshot.bytes_of(hub_data.matching(snapshot.files, entry["files"], repository)), note
     return snapshot.bytes_of(snapshot.files), f"{note + '; ' if note else ''}at most: all splits"
 
 
+def sustained(device: str, threads: int) -> float:
+    """The TFLOP/s of a product of matrices on this machine: float32 on so many CPU threads, bfloat16 on a GPU.
+
+    Takes less than a second, once torch is there.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    side, dtype = (1024, torch.float32) if device == "cpu" else (8192, torch.bfloat16)
+    matrix = torch.ones(side, side, dtype=dtype, device=device)
+    taken: list[float] = []
+    while len(taken) < 3 or sum(taken) < 0.3:
+        start = time.perf_counter()
+        float((matrix @ matrix)[0, 0])  # a number: waits for a GPU
+        taken.append(time.perf_counter() - start)
+    return 2 * side**3 / sorted(taken[1:])[len(taken[1:]) // 2] / 1e12
+
+
+def speed(experiment: Experiment) -> tuple[float, str]:
+    """TFLOP/s to reckon with, measured here if it can be; and how the number is known."""
+    compute = experiment.compute
+    if compute.device == "cpu":
+        return sustained("cpu", compute.threads), f"measured just now on {compute.threads} threads of this CPU"
+    import torch
+
+    if torch.cuda.is_available():
+        name = torch.cuda.get_device_name()
+        return sustained("cuda", compute.threads), f"measured just now on this {name}; models sustain less"
+    return ASSUMED_TFLOPS, "ASSUMED: no GPU is here to be measured; tell it with --tflops, or say device: cpu"
+
+
 def stages(plan: Plan, fetched: list[Download], tflops: float, bandwidth: float) -> list[Stage]:
-    """The costs of every stage. ``tflops``: 10^12 products a second that the GPU sustains; ``bandwidth``: bytes/s."""
+    """The costs of every stage. ``tflops``: 10^12 products a second that are sustained; ``bandwidth``: bytes/s."""
     experiment, sizes = plan.experiment, {(item.kind, item.name): item.size for item in fetched}
     entries = {name: model.model_dump(mode="json") for name, model in plan.models.items() if model.modality != "world"}
     counts = {name: _count(entry, sizes.get(("models", name))) for name, entry in entries.items()}
-    brought = {
-        kind: sum(size or 0 for (of, _), size in sizes.items() if of == kind)
-        for kind in ("datasets", "models", "texts")
-    }
+    brought = {kind: sum(size or 0 for (of, _), size in sizes.items() if of == kind) for kind in MADE}
+    brought["texts"] += brought.pop("harness")
     runs = [(dataset, model) for dataset, model in plan.runs() if model in counts]
 
     disk = work = 0.0
@@ -161,28 +210,26 @@ def stages(plan: Plan, fetched: list[Download], tflops: float, bandwidth: float)
         kept = len(plan.probed_layers(dataset)) / depth(count) if plan.probed_layers(dataset) else 1
         disk += n * width(count) * min(kept, 1) * 4 * COMPRESSED
         work += _forward_seconds(entries[model], count, n, tflops)
-    scored = [counts[model] for model in plan.scored()]
-    tokens = sum((text.bytes or TEXT_BYTES) / BYTES_PER_TOKEN * 2 for text in experiment.texts)  # windows overlap
-    for task in experiment.harness:
-        tokens += (task.limit or QUESTIONS) * QUESTION_TOKENS * (1 + (task.shots or 0))
-    competence = sum(2 * count * tokens / (tflops * 1e12) + WEIGHT_BYTES * count / READ_RATE for count in scored)
+    scoring = sum(_scoring_seconds(experiment, entries[name], counts[name], tflops) for name in plan.scored()) / 3600
+    probing = sum(_probing_seconds(plan, *run, counts) for run in plan.probe_runs()) / 3600
 
     jobs = _jobs(plan)
     idle = {stage: number * JOB_SECONDS / 3600 for stage, number in jobs.items()}
 
-    def memory(of: list[float]) -> float:
-        return max((WEIGHT_BYTES * count * 1.2 for count in of), default=-SPARE) + SPARE
+    def memory(of: Iterable[str]) -> float:
+        weights = (weight_bytes(entries[name], experiment.compute.device) * counts[name] for name in of)
+        return max((size * 1.2 for size in weights), default=-SPARE) + SPARE
 
     return [
         Stage("datasets", jobs["datasets"], brought["datasets"], 2 * brought["datasets"], 0,
               brought["datasets"] / bandwidth / 3600 + idle["datasets"]),
         Stage("models", jobs["models"], brought["models"], brought["models"], 0,
               brought["models"] / bandwidth / 3600 + idle["models"]),
-        Stage("features", jobs["features"], 0, disk, memory([counts[model] for _, model in runs]),
-              work / 3600 + idle["features"]),
+        Stage("features", jobs["features"], 0, disk, memory(model for _, model in runs),
+              work / 3600 + idle["features"], work / 3600),
         Stage("alignment", jobs["alignment"], 0, *_alignment(plan, counts, idle["alignment"])),
-        Stage("benchmarks", jobs["benchmarks"], brought["texts"], brought["texts"], memory(scored),
-              (competence + brought["texts"] / bandwidth) / 3600 + idle["benchmarks"]),
+        Stage("benchmarks", jobs["benchmarks"], brought["texts"], brought["texts"], memory(plan.scored()),
+              scoring + probing + brought["texts"] / bandwidth / 3600 + idle["benchmarks"], scoring),
         Stage("figures", jobs["figures"], 0, 0, 0, idle["figures"]),
     ]  # fmt: skip
 
@@ -192,6 +239,36 @@ def _count(entry: Mapping, size: float | None) -> float:
     if size is None and entry["source"] == "local":
         size = sum(file.stat().st_size for file in Path(entry["path"]).rglob("*") if file.is_file())
     return parameters(entry, size) or 0.0
+
+
+def weight_bytes(entry: Mapping, device: str) -> float:
+    """Bytes of a weight in memory: bfloat16 is for GPUs, where nothing else is asked for."""
+    if entry.get("quantisation"):
+        return {"4bit": 0.5, "8bit": 1.0}[entry["quantisation"]]
+    return 4 if entry["dtype"] == "float32" or (entry["dtype"] == "auto" and device == "cpu") else WEIGHT_BYTES
+
+
+def _scoring_seconds(experiment: Experiment, entry: Mapping, count: float, tflops: float) -> float:
+    """One language model on all texts and tasks."""
+    tokens = sum((text.bytes or TEXT_BYTES) / BYTES_PER_TOKEN * 2 for text in experiment.texts)  # windows overlap
+    device = "cpu" if experiment.compute.device == "cpu" else "cuda"
+    reading = weight_bytes(entry, device) * count / MEMORY_RATE[device]
+    writing = 0.0
+    for task in experiment.harness:
+        there, length, written = QUESTIONS.get(task.name, ANY_QUESTIONS)
+        asked = min(task.limit or there, there)
+        tokens += asked * length * (1 + (task.shots or 0))
+        step = max(reading, 2 * count * WRITTEN_AT_ONCE / (tflops * 1e12))
+        writing += asked / WRITTEN_AT_ONCE * written * step
+    return 2 * count * tokens / (tflops * 1e12) + writing + WEIGHT_BYTES * count / READ_RATE
+
+
+def _probing_seconds(plan: Plan, dataset: str, model: str, counts: Mapping[str, float]) -> float:
+    """One vision model (which may be of the world) on all tasks of a data set, on a CPU."""
+    wide = 100 * depth(counts.get(model, 0))
+    tasks = [probe for probe in plan.experiment.probes if probe.train == dataset]
+    rows = sum(min(probe.limit, samples(plan, dataset)) * (probe.classes or 10) for probe in tasks)
+    return PROBE_STEPS * 4 * rows * wide / CPU_FLOPS
 
 
 def _forward_seconds(entry: Mapping, count: float, n: int, tflops: float) -> float:
@@ -262,26 +339,33 @@ def table(rows: list[tuple[str, ...]]) -> str:
     return "\n".join("  ".join(cell.ljust(size) for cell, size in row).rstrip() for row in padded)
 
 
-def report(experiment: Experiment, lock: Path | None, online: bool, tflops: float, bandwidth: float) -> str:
-    """All of it, as text."""
-    plan = Plan(experiment)
+def _short(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}" if hours else "-"
+
+
+def report(experiment: Experiment, lock: Path | None, online: bool, tflops: float | None, bandwidth: float) -> str:
+    """All of it, as text. ``tflops`` None: measured on this machine where it can be."""
+    plan, on_cpu = Plan(experiment), experiment.compute.device == "cpu"
+    tflops, known = speed(experiment) if tflops is None else (tflops, "--tflops")
     fetched = downloads(experiment, lock, online)
     sized = [("download", "source", "size", "")]
     for item in fetched:
         size = "unknown" if item.size is None else human(item.size) if item.exact else f"~{human(item.size)}"
         sized.append((f"{item.kind}/{item.name}", item.source, size, item.note))
     costs = stages(plan, fetched, tflops, bandwidth)
-    rows = [("stage", "jobs", "download", "disk", "GPU memory", "hours")]
+    rows = [("stage", "jobs", "download", "disk", *(("memory", "hours") if on_cpu else ("GPU memory", "hours", "GPU")))]
     total = Stage("all", *(sum(getattr(stage, key) for stage in costs) for key in ("jobs", "download", "disk")),
-                  max(stage.memory for stage in costs), sum(stage.hours for stage in costs))  # fmt: skip
+                  max(stage.memory for stage in costs), sum(stage.hours for stage in costs),
+                  sum(stage.held for stage in costs))  # fmt: skip
     for stage in [*costs, total]:
         sizes = (human(value) if value else "-" for value in (stage.download, stage.disk, stage.memory))
-        hours = f"{stage.hours:,.0f}" if stage.hours >= 10 else f"{stage.hours:.2g}"
-        rows.append((stage.name, str(stage.jobs), *sizes, hours))
+        hours = (_short(stage.hours), *(() if on_cpu else (_short(stage.held),)))
+        rows.append((stage.name, str(stage.jobs), *sizes, *hours))
     vague = [name for name, entry in plan.datasets.items() if entry.samples is None and entry.source != "world"]
     notes = [
-        f"Estimated for {tflops:g} TFLOP/s (--tflops) and {human(bandwidth)}/s (--bandwidth), jobs one after another,\n"
-        "an empty results folder, weights and activations in bfloat16 on one GPU."
+        f"An estimate, for {tflops:.3g} TFLOP/s ({known}) and {human(bandwidth)}/s (--bandwidth),\n"
+        "jobs one after another, an empty results folder, "
+        f"{'float32 on the CPU' if on_cpu else 'bfloat16 on one GPU; GPU: those of the hours that hold it'}."
     ]
     if fetched and not online:
         notes.append("The hub was not asked: sizes with ~ are parameters x 4 bytes (vision) or 2 (language).")

@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from threading import Event
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -178,7 +179,7 @@ def is_reachable(timeout: float = 10) -> bool:
     """Whether the hub answers."""
     try:
         get_session().head(constants.ENDPOINT, timeout=timeout)
-    except (httpx.TransportError, OfflineModeIsEnabled):
+    except (httpx.RequestError, OfflineModeIsEnabled):
         return False
     return True
 
@@ -230,8 +231,8 @@ def fetch_url(url: str, folder: Path, *, sha256: str | None = None, lock: Lock |
     except WrongBytes as error:
         known = "the experiment" if sha256 else f"{lock.path} (locked at the first download)"
         raise FetchError(f"{error}; {known} asks for sha256 {expected}: the file there has changed.") from None
-    if sha256 is None and expected is None:
-        lock.keep(source, sha256=files.sha256(folder / name))
+    if sha256 is None:
+        lock.keep(source, sha256=expected or files.sha256(folder / name))
     return folder / name
 
 
@@ -298,12 +299,20 @@ def _fetch_all(wanted: list[RemoteFile], folder: Path, title: str | None) -> Non
     total = sum(file.size or 0 for file in missing)
     if title and total:
         log.info("%s: %s to download", title, human(total))
+    stopped = Event()
     with Progress("download", total, "B", scaled=True) as progress, ThreadPoolExecutor(PARALLEL) as pool:
-        futures = [pool.submit(_fetch_file, file, folder, progress.advance) for file in missing]
+
+        def advance(count: int) -> None:
+            if stopped.is_set():
+                raise FetchError("stopped, since another file failed")
+            progress.advance(count)
+
+        futures = [pool.submit(_fetch_file, file, folder, advance) for file in missing]
         try:
             for future in as_completed(futures):
                 future.result()
         except BaseException:
+            stopped.set()  # the pool waits for what runs: hours, where that is large
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
@@ -369,6 +378,11 @@ def _stream(file: RemoteFile, part: Path, version: Path, advance: Callable[[int]
         if response.status_code == 416:  # nothing after what is here: either it is whole, or its hash will say
             return
         hf_raise_for_status(response)
+        if file.digest is None and not _tells_its_end(response):
+            raise FetchError(
+                f"{file.url} cannot be fetched: its server does not say how long it is, and a cut connection looks "
+                "like its end; give its hash in 'sha256' of its entry."
+            )
         if have and response.status_code != 206:
             advance(-have)
         _note_version(response, file, version)
@@ -376,6 +390,12 @@ def _stream(file: RemoteFile, part: Path, version: Path, advance: Callable[[int]
             for chunk in response.iter_bytes():  # as they come: what came before a cut is kept
                 stream.write(chunk)
                 advance(len(chunk))
+
+
+def _tells_its_end(response: httpx.Response) -> bool:
+    """Whether a connection that breaks is told from one that ends."""
+    chunked = response.headers.get("Transfer-Encoding", "").lower() == "chunked"
+    return chunked or "Content-Length" in response.headers
 
 
 def _note_version(response: httpx.Response, file: RemoteFile, version: Path) -> None:
@@ -403,7 +423,7 @@ def _persistently(action: Callable[[], T], attempts: int = ATTEMPTS, growing: Ca
         before = growing()
         try:
             return action()
-        except (httpx.TransportError, HfHubHTTPError) as error:
+        except (httpx.RequestError, HfHubHTTPError) as error:
             failed = 1 if growing() > before else failed + 1
             if failed >= attempts or not _passes(error):
                 raise
@@ -415,7 +435,7 @@ def _persistently(action: Callable[[], T], attempts: int = ATTEMPTS, growing: Ca
 def _passes(error: Exception) -> bool:
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code in TEMPORARY
-    return not isinstance(error, httpx.UnsupportedProtocol)
+    return not isinstance(error, (httpx.UnsupportedProtocol, httpx.TooManyRedirects))
 
 
 def _short(error: Exception) -> str:
@@ -464,7 +484,11 @@ def in_one_sentence(source: str, kind: str = "", revision: str | None = None) ->
         raise FetchError(f"{source} cannot be fetched: {_short(error)}; {todo}.") from None
     except httpx.UnsupportedProtocol:
         raise FetchError(f"{source} cannot be fetched: an address must begin with https:// or http://.") from None
-    except httpx.TransportError as error:
+    except httpx.TooManyRedirects:
+        raise FetchError(
+            f"{source} cannot be fetched: its address leads in circles; correct it, or see whether it asks for a login."
+        ) from None
+    except httpx.RequestError as error:
         raise FetchError(
             f"{source} cannot be fetched: {_short(error)}; run downloads where there is a network, such as a login "
             "node, and run them again if it failed them: what is here already is kept and continued."

@@ -45,6 +45,8 @@ class Lock:
     """The list of the experiment that the source is in: models, datasets ..."""
     name: str = ""
     """Its name there."""
+    beside: Path | None = None
+    """What the download makes: the same is written beside it, for other experiments that find it there (`adopt`)."""
 
     def held(self, source: Mapping[str, str]) -> str | None:
         """The revision or sha256 that is locked for ``source``, such as {"id": "gpt2"}.
@@ -60,17 +62,51 @@ class Lock:
 
     def keep(self, source: Mapping[str, str], **exact: str) -> None:
         """Lock ``source`` at an exact ``revision`` or ``sha256``."""
-        if self.path is None:
+        for path in (self.path, self.beside and lock_path(self.beside)):
+            if path is not None:
+                _write(path, self.kind, self.name, {**source, **exact})
+
+
+def adopt(lock: Path, made: Mapping[tuple[str, str], Path]) -> list[str]:
+    """Lock what is here already, fetched by another experiment with the same results: its downloads do not run again.
+
+    ``made``: what the download of each entry (kind, name) makes. Returns a sentence for each that was fetched from one
+    version of its source while ``lock`` holds another.
+    """
+    told, locked = [], read(lock)
+    for (kind, name), path in made.items():
+        here = read(lock_path(path)).get(kind, {}).get(name) if path.is_file() else None
+        held = locked.get(kind, {}).get(name)
+        if here is None or here == held:
+            continue
+        if held is None:
+            _write(lock, kind, name, here)
+        elif _source_of(here) == _source_of(held):
+            told.append(
+                f"{path} was fetched by another experiment, at {_exact(here)}, and {lock} holds {_exact(held)}; delete "
+                "the one or the other."
+            )
+    return told
+
+
+def _write(path: Path, kind: str, name: str, entry: dict[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(path):
+        content = read(path)
+        if content.get(kind, {}).get(name) == entry:
             return
-        with _alone(self.path):
-            content = read(self.path)
-            entry = {**source, **exact}
-            if content.get(self.kind, {}).get(self.name) == entry:
-                return
-            content.setdefault(self.kind, {})[self.name] = entry
-            ordered = {kind: dict(sorted(content[kind].items())) for kind in sorted(content)}
-            with files.writing(self.path) as part:
-                part.write_text(HEADING + yaml.safe_dump(ordered, sort_keys=False), encoding="utf-8")
+        content.setdefault(kind, {})[name] = entry
+        ordered = {kind: dict(sorted(content[kind].items())) for kind in sorted(content)}
+        with files.writing(path) as part:
+            part.write_text(HEADING + yaml.safe_dump(ordered, sort_keys=False), encoding="utf-8")
+
+
+def _source_of(entry: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in entry.items() if key not in EXACT}
+
+
+def _exact(entry: Mapping[str, str]) -> str:
+    return next((entry[key] for key in EXACT if key in entry), "no version")
 
 
 def read(path: Path) -> dict[str, dict[str, dict[str, str]]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import math
+import re
 from collections.abc import Iterator
 from functools import cache, cached_property
 from itertools import product
@@ -32,6 +33,16 @@ NOT_IN_SCORES = ABOUT | {"causal", "pooling", "special_tokens", "template", "cap
 NOT_IN_DATA = {"use", "models", "licence"}
 NOT_IN_TEXT = {"window", "stride", "licence"}
 
+# What the download of an entry makes, below the results.
+MADE = {
+    "datasets": "datasets/{0}/source.json",
+    "models": "models/{0}/weights.json",
+    "texts": "texts/{0}.jsonl",
+    "harness": "tasks/{0}/{0}.yaml",
+}
+
+COMMIT = re.compile("[0-9a-f]{40}")
+
 PREPARATION = ("clamp", "clamp_scope", "normalise")
 EVIDENCE = ("permutations", "subsamples", "splits", "alpha", "seed")
 
@@ -45,6 +56,12 @@ UNKNOWN = 10000
 def canonical(settings: object) -> str:
     """JSON with sorted keys."""
     return json.dumps(settings, sort_keys=True)
+
+
+def _is_exact(entry: BaseModel) -> bool:
+    """Whether an entry names the very bytes that it means, by a commit or a hash."""
+    revision, sha256 = getattr(entry, "revision", None), getattr(entry, "sha256", None)
+    return bool(sha256 or (revision and COMMIT.fullmatch(revision)))
 
 
 class Plan:
@@ -88,6 +105,16 @@ class Plan:
     def by_source(self, *sources: str) -> list[str]:
         """The models that are seen through weights from one of ``sources``."""
         return [name for name, model in self.models.items() if model.modality != "world" and model.source in sources]
+
+    def fetched(self) -> dict[tuple[str, str], Path]:
+        """What the downloads make, by list and name, of the sources whose version a lock file holds."""
+        results = Path(self.experiment.results)
+        return {
+            (kind, entry.name): results / made.format(entry.name)
+            for kind, made in MADE.items()
+            for entry in getattr(self.experiment, kind)
+            if entry.source in ("hub", "url", "lm_eval") and not _is_exact(entry)
+        }
 
     def realities(self) -> list[str]:
         """The models that are the kernel of the world itself."""
