@@ -20,8 +20,7 @@ include: "rules/figures.smk"
 
 
 onstart:
-    for sentence in adopt(Path(lock), plan.fetched()):
-        logger.warning(sentence)
+    adopt_lock()
 
 
 onsuccess:

@@ -129,6 +129,15 @@ def option(flag, values):
     return f"{flag} {values}" if values else ""
 
 
+def adopt_lock():
+    """Lock what another experiment has fetched into the same results; say where it holds another version."""
+    try:
+        for sentence in adopt(Path(lock), plan.fetched()):
+            logger.warning(sentence)
+    except (ValueError, OSError) as error:
+        raise WorkflowError(f"The lock file cannot be kept: {error}") from None
+
+
 def collect_timings():
     """Collect time and memory of the jobs, at the end of a run, whatever became of it."""
     if Path(experiment.results, "timings").is_dir():  # not where results are in a bucket

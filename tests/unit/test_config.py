@@ -161,3 +161,9 @@ def test_every_experiment_file_loads_or_lacks_only_its_data(repository):
             load(expand(yaml.safe_load(path.read_text()), repository), repository)
         except ConfigError as error:
             assert all("does not exist" in line for line in str(error).splitlines()), path
+
+
+def test_the_experiment_of_the_readme_loads(repository):
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    experiment = load(expand(yaml.safe_load(readme.split("```yaml\n")[1].split("```")[0])))
+    assert [model.modality for model in experiment.models] == ["vision", "language"]

@@ -56,6 +56,14 @@ def test_a_wanted_layer_stays_what_it_is():
     assert norms(folded) == ["layer1.0.bn1", "layer2.0.bn1"]
 
 
+def test_what_else_a_norm_does_keeps_its_name():
+    model = with_random_statistics(timm.create_model("mobilenetv2_100"))
+    layers = [name for name, _ in model.named_modules() if name.endswith("bn1.act")]
+    folded = fold_norms(model, torch.randn(1, 3, 64, 64), layers)
+    assert norms(folded) == []
+    assert [name for name, _ in folded.named_modules() if name.endswith("bn1.act")] == layers
+
+
 class ReadTwice(nn.Module):
     """The output of the convolution is normalised, and also added as it is."""
 

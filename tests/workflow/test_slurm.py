@@ -52,7 +52,7 @@ if sys.orig_argv[1:2] and sys.orig_argv[1].startswith("workflow_scripts/"):
 
 @pytest.fixture(scope="module")
 def node():
-    """A SLURM for the tests of this module. There is one on a machine: other sessions that want it wait."""
+    """A SLURM for the tests of this module. There is one on a machine: who else wants it waits."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to start a SLURM on this machine")
     with open("/var/tmp/prh-slurm.lock", "w") as lock:

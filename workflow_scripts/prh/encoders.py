@@ -439,7 +439,7 @@ def _load_timm(entry: Mapping, root: Path | None, device: str, dtype: torch.dtyp
     preparation = resolve_model_data_config(model, args={} if size is None else {"img_size": size})
     prefix = 0 if type(model).__name__ in _LATE_CLASS_TOKEN else getattr(model, "num_prefix_tokens", 0)
     parameters = _count(model)
-    if next(model.parameters()).device.type == "cpu":  # not one that is only counted
+    if device == "cpu":  # elsewhere it gains little, and types of 16 bits would round other weights
         image = torch.randn(1, *preparation["input_size"])
         model = fold_norms(model, image, [name for name, _ in find_layers(model, entry["layers"])])
     return VisionEncoder(
@@ -553,8 +553,8 @@ def auto_config(entry: Mapping, root: Path | None) -> PreTrainedConfig:
 def placing(entry: Mapping, device: str, dtype: torch.dtype) -> dict[str, object]:
     """Arguments of ``from_pretrained`` for models that do not fit one device: {} without device_map and quantisation.
 
-    ``device_map`` auto spreads the blocks over all GPUs (none, for device "cpu"), then memory, then disk. Raises
-    ModelError for a quantisation where its library is not installed.
+    ``device_map`` auto spreads the blocks over the GPUs that the job holds (none, for device "cpu"), then memory, then
+    disk. Raises ModelError for a quantisation where its library is not installed.
     """
     arguments: dict[str, object] = {}
     if entry.get("device_map") is not None:

@@ -36,16 +36,14 @@ def listing(root: Path) -> dict[str, dict[str, object]]:
 
     Hidden files and folders (.git, a hub's .cache) are left out. Raises ValueError where nothing is left.
     """
-    files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if _is_content(path, root))
-    if not files:
+    found = sizes(root)
+    if not found:
         raise ValueError(f"{root} holds no file.")
+    paths = [root if root.is_file() else root / name for name in found]
     with ThreadPoolExecutor() as pool:
         return {
-            path.name if path == root else path.relative_to(root).as_posix(): {
-                "bytes": path.stat().st_size,
-                "sha256": digest,
-            }
-            for path, digest in zip(files, pool.map(sha256, files), strict=True)
+            name: {"bytes": size, "sha256": digest}
+            for (name, size), digest in zip(found.items(), pool.map(sha256, paths), strict=True)
         }
 
 
@@ -76,7 +74,3 @@ def fetched(path: Path) -> dict[str, Any]:
             state = "has changed" if file.is_file() else "is not there"
             raise ValueError(f"{file} was fetched and {state}; delete {path} and run snakemake again to fetch it.")
     return content
-
-
-def _is_content(path: Path, root: Path) -> bool:
-    return path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)

@@ -7,7 +7,7 @@ weights and bias. On a CPU this saves a convnet a fifth of its time.
 from __future__ import annotations
 
 import copy
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Sequence
 
 import torch
@@ -74,8 +74,8 @@ def _pairs(model: nn.Module, image: Tensor, kept: Collection[str]) -> list[tuple
 
 def _without_norm(norm: nn.BatchNorm2d) -> nn.Module:
     """What else a norm does: timm's also drop and activate."""
-    rest = [part for name in ("drop", "act") if (part := getattr(norm, name, None)) is not None]
-    return nn.Sequential(*rest)
+    rest = {name: part for name in ("drop", "act") if (part := getattr(norm, name, None)) is not None}
+    return nn.Sequential(OrderedDict(rest))
 
 
 def _outputs(model: nn.Module, image: Tensor, names: Collection[str]) -> Sequence[Tensor]:

@@ -15,14 +15,13 @@ So every token, and with it every byte, is scored exactly once.
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 import torch
@@ -35,8 +34,6 @@ from prh.progress import Progress
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
 
-log = logging.getLogger(__name__)
-Result = TypeVar("Result")
 
 LOGITS = 2 << 30
 """Bytes of logits that a batch may have: a vocabulary of 250,000 makes 0.5 GB of each window of 512 tokens."""
@@ -120,7 +117,7 @@ def bits_per_byte(
         done = 0
         while done < len(todo):
             batch = todo[done : done + size]
-            nats, size = _halving(
+            nats, size = memory.halving(
                 lambda size, batch=batch: list(_window_nats(model, ids, batch[:size], prefix, model.device)), size
             )
             for piece, lost in zip(batch[: len(nats)], nats, strict=True):
@@ -143,19 +140,6 @@ def fitting_batch(model: PreTrainedModel, tokens: int) -> int:
     """How many sequences of ``tokens`` tokens make a batch: 8, or fewer (at least 1) so that its logits fit LOGITS."""
     each = tokens * model.config.get_text_config().vocab_size * model.dtype.itemsize
     return max(1, min(8, LOGITS // each))
-
-
-def _halving(work: Callable[[int], Result], size: int) -> tuple[Result, int]:
-    """``work(size)`` and that size, halved as often as memory runs out."""
-    while True:
-        try:
-            return work(size), size
-        except RuntimeError as error:
-            if size == 1 or not memory.ran_out(error):
-                raise
-        log.warning("out of memory with a batch of %d; going on with half of it", size)
-        size //= 2
-        torch.cuda.empty_cache()
 
 
 def load_causal(
@@ -338,7 +322,7 @@ def run_harness(
         )
 
     tokens = min(longest_window(model) or PROMPT, PROMPT)
-    results, _ = _halving(evaluate, fitting_batch(model, tokens) if batch_size is None else batch_size)
+    results, _ = memory.halving(evaluate, fitting_batch(model, tokens) if batch_size is None else batch_size)
     with writing(out_json) as part:
         part.write_text(json.dumps(results, indent=1, sort_keys=True, default=str), encoding="utf-8")
     return json.loads(Path(out_json).read_text(encoding="utf-8"))

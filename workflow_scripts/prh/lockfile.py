@@ -1,7 +1,8 @@
 """The lock file of an experiment: which commit, or which bytes, each source was when it was first downloaded.
 
 It lies beside the experiment file (paper.yaml: paper.lock.yaml) and belongs into version control with it. Downloads
-run in parallel, as processes of their own: each changes its own entry, one process at a time.
+run in parallel, as processes of their own: each changes its own entry, one process at a time. A download keeps the same
+entry beside what it makes, where other experiments with the same results find it.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from prh import files
 EXACT = ("revision", "sha256")
 HEADING = (
     "# What each source was when it was first downloaded. Commit this file with its experiment. To take what a source\n"
-    "# is now, delete its entry and what was fetched from it (results/models/<name> or results/datasets/<name>).\n"
+    "# is now, delete its entry and what was fetched from it (results/models/<name>, results/datasets/<name> ...).\n"
 )
+HEADING_BESIDE = "# What was fetched here, for the lock files of all experiments that find it.\n"
 log = logging.getLogger(__name__)
 
 
@@ -62,9 +64,11 @@ class Lock:
 
     def keep(self, source: Mapping[str, str], **exact: str) -> None:
         """Lock ``source`` at an exact ``revision`` or ``sha256``."""
-        for path in (self.path, self.beside and lock_path(self.beside)):
-            if path is not None:
-                _write(path, self.kind, self.name, {**source, **exact})
+        entry = {**source, **exact}
+        if self.path is not None:
+            _write(self.path, self.kind, self.name, entry)
+        if self.beside is not None:
+            _write(lock_path(self.beside), self.kind, self.name, entry, HEADING_BESIDE)
 
 
 def adopt(lock: Path, made: Mapping[tuple[str, str], Path]) -> list[str]:
@@ -89,7 +93,7 @@ def adopt(lock: Path, made: Mapping[tuple[str, str], Path]) -> list[str]:
     return told
 
 
-def _write(path: Path, kind: str, name: str, entry: dict[str, str]) -> None:
+def _write(path: Path, kind: str, name: str, entry: dict[str, str], heading: str = HEADING) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with _alone(path):
         content = read(path)
@@ -98,7 +102,7 @@ def _write(path: Path, kind: str, name: str, entry: dict[str, str]) -> None:
         content.setdefault(kind, {})[name] = entry
         ordered = {kind: dict(sorted(content[kind].items())) for kind in sorted(content)}
         with files.writing(path) as part:
-            part.write_text(HEADING + yaml.safe_dump(ordered, sort_keys=False), encoding="utf-8")
+            part.write_text(heading + yaml.safe_dump(ordered, sort_keys=False), encoding="utf-8")
 
 
 def _source_of(entry: Mapping[str, str]) -> dict[str, str]:

@@ -7,11 +7,13 @@ import logging
 import math
 import sys
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 
 def keep_freed() -> None:
@@ -29,6 +31,18 @@ def keep_freed() -> None:
 def ran_out(error: RuntimeError) -> bool:
     """Whether ``error`` says that memory ran out, on a GPU or on a CPU."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def halving(work: Callable[[int], Result], size: int) -> tuple[Result, int]:
+    """``work(size)`` and that size, halved as often as memory runs out; its error where it does with a size of 1."""
+    while True:
+        try:
+            return work(size), size
+        except RuntimeError as error:
+            if size == 1 or not ran_out(error):
+                raise
+        _make_room(size)
+        size //= 2
 
 
 class Halving:
@@ -49,8 +63,12 @@ class Halving:
                 if not ran_out(error) or len(batch) == 1:
                     raise
                 self.too_much = self.cost(batch)
-            torch.cuda.empty_cache()
-            log.warning("out of memory with a batch of %d; going on with halves", len(batch))
+            _make_room(len(batch))
         middle = len(batch) // 2
         halves = self(batch[:middle]), self(batch[middle:])
         return [torch.cat(pair) for pair in zip(*halves, strict=True)]
+
+
+def _make_room(size: int) -> None:
+    torch.cuda.empty_cache()
+    log.warning("out of memory with a batch of %d; going on with half of it", size)
