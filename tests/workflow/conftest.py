@@ -51,7 +51,7 @@ class Workflow:
 
     def would_run(self, *arguments: str) -> dict[str, int]:
         """How many jobs of each rule a run would start now."""
-        done = self.snakemake(*arguments, "--dry-run", "--quiet", "rules")
+        done = self.snakemake("--quiet", "rules", "--dry-run", *arguments)
         table = re.search(r"job +count\n-[- ]+\n(.*?)\ntotal", done.stdout + done.stderr, re.DOTALL)
         assert table or "Nothing to be done" in done.stdout + done.stderr, (
             f"no table of jobs in:\n{done.stdout}\n{done.stderr}"
