@@ -117,7 +117,7 @@ def _size_legend(ax: Axes, parameters: np.ndarray) -> None:
                markeredgecolor="black", markeredgewidth=0.5, label=short_count(count))
         for count, area in zip(shown, _areas(shown, parameters), strict=True)
     ]  # fmt: skip
-    ax.legend(handles=handles, title="parameters", loc="upper left", labelspacing=1.0, handletextpad=0.6)
+    ax.legend(handles=handles, title="parameters", loc="best", labelspacing=1.0, handletextpad=0.6)
 
 
 def short_count(count: float) -> str:
