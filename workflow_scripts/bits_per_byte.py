@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     documents = [json.loads(line) for line in arguments.text.read_text(encoding="utf-8").splitlines()]
     device = encoders.choose_device(arguments.device)
     model, tokenizer = language_scores.load_causal(arguments.entry, root, device)
-    window = min(spec["window"], language_scores.longest_window(model) or spec["window"])
+    window = min(spec["window"], encoders.longest_text(model) or spec["window"])
     found = language_scores.bits_per_byte(
         model,
         tokenizer,
