@@ -79,3 +79,10 @@ def test_groups_of_a_gallery_stay_whole_in_it():
     assert sorted(order[:30]) == list(range(30)), "queries stay among queries"
     assert (labels[order].reshape(20, 3) == labels[order][::3, None]).all()
     assert not np.array_equal(order[30:], np.arange(30, 60))
+
+
+def test_large_groups_of_a_gallery_do_not_come_first():
+    """By their first member they would: half of the samples are one group, which then leads in half of the orders."""
+    labels = np.r_[np.zeros(50, int), np.arange(1, 51)]
+    leads = [labels[comparisons._sweep_order(100, seed, labels)[0]] == 0 for seed in range(100)]
+    assert np.mean(leads) < 0.15  # 1 / 51 is expected

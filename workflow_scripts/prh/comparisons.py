@@ -152,8 +152,8 @@ def sweep_row(
     """Best layer pairs (schema BEST) of a model with others in growing galleries: see prh.sweeps.
 
     A model is its name and its layers, floating [N, d], prepared. The queries, as many as the smallest gallery, are the
-    same for all models and sizes; with ``groups`` [N], whole groups enter them one by one. No
-    intervals and no cross-fits: a sweep is looked at as a curve.
+    same for all models and sizes; with ``groups`` [N], these enter one by one, and only the last group of a gallery may
+    be cut off by its size. No intervals and no cross-fits: a sweep is looked at as a curve.
     """
     queries, depth = min(sizes), max(settings.k)
     order = _sweep_order(len(x[1][0]), settings.seed, groups)
@@ -180,14 +180,15 @@ def sweep_row(
 
 
 def _sweep_order(n: int, seed: int, groups: np.ndarray | None) -> np.ndarray:
-    """A random order of n samples; with groups a random order of these, since a gallery cut off there is permuted by
-    whole groups, and a query's likes must be queries too.
+    """A random order of n samples; with groups a random order of these, whatever their sizes, since a gallery cut off
+    there is permuted by whole groups, and a query's likes must be queries too.
     """
-    order = np.random.default_rng(seed).permutation(n)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(n)
     if groups is None:
         return order
-    _, first, label = np.unique(groups[order], return_index=True, return_inverse=True)
-    return order[np.argsort(first[label], kind="stable")]
+    kinds, label = np.unique(groups[order], return_inverse=True)
+    return order[np.argsort(rng.permutation(len(kinds))[label], kind="stable")]
 
 
 def _score_table(model_x: str, model_y: str, found: Alignment) -> pa.Table:
