@@ -10,7 +10,7 @@ import yaml
 from prh import costs, fetching
 from prh.config import load
 from prh.lockfile import Lock
-from prh.plan import Plan
+from prh.plan import ACTIVATIONS, Plan
 from tests.unit.test_fetching import hub as hub  # the fixture
 
 WEIGHTS = b"w" * 40_000
@@ -127,7 +127,7 @@ def test_a_cpu_holds_weights_in_float32_and_is_measured():
     def memory(device, names):
         chosen = [entry for entry in models if entry["name"] in names]
         plan = Plan(load({"datasets": [photos], "models": chosen, "compute": {"device": device}}))
-        return {stage.name: stage.memory for stage in costs.stages(plan, [], 50, 5e7)}["features"] - costs.SPARE
+        return {stage.name: stage.memory for stage in costs.stages(plan, [], 50, 5e7)}["features"] - ACTIVATIONS
 
     assert (memory("cpu", ["m"]), memory("auto", ["m"])) == pytest.approx((4.8e9, 2.4e9))
     assert memory("cuda", ["n-4bit"]) == pytest.approx(0.6e9)
