@@ -137,6 +137,16 @@ def test_a_cpu_holds_weights_in_float32_and_is_measured():
     assert "measured just now on 2 threads" in known
 
 
+def test_comparisons_hold_a_gpu_where_the_experiment_says_cuda():
+    def alignment(device, *metrics):
+        plan = Plan(experiment(compute={"device": device}, alignment={"metrics": list(metrics)}))
+        return {stage.name: stage for stage in costs.stages(plan, [], 50, 5e7)}["alignment"]
+
+    assert alignment("cpu", "cka").held == alignment("auto", "cka").held == 0
+    assert 0 < alignment("cuda", "mutual_knn").held < alignment("cuda", "mutual_knn", "cka").held
+    assert alignment("cuda", "cka").held < alignment("cuda", "cka").hours == alignment("auto", "cka").hours
+
+
 def test_a_speed_that_nothing_tells_is_called_assumed(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     tflops, known = costs.speed(experiment())

@@ -277,19 +277,20 @@ def _forward_seconds(entry: Mapping, count: float, n: int, tflops: float) -> flo
     return 2 * count * CAPTION_TOKENS * repeats * n / (tflops * 1e12) + loading
 
 
-def _alignment(plan: Plan, counts: Mapping[str, float], idle: float) -> tuple[float, float, float]:
-    """Disk, GPU memory and hours (of one core) of the alignment."""
-    settings, disk, seconds = plan.experiment.alignment, 0.0, 0.0
+def _alignment(plan: Plan, counts: Mapping[str, float], idle: float) -> tuple[float, float, float, float]:
+    """Disk, GPU memory, hours (of one core) and, of these, hours that hold a GPU, of the alignment."""
+    settings, disk, search, rows = plan.experiment.alignment, 0.0, 0.0, 0.0
     draws = 1 + settings.permutations + settings.subsamples
     for dataset in {dataset for dataset, _ in plan.comparisons()}:
         n = samples(plan, dataset)
         of = [counts[model] for model in plan.models_of(dataset) if model in counts]
         layers = sum(map(depth, of))
         disk += n * layers * settings.k_max * 4 * COMPRESSED
-        seconds += sum(2 * n * n * width(count) for count in of) / CPU_FLOPS
-        pairs = layers**2 / 2 * len(settings.metrics) * len(settings.k)
-        seconds += pairs * draws * SCORE_SECONDS * n / 1024
-    return disk, 0, seconds / 3600 + idle
+        search += sum(2 * n * n * width(count) for count in of) / CPU_FLOPS
+        rows += layers**2 / 2 * len(settings.k) * draws * SCORE_SECONDS * n / 1024
+    on_features = sum(plan.row_needs(metric, "features") for metric in settings.metrics)
+    held = search + on_features * rows if plan.experiment.compute.device == "cuda" else 0.0
+    return disk, 0, (search + len(settings.metrics) * rows) / 3600 + idle, held / 3600
 
 
 def samples(plan: Plan, dataset: str) -> int:
