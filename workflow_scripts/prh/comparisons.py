@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,15 +89,25 @@ def representation(
     """A model as its tables hold it: prepared features, neighbours, or both; products are taken on ``device``."""
     layers = found = ties = None
     if features is not None:
-        layers = prepared(features, preparation)
+        layers = list(prepared(features, preparation))
     if neighbours is not None:
         found, ties = _layers(neighbours), tables.made_by(neighbours).get("ties")
     return Representation(name, layers, found, ties=ties, device=device, memory_gb=memory_gb)
 
 
-def prepared(features: Path, preparation: Mapping[str, object]) -> list[np.ndarray]:
-    """The layers of a features table, clamped and normalised as ``preparation`` says."""
-    return prepare(_layers(features), **preparation)
+def prepared(features: Path, preparation: Mapping[str, object]) -> Iterator[np.ndarray]:
+    """The layers of a features table, clamped and normalised as ``preparation`` says: clamp, clamp_scope, normalise.
+
+    Read one at a time, unless one quantile is taken over all of them.
+    """
+    with tables.open_table(features) as table:
+        names = tables.layer_columns(table.schema_arrow)
+    read = (tables.layer_array(tables.read(features, [name]), name) for name in names)
+    if preparation["clamp_scope"] == "global":
+        yield from prepare(list(read), **preparation)
+        return
+    for name, layer in zip(names, read, strict=True):
+        yield prepare(layer, name=name, **preparation)
 
 
 def _layers(path: Path) -> list[np.ndarray]:
