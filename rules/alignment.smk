@@ -17,8 +17,9 @@ rule neighbours:
     threads: compute.threads
     resources:
         # not params: how a neighbour is found does not change it
-        gpu=int(compute.device == "cuda"),
-        device=comparing_device,
+        gpu=int(search_device == "cuda"),
+        mem_mb=comparing_memory(5 if experiment.alignment.clamp_scope == "global" else 1),  # else a layer at a time
+        device=search_device,
         memory_gb=str(compute.memory_gb),
     params:
         spec=plan.neighbours_spec(),
@@ -45,13 +46,14 @@ rule alignment:
     conda:
         "../envs/prh.yaml"
     resources:
-        gpu=lambda wildcards: int(comparing_device(wildcards) == "cuda"),
-        device=comparing_device,
+        gpu=lambda wildcards: int(row_device(wildcards) == "cuda"),
+        mem_mb=comparing_memory(10),  # two models at a time
+        device=row_device,
         memory_gb=str(compute.memory_gb),
     params:
         spec=lambda wildcards: plan.row_spec(wildcards.metric),
         models=lambda wildcards: plan.row(wildcards.dataset, wildcards.model),
-        groups=lambda wildcards, input: option("--groups-from", plan.datasets[wildcards.dataset].group and input.shards),
+        groups=groups_option,
     shell:
         "python {input.script} --spec {params.spec:q} --models {params.models}"
         " --features {input.features} --neighbours {input.neighbours} {params.groups} --scores {output.scores} --best {output.best}"
@@ -103,13 +105,14 @@ rule n_sweep:
         "../envs/prh.yaml"
     threads: compute.threads
     resources:
-        gpu=int(compute.device == "cuda"),
-        device="cuda" if compute.device == "cuda" else "cpu",  # it searches neighbours itself
+        gpu=int(search_device == "cuda"),
+        mem_mb=comparing_memory(10),
+        device=search_device,
         memory_gb=str(compute.memory_gb),
     params:
         spec=lambda wildcards: plan.sweep_spec(wildcards.metric),
         models=lambda wildcards: plan.row(wildcards.dataset, wildcards.model),
-        groups=lambda wildcards, input: option("--groups-from", plan.datasets[wildcards.dataset].group and input.shards),
+        groups=groups_option,
     shell:
         "python {input.script} --spec {params.spec:q} --models {params.models} --features {input.features}"
         " {params.groups} --output {output} --threads {threads} --device {resources.device}"

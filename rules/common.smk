@@ -4,6 +4,7 @@ import functools
 import gc
 import hashlib
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -108,13 +109,29 @@ def row_tables(kind):
     return paths
 
 
-def comparing_device(wildcards):
-    """Where neighbours are searched and features compared: on a GPU only if the experiment says so, as most are fast
-    without, and would wait for one. A metric that reads neighbours alone has no use for it.
+# Where neighbours are searched: on a GPU only if the experiment says so, as most are fast without, and would wait for one.
+search_device = "cuda" if compute.device == "cuda" else "cpu"
+
+
+def row_device(wildcards):
+    """Where the models of a row are compared: a metric that reads neighbours alone has no use for a GPU."""
+    return search_device if plan.row_needs(wildcards.metric, "features") else "cpu"
+
+
+def comparing_memory(copies):
+    """MB of a job that reads features or neighbours: libraries, what compute.memory_gb allows, and so many times the
+    largest table (they unpack to twice their size, and preparing them takes copies); more with every attempt.
     """
-    metric = getattr(wildcards, "metric", None)
-    needs_products = metric is None or plan.row_needs(metric, "features")
-    return "cuda" if compute.device == "cuda" and needs_products else "cpu"
+
+    def mem_mb(wildcards, input, attempt):
+        return math.ceil((3000 + 1000 * compute.memory_gb + copies * max(input.size_files_mb)) * attempt)
+
+    return mem_mb
+
+
+def groups_option(wildcards, input):
+    """Where the groups of the samples stand, if they have some."""
+    return option("--groups-from", plan.datasets[wildcards.dataset].group and input.shards)
 
 
 def rows_of(wildcards, ending="parquet"):

@@ -11,7 +11,7 @@ import polars as pl
 import torch
 
 from prh import encoders, files, joins, language_scores, tables
-from prh.command import failing_in_one_sentence
+from prh.command import batch_size, failing_in_one_sentence
 from prh.devices import holding_gpus
 
 
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="table of scores to write")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--gpus", type=int, default=1, help="GPUs to hold, unless the device is cpu")
-    parser.add_argument("--batch-size", default="auto", help="sequences in a batch, or auto")
+    parser.add_argument("--batch-size", type=batch_size, default="auto", help="sequences in a batch, or auto")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     arguments = parser.parse_args()
     with holding_gpus(arguments.gpus, arguments.device):
@@ -38,14 +38,14 @@ def run(arguments: argparse.Namespace) -> None:
     documents = [json.loads(line) for line in arguments.text.read_text(encoding="utf-8").splitlines()]
     device = encoders.choose_device(arguments.device)
     model, tokenizer = language_scores.load_causal(arguments.entry, root, device)
-    window = min(spec["window"], language_scores.longest_window(model) or spec["window"])
+    window = min(spec["window"], encoders.longest_text(model) or spec["window"])
     found = language_scores.bits_per_byte(
         model,
         tokenizer,
         documents,
         window=window,
         stride=spec["stride"],
-        batch_size=None if arguments.batch_size == "auto" else int(arguments.batch_size),
+        batch_size=arguments.batch_size,
         progress=True,
     )
     print(f"{arguments.entry['name']} on {spec['name']}: {found}")

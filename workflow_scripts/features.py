@@ -10,7 +10,7 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 import torch
 
 from prh import datasets, encoders, features, files, memory
-from prh.command import failing_in_one_sentence
+from prh.command import batch_size, failing_in_one_sentence
 from prh.devices import holding_gpus
 
 
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--gpus", type=int, default=1, help="GPUs to hold, unless the device is cpu")
-    parser.add_argument("--batch-size", default="auto", help="samples in a batch, or auto")
+    parser.add_argument("--batch-size", type=batch_size, default="auto", help="samples in a batch, or auto")
     arguments = parser.parse_args()
     with holding_gpus(arguments.gpus, arguments.device):
         run(arguments)
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
         caption=entry.get("caption", 0),
         template=entry.get("template", "{caption}"),
         keep=arguments.layers,
-        batch_size=None if arguments.batch_size == "auto" else int(arguments.batch_size),
+        batch_size=arguments.batch_size,
         workers=arguments.threads,
         made_by={
             "spec": entry,

@@ -11,7 +11,7 @@ import polars as pl
 import torch
 
 from prh import encoders, files, joins, language_scores, tables
-from prh.command import failing_in_one_sentence
+from prh.command import batch_size, failing_in_one_sentence
 from prh.devices import holding_gpus
 
 
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--scores", type=Path, required=True, help="table of scores to write")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--gpus", type=int, default=1, help="GPUs to hold, unless the device is cpu")
-    parser.add_argument("--batch-size", default="auto", help="sequences in a batch, or auto")
+    parser.add_argument("--batch-size", type=batch_size, default="auto", help="sequences in a batch, or auto")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     arguments = parser.parse_args()
     with holding_gpus(arguments.gpus, arguments.device):
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
         data=arguments.task.parent / "data" if own else None,
         num_fewshot=spec["shots"],
         limit=spec["limit"],
-        batch_size=None if arguments.batch_size == "auto" else int(arguments.batch_size),
+        batch_size=arguments.batch_size,
         out_json=arguments.results,
     )
     found = language_scores.harness_scores(arguments.results)

@@ -36,10 +36,10 @@ def run(arguments: argparse.Namespace) -> None:
     def opened(progress: Progress):
         for name, path in zip(names[1:], paths[1:], strict=True):
             tables.require_same_samples(ids, comparisons.read_samples(path), (str(paths[0]), str(path)))
-            yield name, comparisons.prepared(path, spec["preparation"])
+            yield name, list(comparisons.prepared(path, spec["preparation"]))
             progress.advance()
 
-    x = names[0], comparisons.prepared(paths[0], spec["preparation"])
+    x = names[0], list(comparisons.prepared(paths[0], spec["preparation"]))
     settings = comparisons.Settings(**spec["settings"])
     with Progress(f"{spec['metric']} of {names[0]} over n", total=len(names) - 1, unit="model") as progress:
         best = comparisons.sweep_row(

@@ -2,14 +2,11 @@
 
 import argparse
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from prh import tables
-from prh.alignment import prepare
+from prh import comparisons, tables
 from prh.command import failing_in_one_sentence
 from prh.devices import holding_gpus
 from prh.neighbours import nearest
@@ -32,14 +29,15 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     spec = arguments.spec
+    preparation = {key: value for key, value in spec.items() if key != "k_max"}
     source = tables.made_by(arguments.features)
-    ids = tables.read(arguments.features, ["sample_id"])["sample_id"].to_pylist()
+    ids = comparisons.read_samples(arguments.features)
     with tables.open_table(arguments.features) as features:
         names = tables.layer_columns(features.schema_arrow)
     depth = min(spec["k_max"], len(ids) - 1)
     found = []
     with Progress(f"neighbours of {source['model']}", total=len(names), unit="layer") as progress:
-        for layer in prepared(arguments.features, names, spec):
+        for layer in comparisons.prepared(arguments.features, preparation):
             found.append(nearest(layer, depth, device=arguments.device, memory_gb=arguments.memory_gb))
             progress.advance()
     ties = [neighbours.ties.tolist() for neighbours in found]
@@ -50,17 +48,6 @@ def run(arguments: argparse.Namespace) -> None:
     facts = {"model": source["model"], "layer_names": source["layer_names"], "preparation": spec, "ties": ties}
     output = tables.layers_table(ids, [neighbours.indices for neighbours in found])
     tables.write(output, arguments.output, tables.provenance(**facts))
-
-
-def prepared(features: Path, names: list[str], spec: dict) -> Iterator[np.ndarray]:
-    """The prepared layers; where each has a quantile of its own, only one is in memory at a time."""
-    settings = {key: spec[key] for key in ("clamp", "clamp_scope", "normalise")}
-    read = (tables.layer_array(tables.read(features, [name]), name) for name in names)
-    if spec["clamp_scope"] == "global":
-        yield from prepare(list(read), **settings)
-        return
-    for name, layer in zip(names, read, strict=True):
-        yield prepare(layer, name=name, **settings)
 
 
 if __name__ == "__main__":

@@ -31,13 +31,29 @@ def test_groups_of_other_samples_are_not_taken(shards):
         read_groups(shards, [f"s{i}" for i in (1, 0, 2, 3, 4, 5)])
 
 
-@pytest.mark.parametrize("scope", ["layer", "global"])
-def test_the_program_finds_neighbours_layer_by_layer(tmp_path, repository, scope):
+def two_layers(path):
+    """A features table of 40 samples whose second layer is larger than the first, written to ``path``; its layers."""
     rng = np.random.default_rng(0)
     layers = [(scale * rng.normal(size=(40, 6))).astype(np.float32) for scale in (1, 5)]
     ids = [f"s{i}" for i in range(40)]
-    footer = {"model": "m", "layer_names": ["a", "b"]}
-    tables.write(tables.layers_table(ids, layers), tmp_path / "f.parquet", footer)
+    tables.write(tables.layers_table(ids, layers), path, {"model": "m", "layer_names": ["a", "b"]})
+    return layers
+
+
+def test_layers_are_read_one_by_one_as_they_are_used(tmp_path, monkeypatch):
+    layers, seen = two_layers(tmp_path / "f.parquet"), []
+    read = tables.read
+    monkeypatch.setattr(tables, "read", lambda path, columns=None: (seen.append(columns), read(path, columns))[1])
+    preparation = {"clamp": 0.9, "clamp_scope": "layer", "normalise": True}
+    made = comparisons.prepared(tmp_path / "f.parquet", preparation)
+    for i, layer in enumerate(layers):
+        np.testing.assert_array_equal(next(made), prepare(layer, **preparation))
+        assert seen == [["layer_00"], ["layer_01"]][: i + 1]
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_the_program_finds_neighbours_of_prepared_layers(tmp_path, repository, scope):
+    layers = two_layers(tmp_path / "f.parquet")
     preparation = {"clamp": 0.9, "clamp_scope": scope, "normalise": True}
     command = [sys.executable, repository / "workflow_scripts/neighbours.py", "--memory-gb", "1e-5"]
     settings = ["--spec", json.dumps({**preparation, "k_max": 12}), "--features", tmp_path / "f.parquet"]
@@ -79,3 +95,10 @@ def test_groups_of_a_gallery_stay_whole_in_it():
     assert sorted(order[:30]) == list(range(30)), "queries stay among queries"
     assert (labels[order].reshape(20, 3) == labels[order][::3, None]).all()
     assert not np.array_equal(order[30:], np.arange(30, 60))
+
+
+def test_large_groups_of_a_gallery_do_not_come_first():
+    """By their first member they would: half of the samples are one group, which then leads in half of the orders."""
+    labels = np.r_[np.zeros(50, int), np.arange(1, 51)]
+    leads = [labels[comparisons._sweep_order(100, seed, labels)[0]] == 0 for seed in range(100)]
+    assert np.mean(leads) < 0.15  # 1 / 51 is expected

@@ -1,4 +1,5 @@
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -116,6 +117,13 @@ def test_a_brace_and_both_kinds_of_reference_are_fine(raw, tmp_path):
 @pytest.mark.parametrize("k", [1, 2, 10, 42, 300, 3000])
 def test_lists_are_deep_enough_for_all_halves_of_an_experiment(k):
     assert binom.cdf(k - 1, listed_for_halves(k), 0.5) < 1e-11
+
+
+@pytest.mark.parametrize("place", ["config.schema.yaml", "docs/metrics.md"])
+def test_the_depth_that_is_documented_is_taken(repository, place):
+    assert "2 k + 10 sqrt(k) + 45" in " ".join((repository / place).read_text().split())
+    over = [2 * k + 10 * math.sqrt(k) + 45 - listed_for_halves(k) for k in range(1, 3000)]
+    assert 0 <= min(over) <= max(over) < 30
 
 
 @pytest.mark.parametrize("k", [1, 10, 42])

@@ -10,7 +10,7 @@ import yaml
 from prh import costs, fetching
 from prh.config import load
 from prh.lockfile import Lock
-from prh.plan import Plan
+from prh.plan import ACTIVATIONS, Plan
 from tests.unit.test_fetching import hub as hub  # the fixture
 
 WEIGHTS = b"w" * 40_000
@@ -127,7 +127,7 @@ def test_a_cpu_holds_weights_in_float32_and_is_measured():
     def memory(device, names):
         chosen = [entry for entry in models if entry["name"] in names]
         plan = Plan(load({"datasets": [photos], "models": chosen, "compute": {"device": device}}))
-        return {stage.name: stage.memory for stage in costs.stages(plan, [], 50, 5e7)}["features"] - costs.SPARE
+        return {stage.name: stage.memory for stage in costs.stages(plan, [], 50, 5e7)}["features"] - ACTIVATIONS
 
     assert (memory("cpu", ["m"]), memory("auto", ["m"])) == pytest.approx((4.8e9, 2.4e9))
     assert memory("cuda", ["n-4bit"]) == pytest.approx(0.6e9)
@@ -135,6 +135,16 @@ def test_a_cpu_holds_weights_in_float32_and_is_measured():
     tflops, known = costs.speed(experiment(compute={"device": "cpu"}))
     assert 1e-3 < tflops < 100
     assert "measured just now on 2 threads" in known
+
+
+def test_comparisons_hold_a_gpu_where_the_experiment_says_cuda():
+    def alignment(device, *metrics):
+        plan = Plan(experiment(compute={"device": device}, alignment={"metrics": list(metrics)}))
+        return {stage.name: stage for stage in costs.stages(plan, [], 50, 5e7)}["alignment"]
+
+    assert alignment("cpu", "cka").held == alignment("auto", "cka").held == 0
+    assert 0 < alignment("cuda", "mutual_knn").held < alignment("cuda", "mutual_knn", "cka").held
+    assert alignment("cuda", "cka").held < alignment("cuda", "cka").hours == alignment("auto", "cka").hours
 
 
 def test_a_speed_that_nothing_tells_is_called_assumed(monkeypatch):

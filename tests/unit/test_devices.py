@@ -96,9 +96,6 @@ def test_jobs_of_one_allocation_share_its_devices_and_those_of_another_have_thei
     monkeypatch.setenv("SLURM_JOB_ID", "1")
     with devices.holding_gpus() as mine:
         assert mine == ["3"]
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,3")
-        with devices.holding_gpus() as beside:
-            assert beside == ["5"]
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
         with devices.holding_gpus() as beside:
             assert beside == ["5"]
@@ -131,3 +128,23 @@ def test_a_gpu_that_torch_cannot_use_is_an_error(two_gpus, monkeypatch):
     ):
         pass
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "3,5"
+
+
+@pytest.mark.parametrize("visible", ["", "3"])
+@pytest.mark.parametrize(
+    ("files", "said"), [([], "there is no GPU here; set compute.device: auto"), (["/dev/nvidia0"], "cannot use")]
+)
+def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(two_gpus, monkeypatch, visible, files, said):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(devices, "_device_files", lambda: files)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ValueError, match=said), devices.holding_gpus(1, "cuda"):
+        pass
+
+
+def test_a_gpu_without_a_device_file_is_used(two_gpus, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr(devices, "_device_files", list)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    with devices.holding_gpus(1, "cuda") as gpus:
+        assert gpus == []

@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from tokenizers.decoders import ByteLevel
-from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedTokenizerFast,
+)
 
 from prh import language_scores
 from prh.config import LanguageModel
@@ -231,6 +238,24 @@ def test_windows_by_hand():
 def test_bad_input_is_refused_in_words(model, text, options, message):
     with pytest.raises(ValueError, match=message):
         bits_per_byte(model, byte_tokenizer(), text, **{"window": 16, **options})
+
+
+@pytest.mark.parametrize(
+    ("family", "sizes", "longest"),
+    [
+        ("roberta", {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}, 10),
+        ("xlnet", {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 8}, None),
+    ],
+)
+def test_a_window_is_as_long_as_the_positions_of_a_model(family, sizes, longest):
+    """RoBERTa counts positions from the one after padding; XLNet, which has no bound, says -1."""
+    bounded = {"max_position_embeddings": 12, "pad_token_id": 1, "is_decoder": True} if longest else {}
+    config = AutoConfig.for_model(family, vocab_size=258, **sizes, **bounded)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    assert bits_per_byte(model, byte_tokenizer(), "a text of a few words", window=longest or 16).value > 0
+    if longest:
+        with pytest.raises(ValueError, match=f"more than the {longest} that this model sees"):
+            bits_per_byte(model, byte_tokenizer(), "text", window=longest + 1)
 
 
 def test_a_model_that_gives_nan_is_refused(model):

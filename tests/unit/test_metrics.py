@@ -152,8 +152,8 @@ def test_a_metric_is_the_same_on_a_gpu(name):
 
     x, y = features("random", 1, 61), features("random", 2, 61)
     y[:, : x.shape[1]] += x[:, : y.shape[1]]
-    on_gpu = score(name, torch.as_tensor(x).cuda(), torch.as_tensor(y).cuda(), 3)
-    assert on_gpu == pytest.approx(score(name, x, y, 3), abs=1e-12 if name in KNN else 1e-5)
+    there = score(name, torch.as_tensor(x).cuda(), torch.as_tensor(y).cuda(), 3)
+    assert there == pytest.approx(score(name, x, y, 3), abs=1e-12 if name in KNN else 1e-5)
 
 
 def test_rows_of_rows_are_rows():

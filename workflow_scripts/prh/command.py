@@ -33,3 +33,8 @@ def heading() -> str:
     known = {"prh": versions.of("prh"), "Python": platform.python_version(), **versions.libraries()}
     listed = ", ".join(f"{name} {number}" for name, number in known.items() if number)
     return f"{listed}; {platform.node()}, {os.cpu_count()} cores\n{shlex.join(['python', *sys.argv])}"
+
+
+def batch_size(text: str) -> int | None:
+    """The value of --batch-size: a number, or None for auto (what fits)."""
+    return None if text == "auto" else int(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,15 +89,25 @@ def representation(
     """A model as its tables hold it: prepared features, neighbours, or both; products are taken on ``device``."""
     layers = found = ties = None
     if features is not None:
-        layers = prepared(features, preparation)
+        layers = list(prepared(features, preparation))
     if neighbours is not None:
         found, ties = _layers(neighbours), tables.made_by(neighbours).get("ties")
     return Representation(name, layers, found, ties=ties, device=device, memory_gb=memory_gb)
 
 
-def prepared(features: Path, preparation: Mapping[str, object]) -> list[np.ndarray]:
-    """The layers of a features table, clamped and normalised as ``preparation`` says."""
-    return prepare(_layers(features), **preparation)
+def prepared(features: Path, preparation: Mapping[str, object]) -> Iterator[np.ndarray]:
+    """The layers of a features table, clamped and normalised as ``preparation`` says: clamp, clamp_scope, normalise.
+
+    Read one at a time, unless one quantile is taken over all of them.
+    """
+    with tables.open_table(features) as table:
+        names = tables.layer_columns(table.schema_arrow)
+    read = (tables.layer_array(tables.read(features, [name]), name) for name in names)
+    if preparation["clamp_scope"] == "global":
+        yield from prepare(list(read), **preparation)
+        return
+    for name, layer in zip(names, read, strict=True):
+        yield prepare(layer, name=name, **preparation)
 
 
 def _layers(path: Path) -> list[np.ndarray]:
@@ -152,8 +162,8 @@ def sweep_row(
     """Best layer pairs (schema BEST) of a model with others in growing galleries: see prh.sweeps.
 
     A model is its name and its layers, floating [N, d], prepared. The queries, as many as the smallest gallery, are the
-    same for all models and sizes; with ``groups`` [N], whole groups enter them one by one. No
-    intervals and no cross-fits: a sweep is looked at as a curve.
+    same for all models and sizes; with ``groups`` [N], these enter one by one, and only the last group of a gallery may
+    be cut off by its size. No intervals and no cross-fits: a sweep is looked at as a curve.
     """
     queries, depth = min(sizes), max(settings.k)
     order = _sweep_order(len(x[1][0]), settings.seed, groups)
@@ -180,14 +190,15 @@ def sweep_row(
 
 
 def _sweep_order(n: int, seed: int, groups: np.ndarray | None) -> np.ndarray:
-    """A random order of n samples; with groups a random order of these, since a gallery cut off there is permuted by
-    whole groups, and a query's likes must be queries too.
+    """A random order of n samples; with groups a random order of these, whatever their sizes, since a gallery cut off
+    there is permuted by whole groups, and a query's likes must be queries too.
     """
-    order = np.random.default_rng(seed).permutation(n)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(n)
     if groups is None:
         return order
-    _, first, label = np.unique(groups[order], return_index=True, return_inverse=True)
-    return order[np.argsort(first[label], kind="stable")]
+    kinds, label = np.unique(groups[order], return_inverse=True)
+    return order[np.argsort(rng.permutation(len(kinds))[label], kind="stable")]
 
 
 def _score_table(model_x: str, model_y: str, found: Alignment) -> pa.Table:

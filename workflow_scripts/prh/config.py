@@ -442,7 +442,7 @@ class Alignment(Section):
     size, in nested galleries."""
     k_max: Annotated[int, Field(ge=1)] = 128
     """Depth of the stored neighbour lists: any k up to it is read from them, and so is every half of the samples where
-    k_max is some 2 k + 10 sqrt(k) + 25."""
+    k_max is some 2 k + 10 sqrt(k) + 45."""
     clamp: Annotated[float, Field(gt=0, lt=1)] | None = 0.95
     """Features are cut at this quantile of their absolute values (null: not at all)."""
     clamp_scope: Literal["layer", "global"] = "layer"

@@ -18,7 +18,7 @@ from prh.config import Experiment
 from prh.fetching import FetchError, human
 from prh.lockfile import Lock
 from prh.models import ModelError
-from prh.plan import MADE, Plan
+from prh.plan import MADE, Plan, with_activations
 
 SHAPE = 1.2e5
 """A transformer of depth L and width 100 L has about 12 L (100 L)^2 = SHAPE L^3 parameters."""
@@ -41,8 +41,8 @@ SAMPLES = 10_000
 """Samples of a data set that does not say how many it gives."""
 COMPRESSED = 0.5
 """Part that is left of float32 features on disk."""
-WEIGHT_BYTES, SPARE = 2, 2e9
-"""Bytes of a weight in bfloat16, and memory for activations (a fifth of the weights comes on top)."""
+STORED = {"vision": 4, "language": 2}
+"""Bytes of a weight in the files of a model."""
 READ_RATE = 1e9
 """Bytes of weights that are loaded in a second."""
 MEMORY_RATE = {"cpu": 2e10, "cuda": 2e12}
@@ -94,7 +94,7 @@ def parameters(entry: Mapping, size: float | None = None) -> float | None:
         if match := re.search(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)([mb])(\d)?(?![a-z0-9])", text.lower()):
             number = float(f"{match.group(1)}.{match.group(3)}" if match.group(3) else match.group(1))
             return number * {"m": 1e6, "b": 1e9}[match.group(2)]
-    return None if size is None else size / (4 if entry["modality"] == "vision" else WEIGHT_BYTES)
+    return None if size is None else size / STORED[entry["modality"]]
 
 
 def _timm_parameters(entry: Mapping) -> float | None:
@@ -133,7 +133,7 @@ def _download(kind: str, entry: Mapping, results: Path, lock: Path | None, onlin
         size = 0
     exact = size is not None
     if not exact and kind == "models" and (count := parameters(entry)):
-        size = count * (4 if entry["modality"] == "vision" else WEIGHT_BYTES)
+        size = count * STORED[entry["modality"]]
     return Download(kind, entry["name"], source, size, exact, "; ".join(notes))
 
 
@@ -197,7 +197,7 @@ def speed(experiment: Experiment) -> tuple[float, str]:
 
 def stages(plan: Plan, fetched: list[Download], tflops: float, bandwidth: float) -> list[Stage]:
     """The costs of every stage. ``tflops``: 10^12 products a second that are sustained; ``bandwidth``: bytes/s."""
-    experiment, sizes = plan.experiment, {(item.kind, item.name): item.size for item in fetched}
+    device, sizes = _device(plan.experiment), {(item.kind, item.name): item.size for item in fetched}
     entries = {name: model.model_dump(mode="json") for name, model in plan.models.items() if model.modality != "world"}
     counts = {name: _count(entry, sizes.get(("models", name))) for name, entry in entries.items()}
     brought = {kind: sum(size or 0 for (of, _), size in sizes.items() if of == kind) for kind in MADE}
@@ -210,15 +210,14 @@ def stages(plan: Plan, fetched: list[Download], tflops: float, bandwidth: float)
         kept = len(plan.probed_layers(dataset)) / depth(count) if plan.probed_layers(dataset) else 1
         disk += n * width(count) * min(kept, 1) * 4 * COMPRESSED
         work += _forward_seconds(entries[model], count, n, tflops)
-    scoring = sum(_scoring_seconds(experiment, entries[name], counts[name], tflops) for name in plan.scored()) / 3600
+    scoring = sum(_scoring_seconds(plan, name, counts[name], tflops) for name in plan.scored()) / 3600
     probing = sum(_probing_seconds(plan, *run, counts) for run in plan.probe_runs()) / 3600
 
     jobs = _jobs(plan)
     idle = {stage: number * JOB_SECONDS / 3600 for stage, number in jobs.items()}
 
     def memory(of: Iterable[str]) -> float:
-        weights = (weight_bytes(entries[name], experiment.compute.device) * counts[name] for name in of)
-        return max((size * 1.2 for size in weights), default=-SPARE) + SPARE
+        return max((with_activations(plan.weight_bytes(name, device) * counts[name]) for name in of), default=0)
 
     return [
         Stage("datasets", jobs["datasets"], brought["datasets"], 2 * brought["datasets"], 0,
@@ -234,6 +233,11 @@ def stages(plan: Plan, fetched: list[Download], tflops: float, bandwidth: float)
     ]  # fmt: skip
 
 
+def _device(experiment: Experiment) -> str:
+    """Where models are reckoned to compute: with device auto, on a GPU."""
+    return "cpu" if experiment.compute.device == "cpu" else "cuda"
+
+
 def _count(entry: Mapping, size: float | None) -> float:
     """Parameters of a model, also of one in a folder here; 0 where nothing tells them."""
     if size is None and entry["source"] == "local":
@@ -241,18 +245,12 @@ def _count(entry: Mapping, size: float | None) -> float:
     return parameters(entry, size) or 0.0
 
 
-def weight_bytes(entry: Mapping, device: str) -> float:
-    """Bytes of a weight in memory: bfloat16 is for GPUs, where nothing else is asked for."""
-    if entry.get("quantisation"):
-        return {"4bit": 0.5, "8bit": 1.0}[entry["quantisation"]]
-    return 4 if entry["dtype"] == "float32" or (entry["dtype"] == "auto" and device == "cpu") else WEIGHT_BYTES
-
-
-def _scoring_seconds(experiment: Experiment, entry: Mapping, count: float, tflops: float) -> float:
+def _scoring_seconds(plan: Plan, model: str, count: float, tflops: float) -> float:
     """One language model on all texts and tasks."""
+    experiment = plan.experiment
     tokens = sum((text.bytes or TEXT_BYTES) / BYTES_PER_TOKEN * 2 for text in experiment.texts)  # windows overlap
-    device = "cpu" if experiment.compute.device == "cpu" else "cuda"
-    reading = weight_bytes(entry, device) * count / MEMORY_RATE[device]
+    device = _device(experiment)
+    reading = plan.weight_bytes(model, device) * count / MEMORY_RATE[device]
     writing = 0.0
     for task in experiment.harness:
         there, length, written = QUESTIONS.get(task.name, ANY_QUESTIONS)
@@ -260,7 +258,7 @@ def _scoring_seconds(experiment: Experiment, entry: Mapping, count: float, tflop
         tokens += asked * length * (1 + (task.shots or 0))
         step = max(reading, 2 * count * WRITTEN_AT_ONCE / (tflops * 1e12))
         writing += asked / WRITTEN_AT_ONCE * written * step
-    return 2 * count * tokens / (tflops * 1e12) + writing + WEIGHT_BYTES * count / READ_RATE
+    return 2 * count * tokens / (tflops * 1e12) + writing + STORED["language"] * count / READ_RATE
 
 
 def _probing_seconds(plan: Plan, dataset: str, model: str, counts: Mapping[str, float]) -> float:
@@ -272,26 +270,27 @@ def _probing_seconds(plan: Plan, dataset: str, model: str, counts: Mapping[str, 
 
 
 def _forward_seconds(entry: Mapping, count: float, n: int, tflops: float) -> float:
-    loading = WEIGHT_BYTES * count / READ_RATE
+    loading = STORED[entry["modality"]] * count / READ_RATE
     if entry["modality"] == "vision":
         return max(2 * count * VISION_TOKENS / (tflops * 1e12), 1 / DECODED) * n + loading
     repeats = CAPTIONS if entry.get("caption") == "all" else 1
     return 2 * count * CAPTION_TOKENS * repeats * n / (tflops * 1e12) + loading
 
 
-def _alignment(plan: Plan, counts: Mapping[str, float], idle: float) -> tuple[float, float, float]:
-    """Disk, GPU memory and hours (of one core) of the alignment."""
-    settings, disk, seconds = plan.experiment.alignment, 0.0, 0.0
+def _alignment(plan: Plan, counts: Mapping[str, float], idle: float) -> tuple[float, float, float, float]:
+    """Disk, GPU memory, hours (of one core) and, of these, hours that hold a GPU, of the alignment."""
+    settings, disk, search, rows = plan.experiment.alignment, 0.0, 0.0, 0.0
     draws = 1 + settings.permutations + settings.subsamples
     for dataset in {dataset for dataset, _ in plan.comparisons()}:
         n = samples(plan, dataset)
         of = [counts[model] for model in plan.models_of(dataset) if model in counts]
         layers = sum(map(depth, of))
         disk += n * layers * settings.k_max * 4 * COMPRESSED
-        seconds += sum(2 * n * n * width(count) for count in of) / CPU_FLOPS
-        pairs = layers**2 / 2 * len(settings.metrics) * len(settings.k)
-        seconds += pairs * draws * SCORE_SECONDS * n / 1024
-    return disk, 0, seconds / 3600 + idle
+        search += sum(2 * n * n * width(count) for count in of) / CPU_FLOPS
+        rows += layers**2 / 2 * len(settings.k) * draws * SCORE_SECONDS * n / 1024
+    on_features = sum(plan.row_needs(metric, "features") for metric in settings.metrics)
+    held = search + on_features * rows if plan.experiment.compute.device == "cuda" else 0.0
+    return disk, 0, (search + len(settings.metrics) * rows) / 3600 + idle, held / 3600
 
 
 def samples(plan: Plan, dataset: str) -> int:

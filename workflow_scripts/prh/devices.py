@@ -33,10 +33,13 @@ def holding_gpus(count: int = 1, wanted: str = "auto", *, poll: float = 0.5) -> 
     """Hold GPUs that no other job of this user and allocation holds, and make them the only visible ones.
 
     ``count`` of them, or all where there are fewer; waits until so many are free. Yields their names, [] where there is
-    none or ``wanted`` is "cpu". Raises ValueError where the machine has GPUs that torch cannot use.
+    none or ``wanted`` is "cpu". Raises ValueError where torch can use no GPU although there is one, or
+    although ``wanted`` is "cuda".
     """
     names = [] if wanted == "cpu" else visible_gpus()
     if not names:
+        if wanted.startswith("cuda"):
+            _check_cuda(names, wanted)
         yield []
         return
     count = min(max(count, 1), len(names))
@@ -47,7 +50,7 @@ def holding_gpus(count: int = 1, wanted: str = "auto", *, poll: float = 0.5) -> 
         before = os.environ.get("CUDA_VISIBLE_DEVICES")
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
         try:
-            _check_cuda(gpus)
+            _check_cuda(gpus, wanted)
             yield gpus
         finally:
             if before is None:
@@ -83,14 +86,18 @@ def _lock_file(gpu: str) -> Path:
     return Path(tempfile.gettempdir(), f"{name.replace('/', '_')}.lock")
 
 
-def _check_cuda(gpus: Sequence[str]) -> None:
+def _check_cuda(gpus: Sequence[str], wanted: str) -> None:
     """A job that asked for a GPU and would compute on the CPU, a hundred times slower, without a word."""
-    if not _device_files():
+    if not _device_files() and not wanted.startswith("cuda"):
         return
     import torch
 
-    if not torch.cuda.is_available():
-        raise ValueError(
-            f"this machine has GPUs, but torch {torch.__version__} cannot use GPU {','.join(gpus)}; look at nvidia-smi "
-            "and CUDA_VISIBLE_DEVICES, or set device: cpu under compute."
-        )
+    if torch.cuda.is_available():  # some have no device files: in WSL, say
+        return
+    if not _device_files():
+        raise ValueError(f"device {wanted!r} is asked for and there is no GPU here; set compute.device: auto.")
+    those = f"GPU {','.join(gpus)}" if gpus else "them"
+    raise ValueError(
+        f"this machine has GPUs, but torch {torch.__version__} cannot use {those}; "
+        "look at nvidia-smi and CUDA_VISIBLE_DEVICES, or set device: cpu under compute."
+    )

@@ -248,7 +248,7 @@ class LanguageEncoder:
             self.layer_names = ["embeddings", *(f"block_{i}" for i in range(1, states - 1)), "last_hidden_state"]
         else:
             self.layer_names = [f"hidden_state_{i}" for i in range(states)]
-        self._limit = _longest_text(self.module)
+        self._limit = longest_text(self.module)
 
     def tokenize(self, texts: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
         """For each text its token ids and the 0/1 mask of the tokens that enter the mean (int64, [length]).
@@ -350,7 +350,7 @@ def _are_alike(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
     )
 
 
-def _longest_text(module: nn.Module) -> int | None:
+def longest_text(module: nn.Module) -> int | None:
     """The tokens that a model has positions for; None without a bound. Those of RoBERTa begin after that of padding."""
     limit = getattr(module.config.get_text_config(), "max_position_embeddings", None)
     if limit is None or limit <= 0:

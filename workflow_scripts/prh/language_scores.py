@@ -166,11 +166,6 @@ def load_causal(
     return model.eval() if placement else model.eval().to(device), tokenizer
 
 
-def longest_window(model: PreTrainedModel) -> int | None:
-    """The most tokens that ``model`` sees at once; None where its positions have no end."""
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
-
-
 def _prefix(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
         if token is not None:
@@ -179,7 +174,7 @@ def _prefix(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 
 def _check_window(model: PreTrainedModel, window: int, stride: int, room: int, batch_size: int) -> None:
-    longest = longest_window(model) or window
+    longest = encoders.longest_text(model) or window
     if window > longest:
         raise ValueError(f"A window of {window} tokens is more than the {longest} that this model sees; lower it.")
     if not 1 <= stride <= room:
@@ -321,7 +316,7 @@ def run_harness(
             log_samples=False,
         )
 
-    tokens = min(longest_window(model) or PROMPT, PROMPT)
+    tokens = min(encoders.longest_text(model) or PROMPT, PROMPT)
     results, _ = memory.halving(evaluate, fitting_batch(model, tokens) if batch_size is None else batch_size)
     with writing(out_json) as part:
         part.write_text(json.dumps(results, indent=1, sort_keys=True, default=str), encoding="utf-8")

@@ -49,6 +49,8 @@ EVIDENCE = ("permutations", "subsamples", "splits", "alpha", "seed")
 WEIGHT_BYTES = {"4bit": 0.5, "8bit": 1, "float32": 4, "bfloat16": 2, "float16": 2}
 SPARE = 6000
 """MB of main memory for libraries, a batch and what it makes (measured with toy models: 1,200)."""
+ACTIVATIONS = 2e9
+"""Bytes of a GPU for a batch and what it makes, besides a fifth of the weights."""
 UNKNOWN = 10000
 """MB of weights that are assumed where nothing tells the number of parameters."""
 
@@ -240,21 +242,26 @@ class Plan:
             return 1
         if entry.gpus is not None:
             return entry.gpus
-        needed = 1.2 * self._weights_mb(model) + 2000  # MB, with activations
-        return math.ceil(needed / (compute.gpu_memory * 2**30 / 1e6))
+        return math.ceil(with_activations(1e6 * self._weights_mb(model, "cuda")) / (compute.gpu_memory * 2**30))
 
     def memory(self, model: str, attempt: int) -> int:
-        """MB of main memory of a job with a model: its weights once, on their way to a GPU too; doubled by attempt."""
-        return math.ceil((SPARE + self._weights_mb(model)) * 2 ** (attempt - 1))
+        """MB of main memory of a job with a model: its weights once, on their way to a GPU too; doubled by attempt.
 
-    def _weights_mb(self, model: str) -> float:
-        """MB of the weights of a model as they are loaded; dtype auto is float32 on CPUs only."""
+        With device auto, as if no GPU were there: nobody knows before the job starts.
+        """
+        weights = self._weights_mb(model, self.experiment.compute.device)
+        return math.ceil((SPARE + weights) * 2 ** (attempt - 1))
+
+    def _weights_mb(self, model: str, device: str) -> float:
+        """MB of the weights of a model as they are loaded."""
+        parameters = self.models[model].parameters
+        return UNKNOWN if parameters is None else parameters * self.weight_bytes(model, device) / 1e6
+
+    def weight_bytes(self, model: str, device: str) -> float:
+        """Bytes of a weight of a model in memory; dtype auto is bfloat16 for ``device`` cuda, float32 for any other."""
         entry = self.models[model]
-        if entry.parameters is None:
-            return UNKNOWN
-        auto = "float32" if self.experiment.compute.device == "cpu" else "bfloat16"
-        kind = entry.quantisation or (auto if entry.dtype == "auto" else entry.dtype)
-        return entry.parameters * WEIGHT_BYTES[kind] / 1e6
+        auto = "bfloat16" if device == "cuda" else "float32"
+        return WEIGHT_BYTES[entry.quantisation or (auto if entry.dtype == "auto" else entry.dtype)]
 
     # ---- what each of them depends on
 
@@ -377,6 +384,11 @@ class Plan:
 
     def _alignment(self, *names: str) -> dict[str, object]:
         return self.experiment.alignment.model_dump(mode="json", include=set(names))
+
+
+def with_activations(weights: float) -> float:
+    """Bytes of the device that computes with so many bytes of weights."""
+    return 1.2 * weights + ACTIVATIONS
 
 
 # ---- the code of a job ----------------------------------------------------------------------------------------
