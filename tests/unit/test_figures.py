@@ -382,6 +382,28 @@ DRAWS = {
 }
 
 
+def turned(best: pl.DataFrame) -> pl.DataFrame:
+    """The same pairs in the other order, as a metric that is not symmetric adds them, with other scores."""
+    names = {f"{name}_{side}": f"{name}_{other}" for name in ("model", "modality") for side, other in ("xy", "yx")}
+    return best.rename(names).select(best.columns).with_columns(pl.col("score") + 0.1)
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+def test_pairs_scored_in_both_orders_are_drawn(draw):
+    best = make_best(make_models(4))
+    draw(pl.concat([best, turned(best)]))
+
+
+def test_a_score_across_modalities_is_the_mean_of_both_orders():
+    best = make_best(make_models(4))
+    one, both = (
+        cross_modal.across(table, "language", "vision").sort("x", "y")
+        for table in (best, pl.concat([best, turned(best)]))
+    )
+    assert one["x", "y"].equals(both["x", "y"])
+    np.testing.assert_allclose(both["score"], one["score"] + 0.05)
+
+
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
 def test_bad_best_tables_are_refused_in_one_sentence(draw):
     best = make_best(make_models(4))

@@ -56,8 +56,8 @@ def draw(
     style.require_one(best, settings, "best")
     style.require_columns(models, ("model", "modality", "family"), "models")
     style.require_unique(models, ("model",), "models")
+    style.require_unique(best, ("model_x", "model_y"), "best")
     pairs = across(best, x_modality, y_modality).filter(pl.col("x").is_in(models["model"].implode()))
-    style.require_unique(pairs, ("x", "y"), "best")
     names = [name for name in ordered(models, x_modality, competence) if name in set(pairs["x"])]
     lines = models.filter(pl.col("modality") == y_modality, pl.col("model").is_in(pairs["y"].implode()))
     if not names or lines.is_empty():
@@ -82,9 +82,10 @@ def draw(
 
 
 def across(best: pl.DataFrame, x_modality: str, y_modality: str) -> pl.DataFrame:
-    """The finite rows of ``best`` that pair the two modalities, with columns x and y: the model of each modality.
+    """The finite scores of ``best`` across two modalities: x and y, the model of each, k, n, score, threshold, interval.
 
-    Within one modality every pair stands both ways round.
+    A pair given in both orders, as by a metric that is not symmetric, is averaged. Within one modality every pair
+    stands both ways round.
     """
     straight = best.filter(pl.col("modality_x") == x_modality, pl.col("modality_y") == y_modality)
     turned = best.filter(pl.col("modality_y") == x_modality, pl.col("modality_x") == y_modality)
@@ -94,7 +95,12 @@ def across(best: pl.DataFrame, x_modality: str, y_modality: str) -> pl.DataFrame
             turned.with_columns(x=pl.col("model_y"), y=pl.col("model_x")),
         ]
     )
-    return both.filter(pl.col("score").is_finite())
+    values = [name for name in ("score", "threshold", "low", "high") if name in both.columns]
+    return (
+        both.filter(pl.col("score").is_finite())
+        .group_by("x", "y", "k", "n", maintain_order=True)
+        .agg(pl.col(name).mean() for name in values)
+    )
 
 
 def ordered(models: pl.DataFrame, modality: str, competence: str) -> list[str]:

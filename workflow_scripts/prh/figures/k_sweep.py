@@ -51,8 +51,8 @@ def draw(
     style.require_columns(best, (*settings, "k", "model_x", "modality_x", "model_y", "modality_y", "score"), "best")
     style.require_one(best, settings, "best")
     style.require_columns(models, ("model", "modality", "parameters"), "models")
+    style.require_unique(best, ("model_x", "model_y", "k"), "best")
     pairs = across(best, x_modality, y_modality)
-    style.require_unique(pairs, ("x", "y", "k"), "best")
     whole = style.complete_pairs(pairs, ("x", "y"), "k")
     names = [name for name in by_size(models, x_modality) if name in set(whole["x"])]
     if not names:
