@@ -82,7 +82,7 @@ def draw(
 
 
 def across(best: pl.DataFrame, x_modality: str, y_modality: str) -> pl.DataFrame:
-    """The finite scores of ``best`` across two modalities: x and y, the model of each, k, n, score, threshold, interval.
+    """The finite scores of ``best`` across two modalities: x and y, the model of each, k, n, scores.
 
     A pair given in both orders, as by a metric that is not symmetric, is averaged. Within one modality every pair
     stands both ways round.
