@@ -15,8 +15,7 @@ import importlib.util
 import io
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +27,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from prh import checkpoints
 from prh.folding import fold_norms
+from prh.hooks import hooked
 from prh.models import ModelError
 
 if TYPE_CHECKING:
@@ -140,16 +140,6 @@ def _count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-@contextmanager
-def _hooked(hooks: Iterable[torch.utils.hooks.RemovableHandle]) -> Iterator[None]:
-    handles = list(hooks)
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 # ---- encoders -------------------------------------------------------------------------------------------------
 
 
@@ -207,7 +197,7 @@ class VisionEncoder:
             vectors = pool_image(_tensor(output), self.pooling, self._prefix, self._channels_last)
             pooled.append(vectors.to(self.device))
 
-        with _hooked(module.register_forward_hook(take) for _, module in self._layers):
+        with hooked(module.register_forward_hook(take) for _, module in self._layers):
             self.module(self.as_input(images))
         return pooled
 
@@ -295,7 +285,7 @@ class LanguageEncoder:
             for state in self.module(input_ids=ids, attention_mask=attention, output_hidden_states=True).hidden_states:
                 pool(state)
             return pooled
-        with _hooked(block.register_forward_pre_hook(take, with_kwargs=True) for block in self._blocks):
+        with hooked(block.register_forward_pre_hook(take, with_kwargs=True) for block in self._blocks):
             output = self.module(input_ids=ids, attention_mask=attention)
         pool(output.last_hidden_state)
         return pooled
@@ -320,7 +310,7 @@ def _language_blocks(module: nn.Module, device: str) -> tuple[list[nn.Module], i
         return take
 
     ids = torch.arange(4, device=device)[None]
-    with _hooked(
+    with hooked(
         part.register_forward_pre_hook(note(inputs), with_kwargs=True)
         for parts, inputs in zip(lists, seen, strict=True)
         for part in parts

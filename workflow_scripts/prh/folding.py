@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from prh.hooks import hooked
+
 TOLERANCE = 1e-3
 """Difference of outputs, relative to the largest of each, up to which float32 rounding may explain it."""
 
@@ -62,13 +64,9 @@ def _pairs(model: nn.Module, image: Tensor, kept: Collection[str]) -> list[tuple
     norms = [module for module in names if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None]
     if not convolutions or not norms:
         return []
-    handles = [module.register_forward_hook(convolved) for module in convolutions]
-    handles += [module.register_forward_pre_hook(normalised) for module in norms]
-    try:
+    seen = [module.register_forward_hook(convolved) for module in convolutions]
+    with hooked([*seen, *(module.register_forward_pre_hook(normalised) for module in norms)]):
         model(image)
-    finally:
-        for handle in handles:
-            handle.remove()
     return [pair for pair in found if not any(name in kept or calls[name] > 1 for name in pair)]
 
 
@@ -84,10 +82,6 @@ def _outputs(model: nn.Module, image: Tensor, names: Collection[str]) -> Sequenc
     def take(_module: nn.Module, _inputs: object, output: Tensor | tuple) -> None:
         taken.append((output if isinstance(output, Tensor) else output[0]).clone())  # before it is changed in place
 
-    handles = [model.get_submodule(name).register_forward_hook(take) for name in names]
-    try:
+    with hooked(model.get_submodule(name).register_forward_hook(take) for name in names):
         taken.append(model(image))
-    finally:
-        for handle in handles:
-            handle.remove()
     return taken
