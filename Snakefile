@@ -11,6 +11,7 @@ if not workflow.overwrite_configfiles:
 
 
 include: "rules/common.smk"
+include: "rules/forkserver.smk"
 include: "rules/datasets.smk"
 include: "rules/models.smk"
 include: "rules/features.smk"
@@ -21,6 +22,7 @@ include: "rules/figures.smk"
 
 onstart:
     adopt_lock()
+    start_forkserver()
 
 
 onsuccess:

@@ -160,5 +160,6 @@ def collect_timings():
     if Path(experiment.results, "timings").is_dir():  # not where results are in a bucket
         shell(
             f"python {workflow.basedir}/workflow_scripts/timings.py --benchmarks {experiment.results}/timings"
-            f" --output {experiment.results}/tables/timings.parquet || true"  # a full disk is told already
+            f" --logs {experiment.results}/logs --output {experiment.results}/tables/timings.parquet"
+            " || true"  # a full disk is told already
         )

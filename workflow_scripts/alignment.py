@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from prh import comparisons, tables
+from prh import comparisons, representations, tables
 from prh.command import failing_in_one_sentence
 from prh.devices import holding_gpus
 from prh.progress import Progress
@@ -31,17 +31,17 @@ def run(arguments: argparse.Namespace) -> None:
     features = arguments.features or [None] * len(names)
     neighbours = arguments.neighbours or [None] * len(names)
     files = [found or table for found, table in zip(neighbours, features, strict=True)]
-    ids = comparisons.read_samples(files[0])
-    groups = None if arguments.groups_from is None else comparisons.read_groups(arguments.groups_from, ids)
+    ids = representations.read_samples(files[0])
+    groups = None if arguments.groups_from is None else representations.read_groups(arguments.groups_from, ids)
     place = {"device": arguments.device, "memory_gb": arguments.memory_gb}
 
     def opened(progress: Progress):  # one model at a time: the row needs no more memory for more models
         for name, *paths, file in zip(names[1:], features[1:], neighbours[1:], files[1:], strict=True):
-            tables.require_same_samples(ids, comparisons.read_samples(file), (str(files[0]), str(file)))
-            yield comparisons.representation(name, *paths, spec["preparation"], **place)
+            tables.require_same_samples(ids, representations.read_samples(file), (str(files[0]), str(file)))
+            yield representations.representation(name, *paths, spec["preparation"], **place)
             progress.advance()
 
-    x = comparisons.representation(names[0], features[0], neighbours[0], spec["preparation"], **place)
+    x = representations.representation(names[0], features[0], neighbours[0], spec["preparation"], **place)
     settings = comparisons.Settings(**spec["settings"])
     with Progress(f"{spec['metric']} of {names[0]}", total=len(names) - 1, unit="model") as progress:
         scores, best = comparisons.row(x, opened(progress), spec["metric"], settings, groups)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from prh import comparisons, tables
+from prh import comparisons, representations, tables
 from prh.command import failing_in_one_sentence
 from prh.devices import holding_gpus
 from prh.progress import Progress
@@ -30,16 +30,16 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     spec, names, paths = arguments.spec, arguments.models, arguments.features
-    ids = comparisons.read_samples(paths[0])
-    groups = None if arguments.groups_from is None else comparisons.read_groups(arguments.groups_from, ids)
+    ids = representations.read_samples(paths[0])
+    groups = None if arguments.groups_from is None else representations.read_groups(arguments.groups_from, ids)
 
     def opened(progress: Progress):
         for name, path in zip(names[1:], paths[1:], strict=True):
-            tables.require_same_samples(ids, comparisons.read_samples(path), (str(paths[0]), str(path)))
-            yield name, list(comparisons.prepared(path, spec["preparation"]))
+            tables.require_same_samples(ids, representations.read_samples(path), (str(paths[0]), str(path)))
+            yield name, list(representations.prepared(path, spec["preparation"]))
             progress.advance()
 
-    x = names[0], list(comparisons.prepared(paths[0], spec["preparation"]))
+    x = names[0], list(representations.prepared(paths[0], spec["preparation"]))
     settings = comparisons.Settings(**spec["settings"])
     with Progress(f"{spec['metric']} of {names[0]} over n", total=len(names) - 1, unit="model") as progress:
         best = comparisons.sweep_row(

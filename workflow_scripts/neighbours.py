@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from prh import comparisons, tables
+from prh import representations, tables
 from prh.command import failing_in_one_sentence
 from prh.devices import holding_gpus
 from prh.neighbours import nearest
@@ -31,13 +31,13 @@ def run(arguments: argparse.Namespace) -> None:
     spec = arguments.spec
     preparation = {key: value for key, value in spec.items() if key != "k_max"}
     source = tables.made_by(arguments.features)
-    ids = comparisons.read_samples(arguments.features)
+    ids = representations.read_samples(arguments.features)
     with tables.open_table(arguments.features) as features:
         names = tables.layer_columns(features.schema_arrow)
     depth = min(spec["k_max"], len(ids) - 1)
     found = []
     with Progress(f"neighbours of {source['model']}", total=len(names), unit="layer") as progress:
-        for layer in comparisons.prepared(arguments.features, preparation):
+        for layer in representations.prepared(arguments.features, preparation):
             found.append(nearest(layer, depth, device=arguments.device, memory_gb=arguments.memory_gb))
             progress.advance()
     ties = [neighbours.ties.tolist() for neighbours in found]

@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from prh import timings
+from prh import command, timings
 
 HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 
@@ -18,6 +18,10 @@ def folder(tmp_path):
         "scores.tsv": HEADER + line(1, "NA", "-"),
         "features/photos/killed.tsv": HEADER,
         "features/photos/empty_header.tsv": "s\n",
+        "neighbours/photos/vit.tsv": HEADER + line(2, "10.0", "0.1"),
+        "neighbours/photos/vit.log": f"prh 0.1\nit took 9 s\n{command.usage(1.5)}\na warning at the end\n",
+        "neighbours/photos/llama.tsv": HEADER + line(2),
+        "neighbours/photos/llama.log": "prh 0.1\nTraceback: killed\n",
     }
     for name, content in files.items():
         path = tmp_path / name
@@ -27,19 +31,30 @@ def folder(tmp_path):
 
 
 def test_each_job_has_the_numbers_of_its_last_run(folder):
-    rows = {(row["stage"], row["job"]): row for row in timings.collect(folder).to_dicts()}
-    assert set(rows) == {("features", "photos/vit"), ("features", "photos/llama.1"), ("scores", ".")}
+    rows = {(row["stage"], row["job"]): row for row in timings.collect(folder, folder).to_dicts()}
+    jobs = {(stage, f"photos/{model}") for stage in ("features", "neighbours") for model in ("vit", "llama")}
+    assert {(stage, job.removesuffix(".1")) for stage, job in rows} == {*jobs, ("scores", ".")}
     vit = rows["features", "photos/vit"]
-    assert (vit["seconds"], vit["cpu_seconds"], vit["peak_mb"]) == (4, 6, 600)
+    assert (vit["seconds"], vit["work_seconds"], vit["cpu_seconds"], vit["peak_mb"]) == (4, None, 6, 600)
     assert rows["scores", "."]["peak_mb"] is None
 
 
+def test_what_a_job_counted_itself_goes_before_samples_of_it(folder):
+    found = timings.collect(folder, folder).filter(pl.col("stage") == "neighbours").sort("job").to_dicts()
+    silent, told = found
+    assert (silent["seconds"], silent["work_seconds"], silent["cpu_seconds"], silent["peak_mb"]) == (2, None, 1.5, 100)
+    assert (told["seconds"], told["work_seconds"]) == (2, 1.5)
+    assert told["cpu_seconds"] > 0.1, "this very process has used more"
+    assert 50 < told["peak_mb"] < 50_000
+
+
 def test_stages_are_summed_the_dearest_first(folder):
-    found = timings.by_stage(timings.collect(folder))
-    assert found["stage"].to_list() == ["features", "scores"]
-    assert found.row(0) == ("features", 2, 7.0, 7.5, 4.0, 600.0)
+    found = timings.by_stage(timings.collect(folder, folder))
+    assert found["stage"].to_list() == ["features", "neighbours", "scores"]
+    assert found.row(0) == ("features", 2, 7.0, 0.0, 7.5, 4.0, 600.0)
+    assert found.row(1)[:4] == ("neighbours", 2, 4.0, 1.5)
 
 
 def test_no_timings_are_an_empty_table(tmp_path):
-    assert timings.collect(tmp_path).is_empty()
-    assert timings.collect(tmp_path).schema == pl.Schema(timings.SCHEMA)
+    assert timings.collect(tmp_path, tmp_path).is_empty()
+    assert timings.collect(tmp_path, tmp_path).schema == pl.Schema(timings.SCHEMA)

@@ -10,25 +10,35 @@ from tests.workflow.conftest import experiment, lay_out, write_data, write_word_
 
 pytestmark = pytest.mark.slow
 
-# Python runs it at every start. Each program leaves a line when it ends, and one for the time in which it held GPUs.
+# Python runs it at every start. Each program leaves a line when it ends, and one for the time in which it held GPUs;
+# so do those that are forked, which are watched from their fork on.
 SITECUSTOMIZE = """
 import atexit, os, sys, time
 from contextlib import contextmanager
+from multiprocessing import util
 from pathlib import Path
 
-if sys.orig_argv[1:2] and sys.orig_argv[1].startswith("workflow_scripts/"):
+def write_down(gpu, start):
+    threads = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else ""
+    pools = ""
+    if "numpy" in sys.modules:
+        import threadpoolctl
+        pools = max((pool["num_threads"] for pool in threadpoolctl.threadpool_info()), default="")
+    row = Path(sys.argv[0]).name, Path(called).name == "forkserver.py", gpu, threads, pools, start, time.time()
+    with open(Path(__file__).with_name("ran.csv"), "a") as stream:
+        print(*row, sep=",", file=stream)
+
+called = "".join(sys.orig_argv[1:2])
+if called.endswith("/forkserver.py"):
+    def watch(_):
+        began = time.time()
+        util.Finalize(None, lambda: write_down("", began), exitpriority=0)
+
+    util.register_after_fork(util, watch)
+elif called.startswith("workflow_scripts/"):
     from prh import devices
 
-    program, began, holding_gpus = Path(sys.orig_argv[1]).name, time.time(), devices.holding_gpus
-
-    def write_down(gpu, start):
-        threads = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else ""
-        pools = ""
-        if "numpy" in sys.modules:
-            import threadpoolctl
-            pools = max((pool["num_threads"] for pool in threadpoolctl.threadpool_info()), default="")
-        with open(Path(__file__).with_name("ran.csv"), "a") as stream:
-            stream.write(f"{program},{gpu},{threads},{pools},{start},{time.time()}\\n")
+    began, holding_gpus = time.time(), devices.holding_gpus
 
     @contextmanager
     def watched(*arguments, **options):
@@ -43,8 +53,8 @@ if sys.orig_argv[1:2] and sys.orig_argv[1].startswith("workflow_scripts/"):
     devices.holding_gpus = watched
     atexit.register(lambda: write_down("", began))
 """
-COLUMNS = {"program": pl.String, "gpu": pl.String, "torch": pl.Int64, "blas": pl.Int64, "start": pl.Float64,
-           "end": pl.Float64}  # fmt: skip
+COLUMNS = {"program": pl.String, "forked": pl.String, "gpu": pl.String, "torch": pl.Int64, "blas": pl.Int64,
+           "start": pl.Float64, "end": pl.Float64}  # fmt: skip
 
 
 def at_once(a: dict, b: dict) -> bool:
@@ -85,6 +95,12 @@ def test_jobs_without_a_gpu_run_beside_them(ran):
     others = ran.filter(pl.col("gpu").fill_null("") == "", pl.col("program") != "features.py").rows(named=True)
     beside = {other["program"] for other in others for job in held if at_once(other, job)}
     assert beside & {"neighbours.py", "alignment.py"}
+
+
+def test_jobs_that_may_take_a_gpu_are_not_forked(ran):
+    forked = {program for program, is_forked in ran.select("program", "forked").rows() if is_forked == "True"}
+    assert forked == {"neighbours.py", "alignment.py", "best_layers.py"}
+    assert set(ran.filter(pl.col("program") == "features.py")["forked"]) == {"False"}
 
 
 def test_threads_of_torch_and_blas_are_those_of_the_rule(ran):

@@ -488,6 +488,8 @@ class Compute(Section):
     """Memory of one GPU, in GiB; it tells how many GPUs a model with device_map needs."""
     memory_gb: Annotated[float, Field(gt=0)] = 2.0
     """GB that a search for neighbours or a comparison may hold at once, on its device, beside features and results."""
+    forkserver: bool = True
+    """Whether jobs on this machine start as forks of one process that has imported their libraries (Linux)."""
 
 
 class Experiment(Section):

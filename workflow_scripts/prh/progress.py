@@ -50,13 +50,16 @@ class Progress:
 
 
 class _Lines:
-    """Standard error, with carriage returns turned into line ends where it is a file."""
+    """Standard error; where it is a file, each state of the bar is a line."""
 
     def __init__(self, terminal: bool) -> None:
         self._terminal = terminal
 
     def write(self, text: str) -> None:
-        sys.stderr.write(text if self._terminal else text.replace("\r", "\n").lstrip("\n"))
+        if self._terminal:
+            sys.stderr.write(text)
+        elif state := text.strip():  # without the carriage return before it
+            sys.stderr.write(f"{state}\n")
 
     def flush(self) -> None:
         sys.stderr.flush()

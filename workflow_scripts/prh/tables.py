@@ -10,14 +10,17 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prh import versions
 from prh.files import writing
+
+if TYPE_CHECKING:
+    import polars as pl
 
 FOOTER_KEY = b"prh"
 LAYER_PREFIX = "layer_"
@@ -178,6 +181,8 @@ def require_same_samples(left: Sequence[str], right: Sequence[str], names: tuple
 
 def selected(table: pl.DataFrame, where: Mapping[str, object]) -> pl.DataFrame:
     """The rows with the wanted values (None: null), of those columns of ``where`` that the table has."""
+    import polars as pl  # half of what the many small jobs import, and the stages before the tables do without
+
     for column in set(where) & set(table.columns):
         value = where[column]
         table = table.filter(pl.col(column).is_null() if value is None else pl.col(column) == value)

@@ -1,4 +1,4 @@
-"""Time and memory of the jobs of an experiment, from the benchmark files that Snakemake writes beside each."""
+"""Time and memory of the jobs of an experiment, from Snakemake's benchmark files and what the jobs say at their end."""
 
 from __future__ import annotations
 
@@ -6,30 +6,35 @@ from pathlib import Path
 
 import polars as pl
 
+from prh.command import USAGE
+
 SCHEMA = {
     "stage": pl.String,
     "job": pl.String,
     "seconds": pl.Float64,
+    "work_seconds": pl.Float64,
     "cpu_seconds": pl.Float64,
     "peak_mb": pl.Float64,
 }
 
 
-def collect(folder: Path) -> pl.DataFrame:
-    """One row per job below ``folder``, {stage}/{job}.tsv (schema SCHEMA): the last time it ran.
+def collect(benchmarks: Path, logs: Path) -> pl.DataFrame:
+    """One row per job below ``benchmarks``, {stage}/{job}.tsv (schema SCHEMA): the last time it ran.
 
-    peak_mb is the largest resident memory of the job and its children, 0 for one too short to be looked at. A file
-    without a line of numbers, as a job killed at its end may leave, is left out.
+    seconds is from the start of the job to its end, work_seconds without the start of Python and its imports.
+    cpu_seconds and peak_mb are what the job counted itself and told at the end of {stage}/{job}.log below ``logs``;
+    of one that did not, as when it was killed, Snakemake's samples. A file without a line of numbers is left out.
     """
     rows = []
-    for path in sorted(folder.rglob("*.tsv")):
+    for path in sorted(benchmarks.rglob("*.tsv")):
         table = pl.read_csv(path, separator="\t", infer_schema=False)
         if table.height == 0 or not {"s", "cpu_time", "max_rss"} <= set(table.columns):
             continue
-        place = path.relative_to(folder).with_suffix("")
+        place = path.relative_to(benchmarks).with_suffix("")
         last = table.row(-1, named=True)
-        measured = [_number(last[name]) for name in ("s", "cpu_time", "max_rss")]
-        rows.append((place.parts[0], place.relative_to(place.parts[0]).as_posix(), *measured))
+        seconds, cpu, peak = (_number(last[name]) for name in ("s", "cpu_time", "max_rss"))
+        measured = _told(logs / path.relative_to(benchmarks).with_suffix(".log")) or (None, cpu, peak)
+        rows.append((place.parts[0], place.relative_to(place.parts[0]).as_posix(), seconds, *measured))
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 
@@ -40,12 +45,19 @@ def by_stage(timings: pl.DataFrame) -> pl.DataFrame:
         .agg(
             jobs=pl.len(),
             seconds=pl.sum("seconds"),
+            work_seconds=pl.sum("work_seconds"),
             cpu_seconds=pl.sum("cpu_seconds"),
             longest=pl.max("seconds"),
             peak_mb=pl.max("peak_mb"),
         )
         .sort("seconds", "stage", descending=[True, False])
     )
+
+
+def _told(log: Path) -> tuple[float, ...] | None:
+    """The last numbers of prh.command.usage in a log."""
+    found = USAGE.findall(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else []
+    return tuple(map(float, found[-1])) if found else None
 
 
 def _number(text: str | None) -> float | None:

@@ -1,0 +1,66 @@
+# How jobs start: as forks of one process that has imported their libraries, where they run on this machine. It is no
+# stage; without it every job starts Python and imports for itself, as it does on a cluster.
+
+import shlex
+import socket
+import subprocess
+import tempfile
+
+from prh.devices import visible_gpus
+
+MODELS = ["torch", "timm", "transformers.modeling_utils"]
+STATISTICS = ["scipy.stats", "sklearn.linear_model", "sklearn.isotonic"]
+
+# What programs find imported. Others start as always, and so do those that fetch: the hub is read offline here.
+FORKED = {
+    "train_model.py": MODELS,
+    "features.py": MODELS,
+    "neighbours.py": ["torch"],
+    "alignment.py": ["torch"],
+    "n_sweep.py": ["torch"],
+    "best_layers.py": ["scipy.stats"],
+    "probes.py": ["torch", *STATISTICS],
+    "bits_per_byte.py": [*MODELS, *STATISTICS],
+    "harness.py": [*MODELS, *STATISTICS, "lm_eval.models.huggingface"],
+    "scores.py": STATISTICS,
+    "join.py": [*STATISTICS, "umap"],
+    "draw.py": ["matplotlib.pyplot"],
+}
+GPU_PROGRAMS = {"features.py", "bits_per_byte.py", "harness.py"} | (
+    {"neighbours.py", "alignment.py", "n_sweep.py"} if search_device == "cuda" else set()
+)
+
+
+def start_forkserver():
+    """Let jobs of this machine start as forks, if they run with the Python that runs snakemake."""
+    if (
+        not compute.forkserver
+        or sys.platform != "linux"
+        or not workflow.local_exec
+        or workflow.deployment_settings.deployment_method
+    ):
+        return
+    gpus = compute.device != "cpu" and visible_gpus()  # a fork cannot use one
+    modules = {name: imports for name, imports in FORKED.items() if not (gpus and name in GPU_PROGRAMS)}
+    program = [sys.executable, os.path.join(workflow.basedir, "workflow_scripts/forkserver.py")]
+    settings = {
+        "OMP_NUM_THREADS": "1",  # threads of a library would forbid forks; each fork gets its own number
+        "JE_ARROW_MALLOC_CONF": "background_thread:false",  # likewise; sklearn imports pandas, which imports pyarrow
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_OFFLINE": "1",
+    }
+    folder = tempfile.TemporaryDirectory(prefix="prh-")
+    address = os.path.join(folder.name, "socket")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen()
+        server = subprocess.Popen(
+            [*program, "serve", str(listener.fileno()), json.dumps(modules)],
+            stdin=subprocess.PIPE,  # the server ends when this is closed: when snakemake ends, however it does
+            pass_fds=[listener.fileno()],
+            env=os.environ | settings,
+        )
+    client = shlex.join([program[0], "-IS", program[1], "run", address])
+    shell.prefix(f'set -euo pipefail; python() {{{{ {client} "$@"; }}}}; ')
+    global forkserver
+    forkserver = folder, server  # both end with snakemake
