@@ -1,0 +1,78 @@
+"""Jobs that are forked: what they make, and what is left of their server when snakemake has ended."""
+
+import shutil
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="jobs are forked on Linux only"),
+]
+
+
+def servers(workflow) -> list[psutil.Process]:
+    """The servers of runs in the folder of a workflow, and their forks."""
+    program = str(workflow.folder / "workflow_scripts/forkserver.py")
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if {program, "serve"} <= {*(process.info["cmdline"] or ())}
+    ]
+
+
+def wait_until(true, what: str) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+NEIGHBOURS = "results/neighbours/colours/vit.parquet"
+ROW = "results/alignment/colours/mutual_knn/words.parquet"
+
+
+def make_again(workflow, *arguments) -> set[str]:
+    """Search all neighbours and compare them anew; the modules that a search has imported."""
+    for table in (NEIGHBOURS, ROW):
+        (workflow.folder / table).unlink()
+    workflow.environment["PYTHONPROFILEIMPORTTIME"] = "1"
+    workflow.run(*arguments, "--", ROW)
+    lines = (workflow.folder / "results/logs/neighbours/colours/vit.log").read_text().splitlines()
+    return {line.split("|")[-1].strip() for line in lines if line.startswith("import time:")}
+
+
+@pytest.mark.parametrize("forkserver", [True, False])
+def test_forks_make_what_processes_make_and_leave_nothing_behind(finished, workflow, tmp_path, forkserver):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    workflow.environment["TMPDIR"] = str(temporary)
+    workflow.experiment["compute"] = {"forkserver": forkserver}
+    imported = make_again(workflow)
+    assert "prh.neighbours" in imported
+    assert ("torch" in imported) != forkserver
+    for table in (NEIGHBOURS, ROW):
+        assert (workflow.folder / table).read_bytes() == (finished.folder / table).read_bytes()
+    wait_until(lambda: not servers(workflow), "the server does not end")
+    assert not list(temporary.glob("prh-*"))
+
+
+def test_jobs_with_an_environment_of_their_own_are_not_forked(workflow):
+    """They need not run in the Python that runs snakemake."""
+    assert "torch" in make_again(workflow, "--sdm", "env-modules")
+
+
+def test_forks_end_with_a_snakemake_that_is_killed_alone(workflow):
+    for name in ("features", "neighbours", "alignment", "tables", "figures"):
+        shutil.rmtree(workflow.folder / "results" / name)
+    run = workflow.start("--cores", "2", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: len(servers(workflow)) > 1, "nothing is forked")
+    run.kill()
+    run.wait()
+    wait_until(lambda: not servers(workflow), "the server or a fork does not end")
+    workflow.snakemake("--unlock")
+    workflow.run()
+    assert workflow.would_run() == {}
