@@ -49,7 +49,7 @@ class Fault:
     unsized: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class Request:
     method: str
     path: str
@@ -275,6 +275,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, json.dumps(content).encode(), {"Content-Type": "application/json"}, counted=False)
 
     def _send(self, status: int, body: bytes, headers: Mapping[str, str] | None = None, counted: bool = True) -> None:
+        asked, token = self.headers.get("Range"), self.headers.get("Authorization")
+        noted = Request(self.command, unquote(self.path), asked, status, 0, token)
+        self.hub.requests.append(noted)  # before the answer: whoever has it may look
         self.send_response(status)
         for key, value in (headers or {}).items():
             self.send_header(key, value)
@@ -290,16 +293,15 @@ class _Handler(BaseHTTPRequestHandler):
                 if self.fault:
                     time.sleep(self.fault.pause)
                 chunk = body[sent : min(sent + CHUNK, cut)]
+                noted.sent += len(chunk) if counted else 0
                 try:
                     self.wfile.write(chunk)
                     self.wfile.flush()
                 except OSError:
+                    noted.sent -= len(chunk) if counted else 0
                     break
                 sent += len(chunk)
         self.close_connection = self.close_connection or sent < len(body)
-        asked, token = self.headers.get("Range"), self.headers.get("Authorization")
-        sent = sent if counted else 0
-        self.hub.requests.append(Request(self.command, unquote(self.path), asked, status, sent, token))
 
 
 def _size(content: bytes) -> dict[str, object]:
