@@ -8,6 +8,7 @@ tile or the library: similarity is the float64 product rounded to float32, and e
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -102,7 +103,9 @@ def as_matrix(x: Any, name: str, device: str = "cpu") -> torch.Tensor:
         raise ValueError(f"{name} holds {given.dtype}; features must be floating: convert them with astype(float32).")
     if isinstance(given, np.ndarray):  # torch knows no other order of bytes, no negative strides, no long doubles
         native = given.dtype.newbyteorder("=") if given.itemsize <= 8 else np.float64
-        given = torch.as_tensor(np.ascontiguousarray(given, native))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nor is it written to
+            given = torch.as_tensor(np.ascontiguousarray(given, native))
     tensor = given.to(device, torch.float32)
     if not all(map(torch.isfinite, tensor.aminmax())):  # NaN wins both
         raise ValueError(
