@@ -1,10 +1,10 @@
 # How jobs start: as forks of one process that has imported their libraries, where they run on this machine. It is no
 # stage; without it every job starts Python and imports for itself, as it does on a cluster.
 
+import secrets
 import shlex
 import socket
 import subprocess
-import tempfile
 
 from prh.devices import visible_gpus
 
@@ -42,25 +42,29 @@ def start_forkserver():
         return
     gpus = compute.device != "cpu" and visible_gpus()  # a fork cannot use one
     modules = {name: imports for name, imports in FORKED.items() if not (gpus and name in GPU_PROGRAMS)}
-    program = [sys.executable, os.path.join(workflow.basedir, "workflow_scripts/forkserver.py")]
+    one_thread = ["OMP", "OPENBLAS", "GOTO", "MKL", "NUMEXPR"]  # more would forbid forks; each gets its own number
     settings = {
-        "OMP_NUM_THREADS": "1",  # threads of a library would forbid forks; each fork gets its own number
+        **{f"{library}_NUM_THREADS": "1" for library in one_thread},
         "JE_ARROW_MALLOC_CONF": "background_thread:false",  # likewise; sklearn imports pandas, which imports pyarrow
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_OFFLINE": "1",
     }
-    folder = tempfile.TemporaryDirectory(prefix="prh-")
-    address = os.path.join(folder.name, "socket")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(address)
-        listener.listen()
-        server = subprocess.Popen(
-            [*program, "serve", str(listener.fileno()), json.dumps(modules)],
-            stdin=subprocess.PIPE,  # the server ends when this is closed: when snakemake ends, however it does
-            pass_fds=[listener.fileno()],
-            env=os.environ | settings,
-        )
-    client = shlex.join([program[0], "-IS", program[1], "run", address])
-    shell.prefix(f'set -euo pipefail; python() {{{{ {client} "$@"; }}}}; ')
+    program = os.path.join(workflow.basedir, "workflow_scripts/forkserver.py")
+    name = f"prh-{secrets.token_hex(8)}"
+    try:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(f"\0{name}")
+            listener.listen()
+            server = subprocess.Popen(
+                [sys.executable, program, "serve", str(listener.fileno()), json.dumps(modules)],
+                stdin=subprocess.PIPE,  # the server ends when this is closed: when snakemake ends, however it does
+                pass_fds=[listener.fileno()],
+                env=os.environ | settings,
+            )
+    except OSError as error:
+        logger.warning(f"Jobs start without forks, for there is no server: {error}")
+        return
     global forkserver
-    forkserver = folder, server  # both end with snakemake
+    forkserver = server  # kept: its pipe would be closed
+    client = shlex.join([sys.executable, "-IS", program, "run", name]).replace("{", "{{").replace("}", "}}")
+    shell.prefix(f'set -euo pipefail; python() {{{{ {client} "$@"; }}}}; ')

@@ -1,13 +1,13 @@
 """Run programs as forks of one process that has imported their libraries: in milliseconds, where imports take seconds.
 
-    python forkserver.py serve FD MODULES               answer on the listening socket with this file descriptor
-    python forkserver.py run SOCKET features.py ...     run a program there as if it ran here
+    python forkserver.py serve FD MODULES             answer on the listening socket with this file descriptor
+    python forkserver.py run NAME features.py ...     run a program there as if it ran here
 
 The forkserver of multiprocessing, for programs: a fork takes over the arguments, folder, environment and open files of
 the process that asks for it, and that one ends as the program ends. Only libraries are imported before; the program and
 its own modules are read when it starts. For Linux, and for programs that use no CUDA (a fork cannot, once its parent
-has looked for a GPU) and leave nothing to atexit. What libraries read from the environment when they are imported, they
-read from the server's.
+has looked for a GPU) and leave nothing to atexit (before Python 3.13 forks do not run it). What libraries read from the
+environment when they are imported, they read from the server's.
 """
 
 from __future__ import annotations
@@ -15,36 +15,55 @@ from __future__ import annotations
 import gc
 import json
 import os
-import select
 import signal
 import socket
+import struct
 import sys
+import time
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 FRESH = "fresh"
-"""What a server answers that will not fork for a program: run it yourself."""
+"""What a server answers that does not fork for a program: run it yourself."""
 PATIENCE = 10.0
 """Seconds within which a request must have come once its connection stands."""
 
 
-def run(address: str, program: list[str]) -> int:
-    """Run ``program`` (file name and arguments) at the server of ``address``, or become it where there is none.
+def address(name: str) -> str:
+    """Where the server called ``name`` listens: in Linux's abstract name space, which leaves nothing on a disk."""
+    return f"\0{name}"
+
+
+def is_mine(connection: socket.socket) -> bool:
+    """Whether this user has the other end too; anyone may connect to an abstract name."""
+    _, user, _ = struct.unpack(
+        "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    )
+    return user == os.getuid()
+
+
+def run(name: str, program: list[str]) -> int:
+    """Run ``program`` (file name and arguments) at the server called ``name``, or become it where there is none.
 
     Returns its exit status, 128 + n if signal n ended it.
     """
+    while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:  # standard files that were closed
+        pass
+    os.close(spare)
+    interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the program too: see how it ends
     request = {"program": program, "folder": os.getcwd(), "umask": os.umask(0), "environment": dict(os.environ)}
     os.umask(request["umask"])
-    with socket.socket(socket.AF_UNIX) as server:
-        try:
-            server.connect(address)
+    answer = FRESH
+    with socket.socket(socket.AF_UNIX) as server, suppress(ConnectionError):  # it is gone, or went before it read all
+        server.connect(address(name))
+        if is_mine(server):
             socket.send_fds(server, [b"\n"], [0, 1, 2])
             server.sendall(json.dumps(request).encode() + b"\n")
             answer = server.makefile().read()
-        except (ConnectionError, FileNotFoundError):  # it is gone, or went before it had read all
-            answer = FRESH
     if answer == FRESH:
+        signal.signal(signal.SIGINT, interrupted)
         os.execvp("python", ["python", *program])
     if not answer:
         sys.exit(f"error: {program[0]} ended with the process that it was forked from; run it again.")
@@ -63,55 +82,93 @@ class Request(NamedTuple):
     environment: dict[str, str]
 
 
+class Job(NamedTuple):
+    """A program that runs."""
+
+    process: Any  # multiprocessing.Process
+    ended: int  # file descriptor that is ready when the process, whatever its children do, has ended
+    client: socket.socket  # ready when nobody waits for it any more
+
+
 def serve(listener: socket.socket, modules: Mapping[str, Sequence[str]], owner: int = 0) -> None:
     """Fork for each connection to ``listener``, until the pipe ``owner`` is closed at its other end.
 
     ``modules``: for each file name of a program, what to import before it; others are not forked. A program is killed
     when the process that waits for it dies, and when the owner does.
     """
-    from multiprocessing import get_context
+    from multiprocessing.connection import wait
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the owner and the programs
-    clients = {}  # by the process that runs their program
+    jobs: list[Job] = []
     while True:
-        ended = [process.sentinel for process in clients]
-        ready, _, _ = select.select([owner, listener, *ended, *clients.values()], [], [])
-        for process, client in list(clients.items()):
-            if owner in ready or client in ready:  # nobody waits for it any more
-                process.kill()
-            elif process.sentinel not in ready:
-                continue
-            process.join()
-            reply(client, str(process.exitcode))
-            process.close()
-            del clients[process]
+        waiting = [job.client for job in jobs if job.client.fileno() >= 0]
+        ready = wait([owner, listener, *(job.ended for job in jobs), *waiting])
         if owner in ready:
+            for job in jobs:
+                job.process.kill()
             return
-        if listener not in ready or (request := receive(listener)) is None:
-            continue
-        name = os.path.basename(request.program[0])
-        load(modules.get(name, ()))
-        if name not in modules or has_threads():
-            reply(request.client, FRESH)
-        else:
-            inherited = [listener, request.client, *clients.values()]
-            process = get_context("fork").Process(target=become, args=(request, inherited), name=name)
-            process.start()
-            clients[process] = request.client
-        for file in request.files:
-            os.close(file)
+        for job in list(jobs):
+            if job.ended in ready:
+                job.process.join()
+                reply(job.client, str(job.process.exitcode))
+                os.close(job.ended)
+                job.process.close()
+                jobs.remove(job)
+            elif job.client in ready:
+                job.process.kill()
+                job.client.close()
+        if listener in ready and (request := receive(listener)):
+            job = start(request, modules, [listener, request.client, *(job.client for job in jobs)])
+            if job:
+                jobs.append(job)
+            else:
+                reply(request.client, FRESH)
+            for file in request.files:
+                os.close(file)
+
+
+def start(request: Request, modules: Mapping[str, Sequence[str]], sockets: Sequence[socket.socket]) -> Job | None:
+    """A fork that runs the program of a request; None if it should be run without.
+
+    ``sockets`` are all that the server holds.
+    """
+    from multiprocessing import get_context
+
+    name = os.path.basename(request.program[0])
+    if name not in modules:
+        return None
+    load(modules[name])
+    process = get_context("fork").Process(target=become, args=(request, sockets, os.getpid()), name=name)
+    try:
+        if has_threads():
+            warnings.warn("a library has started threads: programs are not forked from here on", stacklevel=1)
+            return None
+        process.start()
+        return Job(process, os.pidfd_open(process.pid), request.client)
+    except OSError:  # no memory, no process or no file descriptor left
+        if process.pid:
+            process.kill()
+        return None
 
 
 def receive(listener: socket.socket) -> Request | None:
-    """The request of the next connection; None if it does not come, as when the process at the other end has died."""
-    client, _ = listener.accept()
+    """The request of the next connection; None, and an answer to its client, if it does not come or makes no sense."""
+    try:
+        client, _ = listener.accept()
+    except OSError:
+        time.sleep(0.1)  # no file descriptor left: one may be soon
+        return None
     client.settimeout(PATIENCE)
     files: list[int] = []
     try:
+        if not is_mine(client):
+            raise ValueError
         _, files, _, _ = socket.recv_fds(client, 1, 3)
+        if len(files) < 3:
+            raise ValueError
         return Request(client, files, **json.loads(client.makefile("rb").readline()))
     except (OSError, ValueError, TypeError):
-        client.close()
+        reply(client, FRESH)
         for file in files:
             os.close(file)
         return None
@@ -136,19 +193,27 @@ def load(modules: Sequence[str]) -> None:
 
 
 def has_threads() -> bool:
-    """Whether a library has started threads: what they hold locked when a process forks stays locked in the fork."""
+    """Whether a library has started threads: what they hold locked when a process forks stays locked in the fork.
+
+    Once one has, nothing is forked any more.
+    """
     return len(os.listdir("/proc/self/task")) > 1
 
 
-def become(request: Request, inherited: Sequence[socket.socket]) -> None:
-    """Run the program of ``request`` in this process, a fork; ``inherited`` are sockets that only the server uses."""
+def become(request: Request, sockets: Sequence[socket.socket], server: int) -> None:
+    """Run the program of a request in this process, a fork of the server, whose sockets these are."""
+    import multiprocessing
     import tempfile
     from ctypes import CDLL
     from runpy import run_path
 
-    CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: die with the server
+    set_for_process = CDLL(None).prctl
+    set_for_process(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: die with the server
+    if os.getppid() != server:
+        return
+    set_for_process(15, os.path.basename(request.program[0]).encode())  # PR_SET_NAME: what top shows
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for connection in inherited:
+    for connection in sockets:
         connection.close()
     for source, target in zip(request.files, (0, 1, 2), strict=True):
         os.dup2(source, target)
@@ -158,6 +223,7 @@ def become(request: Request, inherited: Sequence[socket.socket]) -> None:
     os.environ.clear()
     os.environ.update(request.environment)
     tempfile.tempdir = None  # TMPDIR may be another
+    multiprocessing.set_start_method(None, force=True)  # not the one that made this process
     sys.argv = request.program
     sys.path[0] = os.path.dirname(os.path.abspath(request.program[0]))
     if threads := os.environ.get("OMP_NUM_THREADS"):
@@ -166,7 +232,7 @@ def become(request: Request, inherited: Sequence[socket.socket]) -> None:
 
 
 def limit_threads(count: int) -> None:
-    """Set what libraries have read from OMP_NUM_THREADS when they were loaded."""
+    """Set, for this thread, what libraries have read from OMP_NUM_THREADS when they were loaded."""
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(count)
@@ -176,8 +242,8 @@ def limit_threads(count: int) -> None:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["run", address, *program] if program:
-            sys.exit(run(address, program))
+        case ["run", name, *program] if program:
+            sys.exit(run(name, program))
         case ["serve", listener, modules]:
             serve(socket.socket(fileno=int(listener)), json.loads(modules))
             os._exit(0)  # to take all the libraries down takes a second

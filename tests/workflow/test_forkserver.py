@@ -8,6 +8,8 @@ import time
 import psutil
 import pytest
 
+from tests.workflow.conftest import lay_out, small_world
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="jobs are forked on Linux only"),
@@ -45,19 +47,34 @@ def make_again(workflow, *arguments) -> set[str]:
     return {line.split("|")[-1].strip() for line in lines if line.startswith("import time:")}
 
 
+def tables_of(folder) -> dict[str, bytes]:
+    found = {
+        str(path.relative_to(folder)): path for path in folder.rglob("*.parquet") if path.name != "timings.parquet"
+    }
+    return {name: path.read_bytes() for name, path in found.items()}
+
+
+def test_forks_make_what_processes_make(repository, tmp_path):
+    made = {}
+    for forkserver in (True, False):
+        workflow = lay_out(repository, tmp_path / str(forkserver), small_world(repository))
+        workflow.experiment["compute"]["forkserver"] = forkserver
+        workflow.run()
+        made[forkserver] = tables_of(workflow.folder / "results")
+    assert {name.split("/")[0] for name in made[True]} == {
+        *("datasets", "features", "neighbours", "alignment", "benchmarks", "tables")
+    }
+    assert made[True].keys() == made[False].keys()
+    assert [name for name, content in made[True].items() if content != made[False][name]] == []
+
+
 @pytest.mark.parametrize("forkserver", [True, False])
-def test_forks_make_what_processes_make_and_leave_nothing_behind(finished, workflow, tmp_path, forkserver):
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    workflow.environment["TMPDIR"] = str(temporary)
+def test_forks_find_libraries_imported_and_leave_nothing_behind(workflow, forkserver):
     workflow.experiment["compute"] = {"forkserver": forkserver}
     imported = make_again(workflow)
     assert "prh.neighbours" in imported
     assert ("torch" in imported) != forkserver
-    for table in (NEIGHBOURS, ROW):
-        assert (workflow.folder / table).read_bytes() == (finished.folder / table).read_bytes()
     wait_until(lambda: not servers(workflow), "the server does not end")
-    assert not list(temporary.glob("prh-*"))
 
 
 def test_jobs_with_an_environment_of_their_own_are_not_forked(workflow):

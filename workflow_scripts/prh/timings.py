@@ -22,8 +22,9 @@ def collect(benchmarks: Path, logs: Path) -> pl.DataFrame:
     """One row per job below ``benchmarks``, {stage}/{job}.tsv (schema SCHEMA): the last time it ran.
 
     seconds is from the start of the job to its end, work_seconds without the start of Python and its imports.
-    cpu_seconds and peak_mb are what the job counted itself and told at the end of {stage}/{job}.log below ``logs``;
-    of one that did not, as when it was killed, Snakemake's samples. A file without a line of numbers is left out.
+    cpu_seconds and peak_mb (10^6 bytes) are what the job counted itself and told at the end of {stage}/{job}.log below
+    ``logs``; of one that did not, as when it was killed, what Snakemake saw of it: nothing of a fork. A file without a
+    line of numbers is left out.
     """
     rows = []
     for path in sorted(benchmarks.rglob("*.tsv")):
@@ -33,7 +34,8 @@ def collect(benchmarks: Path, logs: Path) -> pl.DataFrame:
         place = path.relative_to(benchmarks).with_suffix("")
         last = table.row(-1, named=True)
         seconds, cpu, peak = (_number(last[name]) for name in ("s", "cpu_time", "max_rss"))
-        measured = _told(logs / path.relative_to(benchmarks).with_suffix(".log")) or (None, cpu, peak)
+        sampled = None, cpu, None if peak is None else peak * 2**20 / 1e6
+        measured = _told(logs / path.relative_to(benchmarks).with_suffix(".log")) or sampled
         rows.append((place.parts[0], place.relative_to(place.parts[0]).as_posix(), seconds, *measured))
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
