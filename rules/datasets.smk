@@ -38,7 +38,7 @@ rule shard_dataset:
         "<benchmarks>/shard_dataset/{dataset}.tsv"
     conda:
         "../envs/prh.yaml"
-    threads: 2
+    threads: compute.threads  # not more: it would wait for as many cores to be free at once, and all models for it
     params:
         spec=lambda wildcards: plan.dataset_spec(wildcards.dataset),
     shell:

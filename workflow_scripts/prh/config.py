@@ -483,7 +483,7 @@ class Compute(Section):
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Samples in a batch, of language models sequences; halved when memory runs out."""
     threads: Annotated[int, Field(ge=1)] = 2
-    """CPU threads of an extraction, of the scoring of a language model, or of a search for neighbours."""
+    """CPU threads of an extraction, of the scoring of a language model, of a search for neighbours, or of sharding."""
     gpu_memory: Annotated[int, Field(ge=1)] = 80
     """Memory of one GPU, in GiB; it tells how many GPUs a model with device_map needs."""
     memory_gb: Annotated[float, Field(gt=0)] = 2.0
