@@ -45,13 +45,14 @@ lint: $(STAMP)
 env: $(STAMP)
 
 # Stale when the pins or this recipe change. uv is quick; where it cannot be had, pip does the same. Compiled now, or every
-# job would do it where Python writes no bytecode (PYTHONDONTWRITEBYTECODE).
+# job would do it where Python writes no bytecode (PYTHONDONTWRITEBYTECODE); umap compiles itself when it is first imported.
 $(STAMP): envs/requirements.txt pyproject.toml Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "prh needs Python 3.11 or newer; name one: make PYTHON=python3.12 env"; exit 1; }
 	@$(PYTHON) -m venv --clear .venv || { echo "Python cannot make environments; on Debian: apt-get install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install --quiet $(UV) && $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r envs/requirements.txt \
 	  || $(BIN)/python -m pip install --quiet -r envs/requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps -e .
+	$(BIN)/python -c "import umap"
 	@touch $@
 
 # Resolve envs/requirements.in anew: every platform, every transitive pin, the same pins for conda.
