@@ -49,7 +49,7 @@ def start_forkserver():
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_OFFLINE": "1",
     }
-    program = os.path.join(workflow.basedir, "workflow_scripts/forkserver.py")
+    program = str(Path(workflow.basedir, "workflow_scripts/forkserver.py"))
     name = f"prh-{secrets.token_hex(8)}"
     try:
         with socket.socket(socket.AF_UNIX) as listener:
