@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import uuid
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -246,6 +247,26 @@ def test_a_request_that_makes_no_sense_is_refused(server, message):
         client.shutdown(socket.SHUT_WR)
         assert client.recv(100) == b"fresh"
     assert server.run("print('still here')")[1] == "still here\n"
+
+
+def ask_as_nobody(server: Forkserver) -> None:
+    os.setuid(65534)
+    request = {"program": [str(server.folder / "job.py")], "folder": "/", "umask": 0, "environment": {}}
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(f"\0{server.name}")
+        socket.send_fds(client, [b"\n" + json.dumps(request).encode() + b"\n"], [0, 1, 2])
+        sys.exit(client.recv(100) != b"fresh")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_other_users_are_refused(server, tmp_path):
+    (tmp_path / "job.py").write_text(f"open({str(tmp_path / 'made')!r}, 'w')")
+    asking = get_context("fork").Process(target=ask_as_nobody, args=(server,))
+    asking.start()
+    asking.join(timeout=60)
+    assert asking.exitcode == 0
+    assert server.forks()
+    assert not (tmp_path / "made").exists()
 
 
 def test_a_library_that_starts_threads_is_not_forked(tmp_path, program):
