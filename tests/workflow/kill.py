@@ -51,14 +51,26 @@ def result_files(folder: Path) -> list[Path]:
     ]
 
 
+def output_of(path: Path) -> Path:
+    """The output of the job that makes ``path``: mostly itself; of files in a folder beside an output, that one."""
+    for place in path.parents:
+        if place.name == "source":
+            return place.with_suffix(".json")
+        if place.name == "files":
+            return place.with_name("weights.json")
+        if place.parent.name == "tasks":
+            return place / f"{place.name}.yaml"
+    return path
+
+
 def finished(folder: Path) -> dict[str, int]:
     """Time of the last change of every file that belongs to a finished job."""
     running = unfinished(folder)
+    outputs = {path: output_of(path) for path in result_files(folder)}
     return {
         str(path.relative_to(folder)): path.stat().st_mtime_ns
-        for path in result_files(folder)
-        if not any(str(path.relative_to(folder)).startswith(name) for name in running)
-        and "/files/" not in str(path)  # weights beside weights.json belong to their job only once that is there
+        for path, output in outputs.items()
+        if output.exists() and not any(str(output.relative_to(folder)).startswith(name) for name in running)
     }
 
 
