@@ -31,16 +31,10 @@ PATIENCE = 10.0
 """Seconds within which a request must have come once its connection stands."""
 
 
-def address(name: str) -> str:
-    """Where the server called ``name`` listens: in Linux's abstract name space, which leaves nothing on a disk."""
-    return f"\0{name}"
-
-
 def is_mine(connection: socket.socket) -> bool:
     """Whether this user has the other end too; anyone may connect to an abstract name."""
-    _, user, _ = struct.unpack(
-        "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    )
+    peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _process, user, _group = struct.unpack("3i", peer)
     return user == os.getuid()
 
 
@@ -57,7 +51,7 @@ def run(name: str, program: list[str]) -> int:
     os.umask(request["umask"])
     answer = FRESH
     with socket.socket(socket.AF_UNIX) as server, suppress(ConnectionError):  # it is gone, or went before it read all
-        server.connect(address(name))
+        server.connect(f"\0{name}")  # an abstract name: it leaves nothing on a disk
         if is_mine(server):
             socket.send_fds(server, [b"\n"], [0, 1, 2])
             server.sendall(json.dumps(request).encode() + b"\n")

@@ -56,10 +56,9 @@ def usage(seconds: float) -> str:
     """
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
-    peak = max(own.ru_maxrss, children.ru_maxrss) * (
-        1 if sys.platform == "darwin" else 1024
-    )  # there in bytes, else KiB
-    return f"took {seconds:.2f} s, {cpu:.2f} s of CPU, at most {peak / 1e6:.0f} MB"
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = max(own.ru_maxrss, children.ru_maxrss) * unit / 1e6
+    return f"took {seconds:.2f} s, {cpu:.2f} s of CPU, at most {peak:.0f} MB"
 
 
 def batch_size(text: str) -> int | None:

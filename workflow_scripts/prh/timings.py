@@ -31,11 +31,12 @@ def collect(benchmarks: Path, logs: Path) -> pl.DataFrame:
         table = pl.read_csv(path, separator="\t", infer_schema=False)
         if table.height == 0 or not {"s", "cpu_time", "max_rss"} <= set(table.columns):
             continue
-        place = path.relative_to(benchmarks).with_suffix("")
+        relative = path.relative_to(benchmarks)
+        place = relative.with_suffix("")
         last = table.row(-1, named=True)
         seconds, cpu, peak = (_number(last[name]) for name in ("s", "cpu_time", "max_rss"))
         sampled = None, cpu, None if peak is None else peak * 2**20 / 1e6
-        measured = _told(logs / path.relative_to(benchmarks).with_suffix(".log")) or sampled
+        measured = _told(logs / relative.with_suffix(".log")) or sampled
         rows.append((place.parts[0], place.relative_to(place.parts[0]).as_posix(), seconds, *measured))
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
