@@ -23,6 +23,7 @@ from prh import config, datasets, fetching, hub_data, models, tables
 from prh.fetching import FetchError
 from prh.lockfile import Lock, adopt, read
 from tests.hub import Hub
+from tests.waiting import wait_for
 
 BIG = bytes(range(256)) * 1200  # 300 kB
 
@@ -45,13 +46,6 @@ def commit(hub):
 
 def content(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def wait_for(condition, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_some_files(hub, commit, tmp_path):
@@ -81,7 +75,7 @@ def test_a_killed_download_goes_on_in_the_next_process(hub, commit, tmp_path):
     )
     environment = {"HF_ENDPOINT": hub.address, "PYTHONPATH": ":".join(sys.path)}
     process = subprocess.Popen([sys.executable, "-c", program, tmp_path], env=environment)
-    wait_for(lambda: sum(map(len, content(tmp_path).values())) > 50_000)
+    wait_for(lambda: sum(map(len, content(tmp_path).values())) > 50_000, seconds=30)
     process.kill()
     process.wait()
     (piece,) = tmp_path.iterdir()

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import wait_for
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks of a process with these libraries need Linux")
 
 NAMES = ["job.py", "second.py"]
@@ -86,24 +88,15 @@ def server(tmp_path, program):
         assert made.end() == ""
 
 
-def wait_for(file: Path) -> str:
-    deadline = time.monotonic() + 60
-    while not (file.is_file() and file.read_text()):
-        assert time.monotonic() < deadline, f"{file} does not come"
-        time.sleep(0.02)
-    return file.read_text()
+def pid_in(file: Path) -> int:
+    """The process that writes its number into ``file``, when it has."""
+    wait_for(lambda: file.is_file() and file.read_text())
+    return int(file.read_text())
 
 
 def is_alive(pid: int) -> bool:
     stat = Path(f"/proc/{pid}/stat")
     return stat.is_file() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
-
-
-def wait_for_end(pid: int) -> None:
-    deadline = time.monotonic() + 60
-    while is_alive(pid):
-        assert time.monotonic() < deadline, f"{pid} does not end"
-        time.sleep(0.02)
 
 
 ASLEEP = "import os, pathlib, time; pathlib.Path({file!r}).write_text(str(os.getpid())); time.sleep(600)"
@@ -162,9 +155,9 @@ def test_the_status_and_last_words_are_those_of_the_program(server, code, status
 
 def test_a_program_is_killed_with_the_process_that_waits_for_it(server, tmp_path):
     client = server.start(ASLEEP.format(file=str(tmp_path / "pid")))
-    job = int(wait_for(tmp_path / "pid"))
+    job = pid_in(tmp_path / "pid")
     client.kill()
-    wait_for_end(job)
+    wait_for(lambda: not is_alive(job))
     client.communicate()
     assert server.run("print('still here')")[1] == "still here\n"
 
@@ -180,13 +173,13 @@ def test_a_program_ends_though_a_child_of_it_does_not(server):
 @pytest.mark.parametrize("how", ["owner gone", "killed"])
 def test_no_program_outlives_the_server_and_later_ones_start_anew(server, tmp_path, how):
     client = server.start(ASLEEP.format(file=str(tmp_path / "pid")))
-    job = int(wait_for(tmp_path / "pid"))
+    job = pid_in(tmp_path / "pid")
     if how == "killed":
         server.process.kill()
         server.process.wait()
     else:
         server.end()
-    wait_for_end(job)
+    wait_for(lambda: not is_alive(job))
     _, error = client.communicate(timeout=60)
     assert client.returncode == 1
     assert error.endswith("job.py ended with the process that it was forked from; run it again.\n")
@@ -199,7 +192,7 @@ def test_an_interrupt_is_for_the_program_which_cleans_up(server, tmp_path):
     code = ASLEEP.format(file=str(tmp_path / "pid")).replace("time.sleep(600)", "try: time.sleep(600)", 1)
     code = code.replace("; try:", "\ntry:") + f"\nfinally:\n  time.sleep(0.5)\n  pathlib.Path({str(cleaned)!r}).touch()"
     client = server.start(code)
-    job = int(wait_for(tmp_path / "pid"))
+    job = pid_in(tmp_path / "pid")
     for process in (client.pid, server.process.pid, job):
         os.kill(process, signal.SIGINT)
     _, error = client.communicate(timeout=60)

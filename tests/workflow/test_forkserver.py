@@ -3,11 +3,11 @@
 import shutil
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
 
+from tests.waiting import wait_for
 from tests.workflow.conftest import lay_out, small_world
 
 pytestmark = [
@@ -24,13 +24,6 @@ def servers(workflow) -> list[psutil.Process]:
         for process in psutil.process_iter(["cmdline"])
         if {program, "serve"} <= {*(process.info["cmdline"] or ())}
     ]
-
-
-def wait_until(true, what: str) -> None:
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 NEIGHBOURS = "results/neighbours/colours/vit.parquet"
@@ -74,7 +67,7 @@ def test_forks_find_libraries_imported_and_leave_nothing_behind(workflow, forkse
     imported = make_again(workflow)
     assert "prh.neighbours" in imported
     assert ("torch" in imported) != forkserver
-    wait_until(lambda: not servers(workflow), "the server does not end")
+    wait_for(lambda: not servers(workflow), otherwise="the server does not end")
 
 
 def test_jobs_with_an_environment_of_their_own_are_not_forked(workflow):
@@ -86,10 +79,10 @@ def test_forks_end_with_a_snakemake_that_is_killed_alone(workflow):
     for name in ("features", "neighbours", "alignment", "tables", "figures"):
         shutil.rmtree(workflow.folder / "results" / name)
     run = workflow.start("--cores", "2", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_until(lambda: len(servers(workflow)) > 1, "nothing is forked")
+    wait_for(lambda: len(servers(workflow)) > 1, otherwise="nothing is forked")
     run.kill()
     run.wait()
-    wait_until(lambda: not servers(workflow), "the server or a fork does not end")
+    wait_for(lambda: not servers(workflow), otherwise="the server or a fork does not end")
     workflow.snakemake("--unlock")
     workflow.run()
     assert workflow.would_run() == {}
