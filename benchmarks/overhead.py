@@ -2,9 +2,9 @@
 
 python benchmarks/overhead.py [--configfile config.yaml] [--cores 2]
 
-The experiment runs twice from nothing, with its results in a temporary folder. Work is what each job counts from the
-end of its imports to its own end, less what it imports then; outside is all else that the cores could have done
-meanwhile: imports, the start of processes, snakemake, cores without a job.
+The experiment runs twice from nothing, in a temporary folder. Work is what each job counts from the end of its imports
+to its own end, less what it imports then; outside is all else that the cores could have done meanwhile: imports, the
+start of processes, snakemake, cores without a job.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,19 +23,26 @@ import polars as pl
 import yaml
 
 REPOSITORY = Path(__file__).parents[1]
+PARTS = ["rules", "workflow_scripts", "profiles", "envs", "resources"]
 
 
-def run(configfile: Path, folder: Path, forkserver: bool, cores: int) -> float:
-    """Run the experiment with its results in ``folder``; seconds of wall time."""
+def lay_out(folder: Path, configfile: Path, forkserver: bool) -> None:
+    for name in PARTS:
+        shutil.copytree(REPOSITORY / name, folder / name)
+    shutil.copy(REPOSITORY / "Snakefile", folder)
     settings = yaml.safe_load(configfile.read_text(encoding="utf-8"))
-    settings["results"] = str(folder / "results")
+    settings["results"] = "results"
     settings.setdefault("compute", {})["forkserver"] = forkserver
     (folder / "overhead.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-    command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--configfile", folder / "overhead.yaml"]
+
+
+def run(folder: Path, cores: int) -> float:
+    """Run the experiment in ``folder``; seconds of wall time."""
+    environment = {"PYTHONPATH": str(folder / "workflow_scripts"), "PYTHONPROFILEIMPORTTIME": "1"}
+    command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--configfile", "overhead.yaml"]
     start = time.perf_counter()
     with (folder / "log").open("w") as log:
-        environment = os.environ | {"PYTHONPROFILEIMPORTTIME": "1"}
-        done = subprocess.run(command, cwd=REPOSITORY, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        done = subprocess.run(command, cwd=folder, env=os.environ | environment, stdout=log, stderr=subprocess.STDOUT)
     if done.returncode:
         sys.exit(f"the experiment failed:\n{(folder / 'log').read_text()[-3000:]}")
     return time.perf_counter() - start
@@ -58,7 +66,8 @@ def main() -> None:
     walls = []
     for forkserver in (True, False):
         with tempfile.TemporaryDirectory(prefix="overhead-") as folder:
-            wall = run(arguments.configfile, Path(folder), forkserver, arguments.cores)
+            lay_out(Path(folder), arguments.configfile, forkserver)
+            wall = run(Path(folder), arguments.cores)
             jobs = pl.read_parquet(f"{folder}/results/tables/timings.parquet")
             total, inside = imports(Path(folder, "results/logs"))
         work = jobs["work_seconds"].sum() - inside
