@@ -23,6 +23,7 @@ include: "rules/figures.smk"
 onstart:
     adopt_lock()
     start_forkserver()
+    lift_rate_limit()
 
 
 onsuccess:

@@ -48,15 +48,17 @@ def start_forkserver():
         "JE_ARROW_MALLOC_CONF": "background_thread:false",  # likewise; sklearn imports pandas, which imports pyarrow
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_OFFLINE": "1",
+        # A fork copies the page table: in huge pages, where the system leaves that to programs, half as long.
+        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
     }
-    program = str(Path(workflow.basedir, "workflow_scripts/forkserver.py"))
+    programs = Path(workflow.basedir, "workflow_scripts")
     name = f"prh-{secrets.token_hex(8)}"
     try:
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(f"\0{name}")
             listener.listen()
             server = subprocess.Popen(
-                [sys.executable, program, "serve", str(listener.fileno()), json.dumps(modules)],
+                [sys.executable, str(programs / "forkserver.py"), str(listener.fileno()), json.dumps(modules)],
                 stdin=subprocess.PIPE,  # the server ends when this is closed: when snakemake ends, however it does
                 pass_fds=[listener.fileno()],
                 env=os.environ | settings,
@@ -66,5 +68,7 @@ def start_forkserver():
         return
     global forkserver
     forkserver = server  # kept: its pipe would be closed
-    client = shlex.join([sys.executable, "-IS", program, "run", name]).replace("{", "{{").replace("}", "}}")
+    client = (
+        shlex.join([sys.executable, "-IS", str(programs / "forkclient.py"), name]).replace("{", "{{").replace("}", "}}")
+    )
     shell.prefix(f'set -euo pipefail; python() {{{{ {client} "$@"; }}}}; ')

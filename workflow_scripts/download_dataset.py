@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from prh import fetching, files, hub_data, world
+from prh import files, world
 from prh.command import failing_in_one_sentence
 from prh.lockfile import Lock
 
@@ -22,12 +22,16 @@ def main() -> None:
         case "local":
             root = Path(entry["path"])
         case "hub":
+            from prh import hub_data
+
             root = folder
             source["revision"], source["split"] = hub_data.fetch(entry, folder, lock)
         case "world":
             place = world.build(**entry["world"])
             root = world.write_dataset(place, folder, density=entry["density"], shuffled=entry["shuffled"])
         case "url":
+            from prh import fetching
+
             archive = fetching.fetch_url(entry["url"], folder, sha256=entry["sha256"], lock=lock)
             root = fetching.unpack(archive, folder.with_name("content")) / entry["folder"]
     found = files.listing(root)

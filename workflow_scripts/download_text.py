@@ -5,7 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
-from prh import datasets, files, hub_data, world
+from prh import datasets, files, world
 from prh.command import failing_in_one_sentence
 from prh.lockfile import Lock
 
@@ -29,6 +29,8 @@ def main() -> None:
         case "local":
             documents = datasets.read_documents(Path(spec["path"]))
         case "hub":
+            from prh import hub_data
+
             revision, split = hub_data.fetch(spec, folder, lock)
             print(f"{spec['id']} at {revision}")
             documents = datasets.hub_documents(folder, spec["split"], spec["subset"], spec["column"], split)

@@ -1,7 +1,6 @@
 """Run programs as forks of one process that has imported their libraries: in milliseconds, where imports take seconds.
 
-    python forkserver.py serve FD MODULES             answer on the listening socket with this file descriptor
-    python forkserver.py run NAME features.py ...     run a program there as if it ran here
+    python forkserver.py FD MODULES       answer on the listening socket with this file descriptor; see forkclient.py
 
 The forkserver of multiprocessing, for programs: a fork takes over the arguments, folder, environment and open files of
 the process that asks for it, and that one ends as the program ends. Only libraries are imported before; the program and
@@ -15,54 +14,21 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import signal
 import socket
-import struct
 import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
-FRESH = "fresh"
-"""What a server answers that does not fork for a program: run it yourself."""
+from forkclient import FRESH, peer
+
 PATIENCE = 10.0
 """Seconds within which a request must have come once its connection stands."""
-
-
-def is_mine(connection: socket.socket) -> bool:
-    """Whether this user has the other end too; anyone may connect to an abstract name."""
-    peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    _process, user, _group = struct.unpack("3i", peer)
-    return user == os.getuid()
-
-
-def run(name: str, program: list[str]) -> int:
-    """Run ``program`` (file name and arguments) at the server called ``name``, or become it where there is none.
-
-    Returns its exit status, 128 + n if signal n ended it.
-    """
-    while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:  # standard files that were closed
-        pass
-    os.close(spare)
-    interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the program too: see how it ends
-    request = {"program": program, "folder": os.getcwd(), "umask": os.umask(0), "environment": dict(os.environ)}
-    os.umask(request["umask"])
-    answer = FRESH
-    with socket.socket(socket.AF_UNIX) as server, suppress(ConnectionError):  # it is gone, or went before it read all
-        server.connect(f"\0{name}")  # an abstract name: it leaves nothing on a disk
-        if is_mine(server):
-            socket.send_fds(server, [b"\n"], [0, 1, 2])
-            server.sendall(json.dumps(request).encode() + b"\n")
-            answer = server.makefile().read()
-    if answer == FRESH:
-        signal.signal(signal.SIGINT, interrupted)
-        os.execvp("python", ["python", *program])
-    if not answer:
-        sys.exit(f"error: {program[0]} ended with the process that it was forked from; run it again.")
-    status = int(answer)
-    return status if status >= 0 else 128 - status
 
 
 class Request(NamedTuple):
@@ -73,7 +39,7 @@ class Request(NamedTuple):
     program: list[str]
     folder: str
     umask: int
-    environment: dict[str, str]
+    environment: dict[bytes, bytes]
 
 
 class Job(NamedTuple):
@@ -155,17 +121,31 @@ def receive(listener: socket.socket) -> Request | None:
     client.settimeout(PATIENCE)
     files: list[int] = []
     try:
-        if not is_mine(client):
+        process, user = peer(client)
+        if user != os.getuid():
             raise ValueError
         _, files, _, _ = socket.recv_fds(client, 1, 3)
         if len(files) < 3:
             raise ValueError
-        return Request(client, files, **json.loads(client.makefile("rb").readline()))
+        return Request(client, files, *described(process, listener.getsockname()[1:]))
     except (OSError, ValueError, TypeError):
         reply(client, FRESH)
         for file in files:
             os.close(file)
         return None
+
+
+def described(process: int, name: bytes) -> tuple[list[str], str, int, dict[bytes, bytes]]:
+    """What the kernel knows of a process: arguments (those after ``name``), folder, umask and environment.
+
+    Raises ValueError if it is not a client of the server called ``name``, OSError if it has ended.
+    """
+    of = Path(f"/proc/{process}")
+    arguments, environment = ((of / file).read_bytes().split(b"\0")[:-1] for file in ("cmdline", "environ"))
+    program = [os.fsdecode(argument) for argument in arguments[arguments.index(name) + 1 :]]
+    umask = int(re.search(r"^Umask:\s*(\d+)", (of / "status").read_text(), re.MULTILINE)[1], base=8)
+    settings = dict(entry.split(b"=", 1) for entry in environment if b"=" in entry)
+    return program, os.readlink(of / "cwd"), umask, settings
 
 
 def reply(client: socket.socket, answer: str) -> None:
@@ -214,13 +194,15 @@ def become(request: Request, sockets: Sequence[socket.socket], server: int) -> N
         os.close(source)
     os.chdir(request.folder)
     os.umask(request.umask)
+    loaded_for = os.environ.get("OMP_NUM_THREADS")
     os.environ.clear()
-    os.environ.update(request.environment)
+    os.environb.update(request.environment)
     tempfile.tempdir = None  # TMPDIR may be another
     multiprocessing.set_start_method(None, force=True)  # not the one that made this process
     sys.argv = request.program
     sys.path[0] = os.path.dirname(os.path.abspath(request.program[0]))
-    if threads := os.environ.get("OMP_NUM_THREADS"):
+    threads = os.environ.get("OMP_NUM_THREADS")
+    if threads and threads != loaded_for:
         limit_threads(int(threads))
     run_path(request.program[0], run_name="__main__")
 
@@ -235,11 +217,7 @@ def limit_threads(count: int) -> None:
 
 
 if __name__ == "__main__":
-    match sys.argv[1:]:
-        case ["run", name, *program] if program:
-            sys.exit(run(name, program))
-        case ["serve", listener, modules]:
-            serve(socket.socket(fileno=int(listener)), json.loads(modules))
-            os._exit(0)  # to take all the libraries down takes a second
-        case _:
-            sys.exit(__doc__)
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    serve(socket.socket(fileno=int(sys.argv[1])), json.loads(sys.argv[2]))
+    os._exit(0)  # to take all the libraries down takes a second

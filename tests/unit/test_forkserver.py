@@ -11,8 +11,6 @@ import subprocess
 import sys
 import time
 import uuid
-from contextlib import suppress
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -35,12 +33,12 @@ class Forkserver:
     """A server that forks the programs called job.py and second.py, and the processes that ask it."""
 
     def __init__(self, folder: Path, program: Path, modules: list[str]) -> None:
-        self.folder, self.program, self.name = folder, program, f"test-{uuid.uuid4()}"
+        self.folder, self.client, self.name = folder, program.with_name("forkclient.py"), f"test-{uuid.uuid4()}"
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(f"\0{self.name}")
             listener.listen()
             self.process = subprocess.Popen(
-                [sys.executable, program, "serve", str(listener.fileno()), json.dumps(dict.fromkeys(NAMES, modules))],
+                [sys.executable, program, str(listener.fileno()), json.dumps(dict.fromkeys(NAMES, modules))],
                 stdin=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 pass_fds=[listener.fileno()],
@@ -53,7 +51,7 @@ class Forkserver:
         if not script.is_file() or script.read_text() != code:
             script.write_text(code)
         options.setdefault("env", os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"})
-        command = [sys.executable, "-IS", self.program, "run", self.name, str(script), *arguments]
+        command = [sys.executable, "-IS", self.client, self.name, str(script), *arguments]
         return subprocess.Popen(
             command, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
         )
@@ -209,7 +207,7 @@ def test_a_program_may_choose_how_it_starts_processes(server):
 
 
 def test_standard_files_may_be_closed(server, tmp_path):
-    arguments = [sys.executable, "-IS", server.program, "run", server.name, str(tmp_path / "job.py")]
+    arguments = [sys.executable, "-IS", server.client, server.name, str(tmp_path / "job.py")]
     (tmp_path / "job.py").write_text(f"import os; open({str(tmp_path / 'out')!r}, 'w').write(str(os.getppid()))")
     subprocess.run(["sh", "-c", '"$@" <&- >&- 2>&-', "sh", *map(str, arguments)], check=True, timeout=60)
     assert (tmp_path / "out").read_text() == str(server.process.pid)
@@ -232,35 +230,37 @@ def test_where_no_more_can_be_forked_programs_start_anew(server, tmp_path):
     assert server.forks()
 
 
-@pytest.mark.parametrize("message", [b"", b"\n", b"\nnonsense\n", b'\n{"program": ["job.py"]}\n', b"\n[]\n"])
-def test_a_request_that_makes_no_sense_is_refused(server, message):
+@pytest.mark.parametrize("files", [None, [], [0, 1], [0, 1, 2]])
+def test_a_request_that_makes_no_sense_is_refused(server, files):
+    """Of a process that sends no standard files, or that is no client, as one that took the number of one that ended."""
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(f"\0{server.name}")
-        if message:
-            socket.send_fds(client, [message], [0, 1, 2])
+        if files is not None:
+            socket.send_fds(client, [b"\n"], files)
         client.shutdown(socket.SHUT_WR)
         assert client.recv(100) == b"fresh"
     assert server.run("print('still here')")[1] == "still here\n"
 
 
-def ask_as_nobody(server: Forkserver) -> None:
-    os.setuid(65534)
-    request = {"program": [str(server.folder / "job.py")], "folder": "/", "umask": 0, "environment": {}}
-    said = b"fresh"
-    with socket.socket(socket.AF_UNIX) as client, suppress(ConnectionError):  # it may have hung up before it is asked
-        client.connect(f"\0{server.name}")
-        socket.send_fds(client, [b"\n" + json.dumps(request).encode() + b"\n"], [0, 1, 2])
-        said = client.recv(100)
-    sys.exit(said != b"fresh")
+ASK_AS_NOBODY = """
+import os, socket, sys
+os.setuid(65534)
+with socket.socket(socket.AF_UNIX) as server:
+    server.connect(chr(0) + sys.argv[1])
+    try:
+        socket.send_fds(server, [b"?"], [0, 1, 2])
+        print(server.recv(16).decode())
+    except ConnectionError:
+        print("fresh")  # it hung up before it was asked
+"""
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_other_users_are_refused(server, tmp_path):
     (tmp_path / "job.py").write_text(f"open({str(tmp_path / 'made')!r}, 'w')")
-    asking = get_context("fork").Process(target=ask_as_nobody, args=(server,))
-    asking.start()
-    asking.join(timeout=60)
-    assert asking.exitcode == 0
+    command = [sys.executable, "-c", ASK_AS_NOBODY, server.name, str(tmp_path / "job.py")]
+    asked = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (asked.stdout, asked.stderr) == ("fresh\n", "")
     assert server.forks()
     assert not (tmp_path / "made").exists()
 
@@ -269,7 +269,9 @@ def test_a_library_that_starts_threads_is_not_forked(tmp_path, program):
     (tmp_path / "threaded.py").write_text(
         "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()"
     )
-    server = Forkserver(tmp_path, shutil.copy(program, tmp_path), ["threaded"])
+    for file in (program, program.with_name("forkclient.py")):
+        shutil.copy(file, tmp_path)
+    server = Forkserver(tmp_path, tmp_path / program.name, ["threaded"])
     assert not server.forks()
     assert not server.forks()
     assert server.end().count("UserWarning: a library has started threads") == 1

@@ -19,11 +19,7 @@ pytestmark = [
 def servers(workflow) -> list[psutil.Process]:
     """The servers of runs in the folder of a workflow, and their forks."""
     program = str(workflow.folder / "workflow_scripts/forkserver.py")
-    return [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if {program, "serve"} <= {*(process.info["cmdline"] or ())}
-    ]
+    return [process for process in psutil.process_iter(["cmdline"]) if program in (process.info["cmdline"] or ())]
 
 
 NEIGHBOURS = "results/neighbours/colours/vit.parquet"
@@ -86,3 +82,12 @@ def test_forks_end_with_a_snakemake_that_is_killed_alone(workflow):
     workflow.snakemake("--unlock")
     workflow.run()
     assert workflow.would_run() == {}
+
+
+def test_jobs_of_this_machine_wait_for_a_core_only(workflow):
+    (workflow.folder / ROW).unlink()
+    (workflow.folder / "asking.smk").write_text(
+        'include: "Snakefile"\n\n\nonsuccess:\n    print("limit:", workflow.scheduler.job_rate_limiter)\n'
+    )
+    done = workflow.run("--snakefile", "asking.smk", "--", ROW)
+    assert "limit: None" in done.stdout

@@ -112,6 +112,15 @@ def test_every_figure_of_the_paper_is_drawn(default):
     assert default.would_run() == {}
 
 
+def test_the_longest_training_is_among_the_first_two_jobs(default):
+    """With two cores: nobody waits for one that was left to the end."""
+    starts = {
+        path.stem: path.stat().st_mtime - pl.read_csv(path, separator="\t")["s"].item()
+        for path in (default.folder / "results/timings/train_model").glob("*.tsv")
+    }
+    assert "llama-w48-300" in sorted(starts, key=starts.get)[:2]
+
+
 def test_training_again_gives_the_same_tables(default, best, tmp_path):
     """Two runs with one seed: a learner of each modality, trained anew, leaves every score as it was."""
     again = default.copy(tmp_path / "again")
