@@ -160,8 +160,10 @@ def lift_rate_limit():
 
     It is meant for the queues of clusters, and has a price: after each job snakemake looks again, once a second until
     no job waits, whether it may start more (54 threads did after 113 jobs), and its end waits a second for the last.
+    Another limit was given by the user, and stands.
     """
-    if workflow.local_exec:
+    limiter = workflow.scheduler.job_rate_limiter
+    if workflow.local_exec and limiter and (limiter.max_jobs, limiter.timespan) == (100, 1):
         workflow.scheduler.job_rate_limiter = None
 
 

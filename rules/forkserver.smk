@@ -48,8 +48,9 @@ def start_forkserver():
         "JE_ARROW_MALLOC_CONF": "background_thread:false",  # likewise; sklearn imports pandas, which imports pyarrow
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_OFFLINE": "1",
-        # A fork copies the page table: in huge pages, where the system leaves that to programs, half as long.
-        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+        # A fork copies the page table, and unmaps it when it ends: with huge pages, where programs may ask for them, in
+        # little more than half the time. Forks ask for them too.
+        "GLIBC_TUNABLES": ":".join(["glibc.malloc.hugetlb=1", *filter(None, [os.environ.get("GLIBC_TUNABLES")])]),
     }
     programs = Path(workflow.basedir, "workflow_scripts")
     name = f"prh-{secrets.token_hex(8)}"

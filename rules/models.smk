@@ -36,8 +36,8 @@ rule train_model:
         "<benchmarks>/train_model/{model}.tsv"
     wildcard_constraints:
         model=one_of(plan.by_source("world")),
-    # The longest first: one that starts when all else is done keeps the other cores waiting.
-    priority: lambda wildcards: plan.models[wildcards.model].training.steps
+    # When nothing else can start, and most steps first: a long one that is left to the end keeps other cores waiting.
+    priority: lambda wildcards: -1e-6 / plan.models[wildcards.model].training.steps
     conda:
         "../envs/prh.yaml"
     params:

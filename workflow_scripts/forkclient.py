@@ -16,7 +16,10 @@ FRESH = "fresh"
 
 
 def peer(connection: socket.socket) -> tuple[int, int]:
-    """Process and user at the other end of a local connection; anyone may connect to, or serve, an abstract name."""
+    """The process that connected to, or first listened at, the other end of a local connection, and its user.
+
+    Anyone may connect to an abstract name, or serve it when it is free.
+    """
     credentials = memoryview(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)).cast("i")
     return credentials[0], credentials[1]
 

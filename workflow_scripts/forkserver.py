@@ -2,11 +2,11 @@
 
     python forkserver.py FD MODULES       answer on the listening socket with this file descriptor; see forkclient.py
 
-The forkserver of multiprocessing, for programs: a fork takes over the arguments, folder, environment and open files of
-the process that asks for it, and that one ends as the program ends. Only libraries are imported before; the program and
-its own modules are read when it starts. For Linux, and for programs that use no CUDA (a fork cannot, once its parent
-has looked for a GPU) and leave nothing to atexit (before Python 3.13 forks do not run it). What libraries read from the
-environment when they are imported, they read from the server's.
+The forkserver of multiprocessing, for programs: a fork takes over the arguments, folder, umask, environment and
+standard files of the process that asks for it, and that one ends as the program ends. Only libraries are imported
+before; the program and its own modules are read when it starts. For Linux, and for programs that use no CUDA (a fork
+cannot, once its parent has looked for a GPU) and leave nothing to atexit (before Python 3.13 forks do not run it).
+What libraries read from the environment when they are imported, they read from the server's.
 """
 
 from __future__ import annotations
@@ -128,7 +128,9 @@ def receive(listener: socket.socket) -> Request | None:
         if len(files) < 3:
             raise ValueError
         return Request(client, files, *described(process, listener.getsockname()[1:]))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError) as error:
+        if isinstance(error, PermissionError):
+            warnings.warn(f"programs are not forked, for the kernel does not say what to run: {error}", stacklevel=1)
         reply(client, FRESH)
         for file in files:
             os.close(file)
@@ -138,13 +140,15 @@ def receive(listener: socket.socket) -> Request | None:
 def described(process: int, name: bytes) -> tuple[list[str], str, int, dict[bytes, bytes]]:
     """What the kernel knows of a process: arguments (those after ``name``), folder, umask and environment.
 
-    Raises ValueError if it is not a client of the server called ``name``, OSError if it has ended.
+    Raises ValueError if it is not a client of the server called ``name``, OSError if it has ended or may not be read.
     """
     of = Path(f"/proc/{process}")
     arguments, environment = ((of / file).read_bytes().split(b"\0")[:-1] for file in ("cmdline", "environ"))
     program = [os.fsdecode(argument) for argument in arguments[arguments.index(name) + 1 :]]
+    if not program:
+        raise ValueError
     umask = int(re.search(r"^Umask:\s*(\d+)", (of / "status").read_text(), re.MULTILINE)[1], base=8)
-    settings = dict(entry.split(b"=", 1) for entry in environment if b"=" in entry)
+    settings = dict(entry.split(b"=", 1) for entry in reversed(environment) if b"=" in entry)  # the first counts
     return program, os.readlink(of / "cwd"), umask, settings
 
 

@@ -24,7 +24,7 @@ SHOW = """
 import json, os, sys
 print(json.dumps({
     "parent": os.getppid(), "arguments": sys.argv, "folder": os.getcwd(), "name": __name__, "path": sys.path[0],
-    "colour": os.environ.get("COLOUR"), "umask": os.umask(0), "loaded": "colorsys" in sys.modules,
+    "colour": os.environ.get("COLOUR"), "text": os.environ.get("TEXT"), "umask": os.umask(0), "loaded": "colorsys" in sys.modules,
 }))
 """
 
@@ -104,13 +104,14 @@ def test_a_program_runs_as_if_it_ran_where_it_is_called(server, tmp_path):
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     environment = {"COLOUR": "blue", "TEXT": "two\nlines \udcff", "PATH": os.environ["PATH"]}
-    status, out, error = server.run(SHOW, "--k", "a b", "ü", cwd=folder, env=environment, umask=0o027)
+    arguments = ["--k", "a b", "ü", "", "two\nlines", server.name, "x" * 100_000, ""]
+    status, out, error = server.run(SHOW, *arguments, cwd=folder, env=environment, umask=0o027)
     assert (status, error) == (0, "")
     said = json.loads(out)
     assert said["parent"] == server.process.pid
-    assert said["arguments"] == [str(tmp_path / "job.py"), "--k", "a b", "ü"]
+    assert said["arguments"] == [str(tmp_path / "job.py"), *arguments]
     assert (said["folder"], said["path"], said["name"]) == (str(folder), str(tmp_path), "__main__")
-    assert (said["colour"], said["umask"]) == ("blue", 0o027)
+    assert (said["colour"], said["text"], said["umask"]) == ("blue", environment["TEXT"], 0o027)
     assert said["loaded"], "the module was not there before the program was"
 
 
@@ -242,9 +243,8 @@ def test_a_request_that_makes_no_sense_is_refused(server, files):
     assert server.run("print('still here')")[1] == "still here\n"
 
 
-ASK_AS_NOBODY = """
-import os, socket, sys
-os.setuid(65534)
+ASK = """
+import socket, sys
 with socket.socket(socket.AF_UNIX) as server:
     server.connect(chr(0) + sys.argv[1])
     try:
@@ -255,12 +255,22 @@ with socket.socket(socket.AF_UNIX) as server:
 """
 
 
+def answer(server: Forkserver, *program: str, before: str = "") -> str:
+    """What the server says to a process that asks for a program without looking who serves."""
+    command = [sys.executable, "-c", f"{before}\n{ASK}", server.name, *program]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout.strip()
+
+
+def test_a_request_for_no_program_is_refused(server, tmp_path):
+    (tmp_path / "job.py").touch()
+    assert answer(server) == "fresh"
+    assert answer(server, str(tmp_path / "job.py")) == "0"
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_other_users_are_refused(server, tmp_path):
     (tmp_path / "job.py").write_text(f"open({str(tmp_path / 'made')!r}, 'w')")
-    command = [sys.executable, "-c", ASK_AS_NOBODY, server.name, str(tmp_path / "job.py")]
-    asked = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert (asked.stdout, asked.stderr) == ("fresh\n", "")
+    assert answer(server, str(tmp_path / "job.py"), before="import os, socket; os.setuid(65534)") == "fresh"
     assert server.forks()
     assert not (tmp_path / "made").exists()
 

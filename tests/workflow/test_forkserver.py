@@ -84,10 +84,20 @@ def test_forks_end_with_a_snakemake_that_is_killed_alone(workflow):
     assert workflow.would_run() == {}
 
 
-def test_jobs_of_this_machine_wait_for_a_core_only(workflow):
-    (workflow.folder / ROW).unlink()
+@pytest.mark.parametrize(("limit", "waits"), [([], False), (["--max-jobs-per-timespan", "50/1s"], True)])
+def test_snakemake_does_not_wait_for_a_limit_that_nobody_gave(workflow, limit, waits):
+    """The last job takes a quarter of a second, a limit is looked at again after a whole one."""
+    table = next(workflow.folder.glob("results/tables/layers/**/*.parquet"))
+    table.unlink()
     (workflow.folder / "asking.smk").write_text(
-        'include: "Snakefile"\n\n\nonsuccess:\n    print("limit:", workflow.scheduler.job_rate_limiter)\n'
+        """
+include: "Snakefile"
+
+import threading
+
+onsuccess:
+    print("timers:", any(isinstance(thread, threading.Timer) for thread in threading.enumerate()))
+"""
     )
-    done = workflow.run("--snakefile", "asking.smk", "--", ROW)
-    assert "limit: None" in done.stdout
+    done = workflow.run("--snakefile", "asking.smk", *limit, "--", str(table.relative_to(workflow.folder)))
+    assert f"timers: {waits}" in done.stdout

@@ -112,7 +112,7 @@ def test_every_figure_of_the_paper_is_drawn(default):
     assert default.would_run() == {}
 
 
-def test_the_longest_training_is_among_the_first_two_jobs(default):
+def test_the_training_of_most_steps_is_among_the_first_two(default):
     """With two cores: nobody waits for one that was left to the end."""
     starts = {
         path.stem: path.stat().st_mtime - pl.read_csv(path, separator="\t")["s"].item()
