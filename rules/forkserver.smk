@@ -50,7 +50,7 @@ def start_forkserver():
         "HF_DATASETS_OFFLINE": "1",
         # A fork copies the page table, and unmaps it when it ends: with huge pages, where programs may ask for them, in
         # little more than half the time. Forks ask for them too.
-        "GLIBC_TUNABLES": ":".join(["glibc.malloc.hugetlb=1", *filter(None, [os.environ.get("GLIBC_TUNABLES")])]),
+        "GLIBC_TUNABLES": ":".join(filter(None, ["glibc.malloc.hugetlb=1", os.environ.get("GLIBC_TUNABLES")])),
     }
     programs = Path(workflow.basedir, "workflow_scripts")
     name = f"prh-{secrets.token_hex(8)}"
@@ -69,7 +69,6 @@ def start_forkserver():
         return
     global forkserver
     forkserver = server  # kept: its pipe would be closed
-    client = (
-        shlex.join([sys.executable, "-IS", str(programs / "forkclient.py"), name]).replace("{", "{{").replace("}", "}}")
-    )
+    client = shlex.join([sys.executable, "-IS", str(programs / "forkclient.py"), name])
+    client = client.replace("{", "{{").replace("}", "}}")
     shell.prefix(f'set -euo pipefail; python() {{{{ {client} "$@"; }}}}; ')

@@ -36,7 +36,8 @@ rule train_model:
         "<benchmarks>/train_model/{model}.tsv"
     wildcard_constraints:
         model=one_of(plan.by_source("world")),
-    # When nothing else can start, and most steps first: a long one that is left to the end keeps other cores waiting.
+    # When nothing else can start (below 0), and most steps first: a long one that is left to the end keeps other cores
+    # waiting. Tiny, as Snakemake's ilp scheduler sets priorities off against cores that are busy.
     priority: lambda wildcards: -1e-6 / plan.models[wildcards.model].training.steps
     conda:
         "../envs/prh.yaml"

@@ -22,7 +22,7 @@ def main() -> None:
         case "local":
             root = Path(entry["path"])
         case "hub":
-            from prh import hub_data
+            from prh import hub_data  # slow, and the other sources do without
 
             root = folder
             source["revision"], source["split"] = hub_data.fetch(entry, folder, lock)
@@ -30,7 +30,7 @@ def main() -> None:
             place = world.build(**entry["world"])
             root = world.write_dataset(place, folder, density=entry["density"], shuffled=entry["shuffled"])
         case "url":
-            from prh import fetching
+            from prh import fetching  # likewise
 
             archive = fetching.fetch_url(entry["url"], folder, sha256=entry["sha256"], lock=lock)
             root = fetching.unpack(archive, folder.with_name("content")) / entry["folder"]

@@ -29,7 +29,7 @@ def main() -> None:
         case "local":
             documents = datasets.read_documents(Path(spec["path"]))
         case "hub":
-            from prh import hub_data
+            from prh import hub_data  # slow, and the other sources do without
 
             revision, split = hub_data.fetch(spec, folder, lock)
             print(f"{spec['id']} at {revision}")

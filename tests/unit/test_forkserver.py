@@ -24,7 +24,8 @@ SHOW = """
 import json, os, sys
 print(json.dumps({
     "parent": os.getppid(), "arguments": sys.argv, "folder": os.getcwd(), "name": __name__, "path": sys.path[0],
-    "colour": os.environ.get("COLOUR"), "text": os.environ.get("TEXT"), "umask": os.umask(0), "loaded": "colorsys" in sys.modules,
+    "colour": os.environ.get("COLOUR"), "text": os.environ.get("TEXT"), "umask": os.umask(0),
+    "loaded": "colorsys" in sys.modules,
 }))
 """
 
