@@ -254,7 +254,7 @@ def test_bad_k_is_refused(name, k):
         (lambda: prh.metrics.rsa(GOOD[:2], GOOD[:2]), "at least 3"),
         (lambda: prh.metrics.svcca(GOOD, GOOD, dims=20), "dims is 20"),
         (lambda: prh.metrics.pwcca(GOOD, GOOD, variance=0), "variance is 0"),
-        (lambda: prh.metrics.linear_regression(GOOD, GOOD, folds=1), "folds is 1"),
+        (lambda: prh.metrics.linear_regression(GOOD[:2], GOOD[:2]), "at least 3"),
         (lambda: prh.metrics.linear_regression(GOOD, GOOD, ridge=-1), "ridge is -1"),
     ],
 )
