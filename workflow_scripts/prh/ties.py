@@ -18,11 +18,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    import polars as pl
     import torch
 
 BOUND = 0.05  # share of samples whose k-th neighbour is drawn by lot, above which tables and figures name the model
 
 _WORD = 2**32 - 1
+
+
+def tied_models(best: pl.DataFrame) -> list[str]:
+    """Models of a table of best layer pairs whose ties exceed ``BOUND`` (tied_x, tied_y), by name, each once.
+
+    A table without these columns names none.
+    """
+    sides = [side for side in ("x", "y") if f"tied_{side}" in best.columns]
+    return sorted({name for side in sides for name in best.filter(f"tied_{side}")[f"model_{side}"]})
 
 
 def key_of(name: str, layer: int) -> int:
