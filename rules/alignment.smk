@@ -18,7 +18,7 @@ rule neighbours:
     resources:
         # not params: how a neighbour is found does not change it
         gpu=int(search_device == "cuda"),
-        mem_mb=comparing_memory(5 if experiment.alignment.clamp_scope == "global" else 1),  # else a layer at a time
+        mem_mb=comparing_memory(5 if plan.preparation["clamp_scope"] == "global" else 1),  # else a layer at a time
         device=search_device,
         memory_gb=str(compute.memory_gb),
     params:

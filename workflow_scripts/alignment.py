@@ -45,10 +45,12 @@ def run(arguments: argparse.Namespace) -> None:
     settings = comparisons.Settings(**spec["settings"])
     with Progress(f"{spec['metric']} of {names[0]}", total=len(names) - 1, unit="model") as progress:
         scores, best = comparisons.row(x, opened(progress), spec["metric"], settings, groups)
-    made_by = tables.provenance(spec=spec, models=names)
+    made_by = tables.provenance(spec=spec, models=names, left_out=comparisons.left_out(best))
     tables.write(scores, arguments.scores, made_by)
     tables.write(best.to_arrow(), arguments.best, made_by)
     print(best.select("model_y", "k", "score", "threshold", "p", "layer_x", "layer_y"))
+    for sentence in comparisons.remarks(best):
+        print(sentence)
 
 
 if __name__ == "__main__":

@@ -24,9 +24,10 @@ def main() -> None:
     given = {}
     for name, path in (item.split("=", 1) for item in arguments.tables):
         given[name] = tables.selected(pl.from_arrow(tables.read(path)), arguments.where)
-        missing = tables.made_by(path).get("missing")
-        if missing is not None:  # models without a score: named under the figure
-            given["missing"] = missing
+        footer = tables.made_by(path)
+        for note in ("missing", "tied"):  # models without a score, and with many ties: named under the figure
+            if footer.get(note) is not None:
+                given[note] = footer[note]
     drawing = import_module(f"prh.figures.{arguments.figure}")
     style.save(drawing.draw(**given, **arguments.options), arguments.output)
 

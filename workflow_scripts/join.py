@@ -8,6 +8,7 @@ import polars as pl
 
 from prh import joins, tables
 from prh.command import failing_in_one_sentence
+from prh.ties import tied_models
 
 
 def main() -> None:
@@ -29,10 +30,12 @@ def main() -> None:
     if arguments.figure != "figure2":
         options["parameters"] = dict(models.select("model", "parameters").drop_nulls().iter_rows())
     joined = getattr(joins, arguments.figure)(best, scores, **options)
-    made_by = tables.provenance(**arguments.spec, missing=joined.missing)
+    tied = tied_models(best)
+    made_by = tables.provenance(**arguments.spec, missing=joined.missing, tied=tied)
     tables.write(joined.table.to_arrow(), arguments.table, made_by)
     tables.write(joined.statistics.to_arrow(), arguments.statistics, made_by)
     print(joined.statistics, f"left out: {', '.join(joined.missing) or 'none'}", sep="\n")
+    print(f"neighbours largely drawn by lot: {', '.join(tied) or 'none'}")
 
 
 if __name__ == "__main__":

@@ -51,8 +51,11 @@ def run(arguments: argparse.Namespace) -> None:
             groups,
             device=arguments.device,
             memory_gb=arguments.memory_gb,
+            precision=spec["preparation"].get("precision", "float32"),
         )
     tables.write(best.to_arrow(), arguments.output, tables.provenance(spec=spec, models=names))
+    for sentence in comparisons.remarks(best):
+        print(sentence)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,15 @@
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from prh import representations, tables
 from prh.command import failing_in_one_sentence
 from prh.devices import holding_gpus
-from prh.neighbours import nearest
 from prh.progress import Progress
 
 
@@ -30,24 +31,34 @@ def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     spec = arguments.spec
     preparation = {key: value for key, value in spec.items() if key != "k_max"}
+    precision = preparation.get("precision", "float32")
     source = tables.made_by(arguments.features)
     ids = representations.read_samples(arguments.features)
     with tables.open_table(arguments.features) as features:
         names = tables.layer_columns(features.schema_arrow)
     depth = min(spec["k_max"], len(ids) - 1)
-    found = []
+    place = {"device": arguments.device, "memory_gb": arguments.memory_gb}
     with Progress(f"neighbours of {source['model']}", total=len(names), unit="layer") as progress:
-        for layer in representations.prepared(arguments.features, preparation):
-            found.append(nearest(layer, depth, device=arguments.device, memory_gb=arguments.memory_gb))
-            progress.advance()
-    ties = [neighbours.ties.tolist() for neighbours in found]
+        layers = counted(representations.prepared(arguments.features, preparation), progress)
+        output, facts = representations.neighbours_table(
+            source["model"], ids, layers, depth, precision=precision, **place
+        )
+    worst = max(max(shares) for shares in facts["ties"] if shares is not None)
     print(
         f"{source['model']}: {len(ids)} samples, {len(names)} layers, {depth} neighbours; "
-        f"rows with a tie at one place: {max(map(max, ties)):.2%} in the worst layer, at the worst place"
+        f"rows with a tie at one place, broken by lot: {worst:.2%} in the worst layer, at the worst place"
     )
-    facts = {"model": source["model"], "layer_names": source["layer_names"], "preparation": spec, "ties": ties}
-    output = tables.layers_table(ids, [neighbours.indices for neighbours in found])
+    if facts["left_out"]:
+        which = ", ".join(f"{number} ({source['layer_names'][number]})" for number in facts["left_out"])
+        print(f"{source['model']}: left out, as it is the same for all samples: layer {which}")
+    facts |= {"model": source["model"], "layer_names": source["layer_names"], "preparation": spec}
     tables.write(output, arguments.output, tables.provenance(**facts))
+
+
+def counted(layers: Iterator[np.ndarray | None], progress: Progress) -> Iterator[np.ndarray | None]:
+    for layer in layers:
+        yield layer
+        progress.advance()
 
 
 if __name__ == "__main__":

@@ -58,6 +58,8 @@ MISTAKES = {
     "no id": (["models", 0, "id"], None, "models, entry 'vit': source 'hub' needs 'id', the repository or timm name."),
     "wrong type": (["alignment", "k"], ["ten"], "alignment, k[0]: Input should be a valid integer"),
     "name not fit for a path": (["models", 0, "name"], "a/b", "models, entry 'a/b', name: String should match pattern"),
+    "preparation told twice": (["alignment"], {"preparation": "official", "clamp": 0.9, "normalise": True}, "alignment: preparation 'official' fixes clamp, normalise: leave these out"),
+    "unknown preparation": (["alignment", "preparation"], "theirs", "alignment, preparation: 'theirs' is not one of 'own', 'official',"),
     "unknown metric": (["alignment", "metrics"], ["mutual_kn"], "alignment.metrics: there is no metric 'mutual_kn' (did you mean 'mutual_knn'?)."),
     "k too large": (["datasets", 0, "samples"], 10, "alignment.k: 10 neighbours need more than the 10 samples of data set 'photos'"),
     "k above k_max": (["alignment", "k_max"], 5, "alignment.k: 10 is above k_max = 5; raise k_max."),

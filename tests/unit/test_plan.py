@@ -9,6 +9,7 @@ import pytest
 
 from prh.config import load
 from prh.plan import Plan, modules_of
+from prh.preparation import OFFICIAL
 
 
 def plan_of(models=(), datasets=(), **sections) -> Plan:
@@ -88,6 +89,16 @@ def test_k_is_no_setting_of_a_metric_without_neighbours():
     assert few.row_spec("cka") == many.row_spec("cka")
     assert few.row_spec("mutual_knn") != many.row_spec("mutual_knn")
     assert few.neighbours_spec() == many.neighbours_spec()
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_a_preparation_by_name_is_its_arguments_in_the_specs(name):
+    own, named = (plan_of([vision("a")], alignment=alignment) for alignment in ({}, {"preparation": name}))
+    assert own.preparation == {"clamp": 0.95, "clamp_scope": "layer", "normalise": True}
+    assert named.preparation == OFFICIAL[name]
+    assert json.loads(named.neighbours_spec()) == {**OFFICIAL[name], "k_max": 128}
+    assert json.loads(named.row_spec("mutual_knn"))["preparation"] == OFFICIAL[name]
+    assert json.loads(named.sweep_spec("mutual_knn"))["preparation"] == OFFICIAL[name]
 
 
 def test_specs_do_not_depend_on_the_order_of_keys():

@@ -6,7 +6,12 @@ Names are loaded on first use, so that a job that draws a figure never imports t
 
 from importlib import import_module
 
-_HOMES = {"metrics": "prh.metrics", "prepare": "prh.alignment", "align": "prh.alignment", "Alignment": "prh.alignment"}
+_HOMES = {
+    "metrics": "prh.metrics",
+    "prepare": "prh.preparation",
+    "align": "prh.alignment",
+    "Alignment": "prh.alignment",
+}
 
 __all__ = sorted(_HOMES)
 

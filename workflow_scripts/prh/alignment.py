@@ -11,16 +11,13 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 
 from prh import calibration
 from prh.metrics import METRICS, Metric, Representation
-from prh.metrics.base import device_of
-
-if TYPE_CHECKING:
-    import torch
+from prh.preparation import device_of, prepare
 
 __all__ = [
     "Alignment",
@@ -40,16 +37,17 @@ __all__ = [
 class Alignment:
     """How much two models agree, and how far that can be trusted.
 
-    scores : float64 [L_x, L_y], one per layer pair.
+    scores : float64 [L_x, L_y], one per layer pair; NaN for pairs with a layer that is left out.
     best, layers : the largest score and its layer pair (x, y); the lowest pair among equals.
     null : float64 [K], maxima over layer pairs of permuted samples; None without permutations, as the next three.
     threshold : the score that chance exceeds with probability alpha.
     p : the p-value of ``best``.
     calibrated : max((best - threshold) / (1 - threshold), 0); None also where the metric can exceed 1.
-    ties : (of x, of y) share of samples whose k-th and (k+1)-th neighbours are equally near, in ``layers``: there the
-        index decides, not the model. None without k, or with tables that do not say.
+    ties : (of x, of y) share of samples whose k-th and (k+1)-th neighbours are equally near, in ``layers``: there
+        chance decides, not the model (``prh.ties``). None without k, or with tables that do not say.
     interval : (low, high) for the score of ``layers`` (see ``interval``); None without subsamples.
-    crossfitted, optimism : see ``crossfit``; None without splits.
+    crossfitted, optimism : see ``crossfit``; None without splits, or where halves leave no layer pair to compare.
+    left_out : (of x, of y) numbers of the layers that are the same for all samples and take no part.
     """
 
     metric: str
@@ -66,84 +64,36 @@ class Alignment:
     crossfitted: float | None = None
     optimism: float | None = None
     ties: tuple[float, float] | None = None
-
-
-def prepare(
-    x: Any,
-    clamp: float | None = 0.95,
-    normalise: bool = True,
-    clamp_scope: Literal["layer", "global"] = "layer",
-    *,
-    name: str = "x",
-) -> Any:
-    """Features as the paper compares them: outliers clamped, then every row divided by its Euclidean norm.
-
-    Parameters
-    ----------
-    x : floating [n, d], or a list of them
-        One layer or all layers of a model, NumPy or torch.
-    clamp : float, optional
-        Quantile q of the absolute values; what is beyond it is set to it, sign kept. The quantile is the element at
-        place floor(q * count) in ascending order, as in the official code with ``exact=True``. None: no clamping.
-    normalise : bool
-        Divide rows by their norms, so that inner products are cosines.
-    clamp_scope : {"layer", "global"}
-        A quantile per layer, or one over all layers together as the official code takes it for a tensor [n, L, d].
-        Layers of different scale then lose very different parts: "layer" is the safer choice.
-    name : str
-        What a single layer is called in messages.
-
-    Returns float32 of the same kind (array or tensor, one or a list). Raises ValueError for integers, NaN, inf, a wrong
-    shape, or a row of zeros, which has no direction.
-    """
-    import torch
-
-    from prh.neighbours import as_matrix
-
-    if clamp is not None and not 0 < clamp <= 1:
-        raise ValueError(f"clamp is {clamp}; it must be a quantile in (0, 1], or None for no clamping.")
-    if clamp_scope not in ("layer", "global"):
-        raise ValueError(f"clamp_scope is {clamp_scope!r}; it must be 'layer' or 'global'.")
-    many = isinstance(x, (list, tuple))
-    given = x if many else [x]
-    if not given:
-        raise ValueError("x is an empty list; give one layer at least.")
-    layers = [as_matrix(a, f"layer {i}" if many else name, device_of(a)) for i, a in enumerate(given)]
-    if clamp is not None:
-        limits = (
-            [_quantile([a], clamp) for a in layers]
-            if clamp_scope == "layer"
-            else [_quantile(layers, clamp)] * len(layers)
-        )
-        layers = [a.clamp(-limit, limit) for a, limit in zip(layers, limits, strict=True)]
-    elif not normalise:
-        layers = [a.clone() for a in layers]  # never the memory of the caller
-    if normalise:
-        layers = [_unit_rows(a, f"layer {i}" if many else name) for i, a in enumerate(layers)]
-    done = [a if isinstance(b, torch.Tensor) else a.numpy() for a, b in zip(layers, given, strict=True)]
-    return done if many else done[0]
+    left_out: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
 
 
 def scores(x: Representation, y: Representation, metric: str | Metric, k: int | None = None) -> np.ndarray:
-    """Scores of all layer pairs: float64 [L_x, L_y].
+    """Scores of all layer pairs: float64 [L_x, L_y], NaN where a layer is left out (the same for all samples).
 
-    Raises ValueError for an unknown metric, unequal n, k >= n, and a score that is not a number, naming the layer pair.
+    Raises ValueError for an unknown metric, unequal n, k >= n, and any other score that is not a number, naming the
+    layer pair.
     """
     metric = _metric(metric)
     with nullcontext() if metric.needs == "neighbours" else _full_float32():
         result = np.asarray(metric.scores(x, y, k), np.float64)
-    if np.isnan(result).any():
-        i, j = np.argwhere(np.isnan(result))[0]
+    unexpected = np.argwhere(np.isnan(result[np.ix_(x.places, y.places)]))
+    if len(unexpected):
+        i, j = x.numbers[x.places[unexpected[0, 0]]], y.numbers[y.places[unexpected[0, 1]]]
         raise ValueError(
             f"{metric.name} of {x.name} layer {i} and {y.name} layer {j} is not a number; "
-            "a layer may be constant or too low in rank for this metric: leave it out or mend its features."
+            "a layer may be too low in rank for this metric: leave it out or mend its features."
         )
     return result
 
 
 def best_pair(scores: np.ndarray) -> tuple[float, tuple[int, int]]:
-    """The largest of ``scores`` [L_x, L_y] and its layer pair (x, y), the lowest pair (x first) among equals."""
-    i, j = np.unravel_index(np.argmax(scores), scores.shape)
+    """The largest of ``scores`` [L_x, L_y] and its layer pair (x, y), the lowest pair (x first) among equals.
+
+    NaN, of pairs with a layer that is left out, never wins; ValueError if there is nothing else.
+    """
+    if np.isnan(scores).all():
+        raise ValueError("no layer pair has a score: the layers of one side are the same for all samples.")
+    i, j = np.unravel_index(np.nanargmax(scores), scores.shape)
     return float(scores[i, j]), (int(i), int(j))
 
 
@@ -165,7 +115,9 @@ def align(
     Parameters
     ----------
     layers_x, layers_y : floating [n, d], or a sequence of them
-        One layer or all layers of a model; rows are the same samples in the same order.
+        One layer or all layers of a model; rows are the same samples in the same order. Layers that are the same for
+        all samples are left out. Equally near samples stand in an order that is drawn for each side and layer, the same
+        in every call (``prh.ties``): where there are many, a model does not even agree with itself.
     metric : str
         A name in ``prh.metrics.METRICS``.
     k : int
@@ -239,7 +191,7 @@ def compare(
     k = k if traits.needs_k else None
     table = scores(x, y, traits, k)
     best, layers = best_pair(table)
-    found: dict[str, Any] = {"ties": _ties(x, y, k, layers)}
+    found: dict[str, Any] = {"ties": _ties(x, y, k, layers), "left_out": (x.left_out, y.left_out)}
     streams = [np.random.default_rng([seed, stream]) for stream in range(3)]
     if permutations:
         null = null_maxima(x, y, traits, k, permutations, streams[0], groups)
@@ -270,7 +222,7 @@ def null_maxima(
     if groups is not None:
         calibration.require_exchangeable(groups[: y.n], permutations)
     orders = (_order(rng, y, groups) for _ in range(permutations))
-    return np.array([scores(x, y.reordered(order), metric, k).max() for order in orders])
+    return np.array([np.nanmax(scores(x, y.reordered(order), metric, k)) for order in orders])
 
 
 def interval(
@@ -313,20 +265,28 @@ def crossfit(
     splits: int,
     rng: np.random.Generator,
     groups: np.ndarray | None = None,
-) -> tuple[float, float]:
+) -> tuple[float, float] | tuple[None, None]:
     """(cross-fitted score, optimism of the maximum), averaged over random splits of the samples into halves.
 
     The layer pair is chosen on one half and scored on the other, both ways: a score that does not profit from the
     choice. The optimism is what the choosing half promised beyond that. Both are at n / 2 samples, where k neighbours
     reach further than at n: compare the score with other cross-fitted scores, not with ``best``.
+
+    A layer that is the same for all samples of one half takes no part in that split. (None, None) if no split leaves
+    a layer pair.
     """
     honest, promised = [], []
     for _ in range(splits):
-        first, second = (scores(x.subset(half), y.subset(half), metric, k) for half in _halves(rng, x.n, groups))
-        for chosen_on, scored_on in ((first, second), (second, first)):
+        halves = np.stack([scores(x.subset(half), y.subset(half), metric, k) for half in _halves(rng, x.n, groups)])
+        halves[:, np.isnan(halves).any(axis=0)] = np.nan
+        if np.isnan(halves).all():
+            continue
+        for chosen_on, scored_on in (halves, halves[::-1]):
             best, layers = best_pair(chosen_on)
             promised.append(best)
             honest.append(scored_on[layers])
+    if not honest:
+        return None, None
     return float(np.mean(honest)), float(np.mean(promised) - np.mean(honest))
 
 
@@ -368,24 +328,3 @@ def _full_float32() -> AbstractContextManager:
 
 def _as_list(layers: Any) -> Sequence[Any]:
     return layers if isinstance(layers, (list, tuple)) else [layers]
-
-
-def _quantile(layers: list[torch.Tensor], q: float) -> float:
-    """The element at place floor(q * count) of the sorted absolute values of all layers."""
-    import torch
-
-    magnitudes = torch.cat([layer.abs().flatten() for layer in layers])
-    place = min(int(q * len(magnitudes)), len(magnitudes) - 1)
-    if magnitudes.is_cuda:
-        return float(magnitudes.kthvalue(place + 1).values)
-    return float(np.partition(magnitudes.numpy(), place)[place])
-
-
-def _unit_rows(layer: torch.Tensor, name: str) -> torch.Tensor:
-    norms = layer.norm(dim=1, keepdim=True)
-    if bool((norms == 0).any()):
-        row = int((norms == 0).flatten().nonzero()[0])
-        raise ValueError(
-            f"{name}: row {row} is all zeros and has no direction; drop that sample or set normalise=False."
-        )
-    return layer / norms

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,9 @@ from prh import tables
 from prh.alignment import Alignment, compare
 from prh.calibration import benjamini_hochberg
 from prh.metrics import METRICS, Representation
+from prh.preparation import Precision
 from prh.sweeps import in_gallery
+from prh.ties import BOUND
 
 BEST = {
     "model_x": pl.String,
@@ -33,6 +35,10 @@ BEST = {
     "null_mean": pl.Float64,
     "ties_x": pl.Float64,
     "ties_y": pl.Float64,
+    "tied_x": pl.Boolean,  # whether ties exceed prh.ties.BOUND
+    "tied_y": pl.Boolean,
+    "left_out_x": pl.List(pl.Int16),  # layers that are the same for all samples
+    "left_out_y": pl.List(pl.Int16),
 }
 
 MODELS = {
@@ -91,8 +97,8 @@ def row(
 
 
 def sweep_row(
-    x: tuple[str, list[np.ndarray]],
-    others: Iterable[tuple[str, list[np.ndarray]]],
+    x: tuple[str, list[np.ndarray | None]],
+    others: Iterable[tuple[str, list[np.ndarray | None]]],
     metric: str,
     sizes: Sequence[int],
     settings: Settings,
@@ -100,22 +106,27 @@ def sweep_row(
     *,
     device: str = "cpu",
     memory_gb: float = 2.0,
+    precision: Precision = "float32",
 ) -> pl.DataFrame:
     """Best layer pairs (schema BEST) of a model with others in growing galleries: see prh.sweeps.
 
-    A model is its name and its layers, floating [N, d], prepared. The queries, as many as the smallest gallery, are the
-    same for all models and sizes; with ``groups`` [N], these enter one by one, and only the last group of a gallery may
-    be cut off by its size. No intervals and no cross-fits: a sweep is looked at as a curve.
+    A model is its name and its layers, floating [N, d], prepared (None: left out). The queries, as many as the smallest
+    gallery, are the same for all models and sizes; with ``groups`` [N], these enter one by one, and only the last group
+    of a gallery may be cut off by its size. No intervals and no cross-fits: a sweep is looked at as a curve.
     """
     queries, depth = min(sizes), max(settings.k)
-    order = _sweep_order(len(x[1][0]), settings.seed, groups)
+    count = next((len(layer) for layer in x[1] if layer is not None), 0)
+    if not count:
+        raise ValueError(f"{x[0]}: every layer is the same for all samples; leave the model out.")
+    order = _sweep_order(count, settings.seed, groups)
     if max(sizes) > len(order):
         raise ValueError(f"alignment.n asks for {max(sizes)} samples, there are {len(order)}; lower it.")
-    left = {size: in_gallery(*x, order[:size], queries, depth, device, memory_gb) for size in sizes}
+    place = (device, memory_gb, precision)
+    left = {size: in_gallery(*x, order[:size], queries, depth, *place) for size in sizes}
     best = []
     for name, layers in others:
         for size in sizes:
-            right = in_gallery(name, layers, order[:size], queries, depth, device, memory_gb)
+            right = in_gallery(name, layers, order[:size], queries, depth, *place)
             for k in settings.k:
                 found = compare(
                     left[size],
@@ -153,7 +164,7 @@ def _score_table(model_x: str, model_y: str, found: Alignment) -> pa.Table:
         "layer_y": layer_y.ravel(),
         "k": [found.k] * count,
         "n": [found.n] * count,
-        "score": found.scores.ravel(),
+        "score": pa.array(found.scores.ravel(), from_pandas=True),  # null where a layer is left out
     }
     return pa.table(columns, schema=tables.ALIGNMENT)
 
@@ -178,7 +189,34 @@ def _best_row(model_x: str, model_y: str, found: Alignment) -> dict[str, object]
         "null_mean": None if found.null is None else float(found.null.mean()),
         "ties_x": ties_x,
         "ties_y": ties_y,
+        "tied_x": None if ties_x is None else ties_x > BOUND,
+        "tied_y": None if ties_y is None else ties_y > BOUND,
+        "left_out_x": list(found.left_out[0]),
+        "left_out_y": list(found.left_out[1]),
     }
+
+
+def left_out(best: pl.DataFrame) -> dict[str, list[int]]:
+    """The models of ``best`` (schema BEST) with layers that are the same for all samples, and the numbers of these."""
+    rows = _by_model(best, "left_out").filter(pl.col("left_out").list.len() > 0)
+    return {model: sorted(layers) for model, layers in rows.explode("left_out").unique().group_by("model").agg(
+        "left_out").sort("model").iter_rows()}  # fmt: skip
+
+
+def remarks(best: pl.DataFrame) -> Iterator[str]:
+    """A sentence for each model whose layers were left out, and for each whose neighbours are largely drawn by lot."""
+    for model, layers in left_out(best).items():
+        yield f"{model}: left out, as it is the same for all samples: layer {', '.join(map(str, layers))}"
+    tied = _by_model(best, "tied", "ties").filter("tied").group_by("model").agg(pl.col("ties").max()).sort("model")
+    for model, share in tied.iter_rows():
+        yield f"{model}: the last neighbour of up to {share:.0%} of the samples is one of several equally near ones"
+
+
+def _by_model(best: pl.DataFrame, *columns: str) -> pl.DataFrame:
+    """The rows of ``best`` twice, once for each model of the pair, with what ``columns`` say of it."""
+    return pl.concat(
+        best.select(model=f"model_{side}", **{column: f"{column}_{side}" for column in columns}) for side in ("x", "y")
+    )
 
 
 def collect(rows: Sequence[tuple[str, str, pl.DataFrame]], models: pl.DataFrame) -> pl.DataFrame:

@@ -443,6 +443,10 @@ class Alignment(Section):
     k_max: Annotated[int, Field(ge=1)] = 128
     """Depth of the stored neighbour lists: any k up to it is read from them, and so is every half of the samples where
     k_max is some 2 k + 10 sqrt(k) + 45."""
+    preparation: Literal["own", "official", "official_precise", "official_library"] = "own"
+    """own: features are prepared as the next three keys say. The others prepare them as the authors' code does, which
+    fixes these keys: official is its command line as published, official_precise the same with --precise, and
+    official_library its Python interface, with bfloat16 kernels (docs/parity.md)."""
     clamp: Annotated[float, Field(gt=0, lt=1)] | None = 0.95
     """Features are cut at this quantile of their absolute values (null: not at all)."""
     clamp_scope: Literal["layer", "global"] = "layer"
@@ -459,6 +463,13 @@ class Alignment(Section):
     """Level of thresholds and intervals."""
     seed: Seed = 0
     """Seed of permutations, subsamples and splits."""
+
+    @model_validator(mode="after")
+    def _preparation_is_told_once(self) -> Alignment:
+        fixed = sorted({"clamp", "clamp_scope", "normalise"} & self.model_fields_set)
+        if self.preparation != "own" and fixed:
+            raise ValueError(f"preparation '{self.preparation}' fixes {', '.join(fixed)}: leave these out")
+        return self
 
 
 class Figures(Section):

@@ -2,7 +2,8 @@
 
 Products are float32 (never TF32 or bfloat16: they tie or swap neighbours). Where two candidates are closer than float32
 rounding can tell apart, their products are taken again in float64, so that the order does not depend on the device, the
-tile or the library: similarity is the float64 product rounded to float32, and equal ones are ordered by index.
+tile or the library: similarity is the float64 product rounded to float32, and equal ones are in a random order that is
+the row's own (``prh.ties``).
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 
+from prh import ties
 from prh.neighbour_lists import restrict
 
 __all__ = ["Neighbours", "as_matrix", "nearest", "restrict"]
@@ -27,8 +30,8 @@ class Neighbours(NamedTuple):
     """What ``nearest`` finds.
 
     indices : int32 [n, k], nearest first.
-    ties : float64 [k], at place j - 1 the share of rows whose j-th and (j+1)-th neighbours are equally near: there the
-        index decides which is among the j nearest.
+    ties : float64 [k], at place j - 1 the share of rows whose j-th and (j+1)-th neighbours are equally near: there
+        chance decides which is among the j nearest.
     """
 
     indices: np.ndarray
@@ -41,6 +44,9 @@ def nearest(
     *,
     gallery: np.ndarray | torch.Tensor | None = None,
     own: np.ndarray | None = None,
+    key: int | None = None,
+    numbers: np.ndarray | None = None,
+    precision: Literal["float32", "bfloat16"] = "float32",
     device: str = "cpu",
     memory_gb: float = 2.0,
 ) -> Neighbours:
@@ -56,6 +62,13 @@ def nearest(
         Where to search. By default ``x`` itself, each row's neighbours being other rows.
     own : int [n], optional
         Place of each query in ``gallery``, excluded from its neighbours; by default none is.
+    key : int, optional
+        Of the random order of equally near samples (``prh.ties.key_of``); by default the gallery's content is the key.
+        Models that are compared need keys of their own.
+    numbers : int [m], optional
+        Numbers of the gallery's samples in that order, where it is a part of a larger set; by default 0 ... m - 1.
+    precision : {"float32", "bfloat16"}
+        What products are rounded to. "bfloat16" is for parity with code that computes so: most rows tie then.
     device : str
         torch device of the products.
     memory_gb : float
@@ -72,16 +85,26 @@ def nearest(
         raise ValueError(
             f"k is {k!r}, but a query has {most} possible neighbours: k must be an integer from 1 to {most}."
         )
+    if precision not in ("float32", "bfloat16"):
+        raise ValueError(f"precision is {precision!r}; it must be 'float32' or 'bfloat16'.")
     error = rounding(x.shape[1]) * float(gallery.norm(dim=1).max())
-    search = _Search(gallery, int(k), min(int(k) + MARGIN, most), most, error)
-    selves = None if own is None else torch.as_tensor(own, device=x.device)
+    numbers = torch.arange(len(gallery), device=x.device) if numbers is None else _as_indices(numbers, x.device)
+    order = _Lots(key, numbers)
+    search = _Search(gallery, int(k), min(int(k) + MARGIN, most), most, error, precision == "bfloat16", order)
+    selves = None if own is None else _as_indices(own, x.device)
     indices, tied = np.empty((len(x), k), np.int32), np.zeros(k)
     with full_float32():
         for rows, values, found in search.candidates(x, selves, memory_gb, within):
-            settled, ties = search.settle(x[rows], values, found, None if selves is None else selves[rows])
+            own_rows = None if selves is None else selves[rows]
+            samples = torch.arange(rows.start, rows.stop, device=x.device) if selves is None else numbers[own_rows]
+            settled, equal = search.settle(x[rows], values, found, own_rows, samples)
             indices[rows] = settled.cpu().numpy()
-            tied += ties
+            tied += equal
     return Neighbours(indices, tied / len(x))
+
+
+def _as_indices(numbers: np.ndarray, device: torch.device) -> torch.Tensor:
+    return torch.as_tensor(np.asarray(numbers, np.int64), device=device)
 
 
 def rounding(d: int) -> float:
@@ -134,6 +157,20 @@ class _Best:
         self.found[rows] = found.gather(1, best)
 
 
+@dataclass
+class _Lots:
+    """The random order of equally near samples of a gallery; without a key, the content is looked at on first use."""
+
+    key: int | None
+    numbers: torch.Tensor  # int64 [m]
+
+    def places(self, gallery: torch.Tensor, samples: torch.Tensor, found: torch.Tensor | None = None) -> torch.Tensor:
+        """``ties.priorities`` of the candidates ``found`` [rows, c] (by default the whole gallery) of some samples."""
+        if self.key is None:
+            self.key = ties.key_of_content(gallery)
+        return ties.priorities(self.key, samples, self.numbers if found is None else self.numbers[found])
+
+
 class _Search(NamedTuple):
     """A search for the k nearest in one gallery."""
 
@@ -142,6 +179,8 @@ class _Search(NamedTuple):
     depth: int  # candidates kept per query: k and a margin
     most: int  # candidates there can be
     rounding: float  # bound on the error of a float32 product with a query of norm 1
+    coarse: bool  # similarities are rounded to bfloat16
+    lots: _Lots
 
     def candidates(
         self, queries: torch.Tensor, own: torch.Tensor | None, memory_gb: float, within: bool
@@ -183,29 +222,46 @@ class _Search(NamedTuple):
                 best.see(rows, products, tile.start)
 
     def settle(
-        self, queries: torch.Tensor, values: torch.Tensor, found: torch.Tensor, own: torch.Tensor | None
+        self,
+        queries: torch.Tensor,
+        values: torch.Tensor,
+        found: torch.Tensor,
+        own: torch.Tensor | None,
+        samples: torch.Tensor,
     ) -> tuple[torch.Tensor, np.ndarray]:
-        """(indices [rows, k], number of rows with a tie at each place [k]), from candidates in order of float32."""
+        """(indices [rows, k], number of rows with a tie at each place [k]), from candidates in order of float32.
+
+        ``own``: places of the queries in the gallery; ``samples``: their numbers in the order of ties.
+        """
         slack = 2 * self.rounding * queries.norm(dim=1, keepdim=True)
         close = values[:, :-1] - values[:, 1:] <= slack
         unsure = close[:, : self.k].any(dim=1)
         # Candidates cannot settle a row whose last one is still within rounding of the k-th: more may be out there.
         overflow = unsure & (values[:, self.k - 1] - values[:, -1] <= slack[:, 0]) & (self.depth < self.most)
+        if self.coarse:
+            overflow = torch.ones_like(overflow)
         tied = np.zeros(self.k)
         rows = (unsure & ~overflow).nonzero().flatten()
         if len(rows):
-            exact, found[rows] = self.rank_candidates(queries[rows], values[rows], found[rows], close[rows])
+            exact, found[rows] = self.rank_candidates(
+                queries[rows], values[rows], found[rows], close[rows], samples[rows]
+            )
             tied += self.count_ties(exact)
         many = overflow.nonzero().flatten()
         for rows in many.split(max(1, 2**24 // len(self.gallery))) if len(many) else ():
-            exact, found[rows] = self.rank_gallery(queries[rows], None if own is None else own[rows])
+            exact, found[rows] = self.rank_gallery(queries[rows], None if own is None else own[rows], samples[rows])
             tied += self.count_ties(exact)
         return found[:, : self.k], tied
 
     def rank_candidates(
-        self, queries: torch.Tensor, values: torch.Tensor, found: torch.Tensor, close: torch.Tensor
+        self,
+        queries: torch.Tensor,
+        values: torch.Tensor,
+        found: torch.Tensor,
+        close: torch.Tensor,
+        samples: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The candidates in order of their products, then of index; those ``close`` to the next are multiplied again.
+        """The candidates in order of their products, then of lots; those ``close`` to the next are multiplied again.
 
         Again in float64, rounded to float32. The others are further from all than rounding can carry them.
         """
@@ -214,16 +270,19 @@ class _Search(NamedTuple):
             row, place = part.T
             factors = queries[row].double(), self.gallery[found[row, place]].double()
             values[row, place] = (factors[0] * factors[1]).sum(dim=1).float()
-        found, by_index = found.sort(dim=1)
-        values, order = values.gather(1, by_index).sort(dim=1, descending=True, stable=True)
-        return values, found.gather(1, order)
+        order = ties.sortable(values, self.lots.places(self.gallery, samples, found)).argsort(dim=1, descending=True)
+        return values.gather(1, order), found.gather(1, order)
 
-    def rank_gallery(self, queries: torch.Tensor, own: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+    def rank_gallery(
+        self, queries: torch.Tensor, own: torch.Tensor | None, samples: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The same over the whole gallery: for duplicates and other rows with more near-ties than candidates."""
         exact = torch.cat([(queries.double() @ part.double().T).float() for part in self.gallery.split(2**14)], 1)
+        if self.coarse:
+            exact = exact.bfloat16().float()
         _exclude(exact, own, slice(0, len(self.gallery)))
-        exact, order = exact.sort(dim=1, descending=True, stable=True)
-        return exact[:, : self.depth], order[:, : self.depth]
+        order = ties.sortable(exact, self.lots.places(self.gallery, samples)).topk(self.depth, dim=1).indices
+        return exact.gather(1, order), order
 
     def count_ties(self, exact: torch.Tensor) -> np.ndarray:
         """How many rows have equal products at places j and j + 1, int [k] (after the last candidate there is none)."""

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from prh.config import Experiment
 from prh.metrics import METRICS
+from prh.preparation import OFFICIAL
 from prh.sweeps import can_sweep
 
 # What of a model's entry is told in tables or to the scheduler only, what has no part in its weights, and what has none
@@ -308,15 +309,21 @@ class Plan:
         """What the scores of a language model depend on, besides text and weights."""
         return canonical(self.models[model].model_dump(mode="json", exclude=NOT_IN_SCORES))
 
+    @property
+    def preparation(self) -> dict[str, object]:
+        """Arguments of ``prh.prepare``: those of the experiment, or of the authors' code where it names that."""
+        settings = self.experiment.alignment
+        return dict(OFFICIAL.get(settings.preparation) or self._alignment(*PREPARATION))
+
     def neighbours_spec(self) -> str:
         """How features are prepared, and how deep neighbours are listed."""
-        return canonical(self._alignment(*PREPARATION, "k_max"))
+        return canonical(self.preparation | self._alignment("k_max"))
 
     def row_spec(self, metric: str) -> str:
         """What a row depends on: k only for metrics that look at neighbours, and nothing of other metrics."""
         k = self.experiment.alignment.k if METRICS[metric].needs_k else []
         settings = {"k": k, **self._alignment(*EVIDENCE)}
-        return canonical({"metric": metric, "settings": settings, "preparation": self._alignment(*PREPARATION)})
+        return canonical({"metric": metric, "settings": settings, "preparation": self.preparation})
 
     def sweep_spec(self, metric: str) -> str:
         """What a row of a sweep over n depends on."""

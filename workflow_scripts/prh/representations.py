@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from prh import tables
-from prh.alignment import prepare
 from prh.metrics import Representation
+from prh.preparation import Precision, prepared_layers
+from prh.ties import key_of
 
 
 def read_samples(path: Path) -> list[str]:
@@ -41,30 +42,70 @@ def representation(
     device: str = "cpu",
     memory_gb: float = 2.0,
 ) -> Representation:
-    """A model as its tables hold it: prepared features, neighbours, or both; products are taken on ``device``."""
+    """A model as its tables hold it: prepared features, neighbours, or both; products are taken on ``device``.
+
+    Layers that are the same for all samples are left out, and keep their numbers.
+    """
     layers = found = ties = None
     if features is not None:
         layers = list(prepared(features, preparation))
     if neighbours is not None:
         found, ties = _layers(neighbours), tables.made_by(neighbours).get("ties")
-    return Representation(name, layers, found, ties=ties, device=device, memory_gb=memory_gb)
+    settings = {"device": device, "memory_gb": memory_gb, "precision": preparation.get("precision", "float32")}
+    return Representation(name, layers, found, ties=ties, **settings)
 
 
-def prepared(features: Path, preparation: Mapping[str, object]) -> Iterator[np.ndarray]:
-    """The layers of a features table, clamped and normalised as ``preparation`` says: clamp, clamp_scope, normalise.
+def prepared(features: Path, preparation: Mapping[str, object]) -> Iterator[np.ndarray | None]:
+    """The layers of a features table, prepared (``prh.prepare``); None for each that is the same for all samples.
 
-    Read one at a time, unless one quantile is taken over all of them.
+    ``preparation`` holds the arguments of ``prepare``: clamp, clamp_scope, normalise and, where they are not the
+    default, quantile and precision. Layers are read one at a time, unless one quantile is taken over all of them.
     """
     with tables.open_table(features) as table:
         names = tables.layer_columns(table.schema_arrow)
-    read = (tables.layer_array(tables.read(features, [name]), name) for name in names)
-    if preparation["clamp_scope"] == "global":
-        yield from prepare(list(read), **preparation)
-        return
-    for name, layer in zip(names, read, strict=True):
-        yield prepare(layer, name=name, **preparation)
+    model = tables.made_by(features).get("model", features.stem)
+    read = ((f"{model}, {name}", tables.layer_array(tables.read(features, [name]), name)) for name in names)
+    yield from prepared_layers(read, **preparation)
 
 
-def _layers(path: Path) -> list[np.ndarray]:
-    table = tables.read(path)
-    return [tables.layer_array(table, name) for name in tables.layer_columns(table.schema)]
+def _layers(path: Path) -> list[np.ndarray | None]:
+    """The lists of every layer; None for each that was left out, which has no column."""
+    table, left_out = tables.read(path), tables.made_by(path).get("left_out", [])
+    columns = iter(tables.layer_columns(table.schema))
+    count = len(table.schema.names) - 1 + len(left_out)
+    return [None if i in left_out else tables.layer_array(table, next(columns)) for i in range(count)]
+
+
+def neighbours_table(
+    name: str,
+    samples: Sequence[str],
+    layers: Iterable[np.ndarray | None],
+    depth: int,
+    *,
+    precision: Precision = "float32",
+    device: str = "cpu",
+    memory_gb: float = 2.0,
+) -> tuple[pa.Table, dict[str, object]]:
+    """(neighbours table of a model, facts for its footer) from its prepared layers, None for those left out.
+
+    Facts: ``ties``, for each layer the share of samples with a tie at each place (null for a layer left out), and
+    ``left_out``, the numbers of the layers that are the same for all samples, which have no column in the table.
+    Raises ValueError if that is so for every layer.
+    """
+    from prh.neighbours import nearest
+
+    found = [
+        None
+        if layer is None
+        else nearest(layer, depth, key=key_of(name, number), precision=precision, device=device, memory_gb=memory_gb)
+        for number, layer in enumerate(layers)
+    ]
+    kept = [number for number, one in enumerate(found) if one is not None]
+    if not kept:
+        raise ValueError(
+            f"{name}: every layer is the same for all {len(samples)} samples, so no sample is nearer than another; "
+            "look at its pooling and its prompt, or leave the model out."
+        )
+    table = tables.layers_table(samples, [found[number].indices for number in kept], kept)
+    ties = [None if one is None else one.ties.tolist() for one in found]
+    return table, {"ties": ties, "left_out": [number for number, one in enumerate(found) if one is None]}

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from prh.metrics import METRICS, Representation
+from prh.preparation import Precision
+from prh.ties import key_of
 
 
 def can_sweep(metric: str) -> bool:
@@ -28,17 +30,24 @@ def in_gallery(
     k: int,
     device: str = "cpu",
     memory_gb: float = 2.0,
+    precision: Precision = "float32",
 ) -> Representation:
     """A model seen by the first ``queries`` samples of ``gallery`` (indices), with ``k`` neighbours out of all of it.
 
-    ``layers``: floating [N, d], prepared.
+    ``layers``: floating [N, d], prepared; None for a layer that is left out, as is one that is the same for all of the
+    gallery. The order of equally near samples is one of all N, so that a larger gallery keeps that of a smaller one.
     """
-    from prh.neighbours import nearest
+    from prh.neighbours import as_matrix, nearest
+    from prh.preparation import is_constant
 
-    own = np.arange(queries)
-    found = [
-        nearest(part[:queries], k, gallery=part, own=own, device=device, memory_gb=memory_gb)
-        for part in (layer[gallery] for layer in layers)
-    ]
-    tables, ties = ([getattr(one, part) for one in found] for part in ("indices", "ties"))
+    settings = {"own": np.arange(queries), "numbers": gallery, "precision": precision, "device": device}
+    found = []
+    for number, layer in enumerate(layers):
+        part = None if layer is None else as_matrix(layer[gallery], f"{name}, layer {number}", device)
+        if part is None or is_constant(part):
+            found.append(None)
+            continue
+        key = key_of(name, number)
+        found.append(nearest(part[:queries], k, gallery=part, key=key, memory_gb=memory_gb, **settings))
+    tables, ties = ([one and getattr(one, part) for one in found] for part in ("indices", "ties"))
     return Representation(name, neighbours=tables, ties=ties, gallery=len(gallery))

@@ -15,7 +15,14 @@ COLUMNS = ("model", "family", "solved", "tasks", "bin", "bins", "average", "map_
 
 
 @style.applied()
-def draw(table: pl.DataFrame, statistics: pl.DataFrame, missing: Sequence[str] = (), *, tasks: str = "VTAB") -> Figure:
+def draw(
+    table: pl.DataFrame,
+    statistics: pl.DataFrame,
+    missing: Sequence[str] = (),
+    tied: Sequence[str] = (),
+    *,
+    tasks: str = "VTAB",
+) -> Figure:
     """Draw mean alignment per bin of solved tasks (left) and the models' map, coloured by mean score (right).
 
     Bars carry the standard error (thick) and the dyadic-robust 95 % interval (thin); a bin of fewer than two models has
@@ -23,8 +30,9 @@ def draw(table: pl.DataFrame, statistics: pl.DataFrame, missing: Sequence[str] =
 
     Parameters
     ----------
-    table, statistics, missing
-        As ``prh.joins.figure2`` returns them. ``missing`` is listed under the figure.
+    table, statistics, missing, tied
+        As ``prh.joins.figure2`` returns them. ``missing`` is listed under the figure, and so are the
+        models with many ties.
     tasks
         What the tasks are called on the axes.
 
@@ -42,7 +50,7 @@ def draw(table: pl.DataFrame, statistics: pl.DataFrame, missing: Sequence[str] =
     fig.suptitle(captions.heading(table, "of vision models"), x=0.01, ha="left")
     note = "Bars: mean over pairs within the bin; thick: standard error; thin: 95 % dyadic-robust interval."
     left_out = f" {style.left_out(missing, f'no score on every {tasks} task')}" if missing else ""
-    style.note_below(fig, note + left_out)
+    style.note_below(fig, " ".join(filter(None, [note + left_out, style.tied(tied)])))
     return fig
 
 

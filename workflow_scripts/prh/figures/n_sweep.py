@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from prh.figures import style
 from prh.figures.cross_modal import CHANCE
+from prh.ties import tied_models
 
 MODALITIES = ("modality_x", "modality_y")
 SINGLE_LINES = 12  # more pairs of a kind are drawn as a band
@@ -64,7 +65,9 @@ def draw(best: pl.DataFrame) -> Figure:
     k = ks[0] if len(ks) == 1 else f"k = {ks[0]:,} to {ks[-1]:,}"
     style.heading(fig, f"Alignment as n grows, {best['dataset'][0]}", style.describe(best["metric"][0], k, None))
     dropped = best.n_unique(("model_x", "model_y")) - pairs.n_unique(("model_x", "model_y"))
-    style.note_below(fig, f"Left out: {dropped} model pairs without a score at every n." if dropped else "")
+    notes = [f"Left out: {dropped} model pairs without a score at every n." if dropped else ""]
+    notes.append(style.tied(tied_models(pairs)))
+    style.note_below(fig, " ".join(filter(None, notes)))
     return fig
 
 

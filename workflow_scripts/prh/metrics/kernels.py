@@ -66,7 +66,7 @@ def unbiased_cka(x: Representation, y: Representation) -> np.ndarray:
 @metric(summary="another name of unbiased_cka", needs="features", symmetric=True, bounded=True)
 def debiased_cka(x: Representation, y: Representation) -> np.ndarray:
     """The same number as ``unbiased_cka``, under the name that Kornblith et al. (2019) and Murphy et al. (2024) use."""
-    return unbiased_cka(x, y)
+    return unbiased_cka.__wrapped__(x, y)
 
 
 @metric(summary="CKA over shared nearest neighbours, centred", needs="both", symmetric=True, bounded=True)
@@ -153,7 +153,7 @@ def self_products(x: Representation, unbiased: bool) -> np.ndarray:
     return np.array([_hsic(layer, layer, unbiased) for layer in x.state(unit_layers)])
 
 
-def _move_packed(packed: torch.Tensor, order: np.ndarray) -> torch.Tensor:
+def move_packed(packed: torch.Tensor, order: np.ndarray) -> torch.Tensor:
     """Packed matrices [L, n (n + 1) / 2] after rows and columns are put into another order."""
     import torch
 
@@ -163,19 +163,19 @@ def _move_packed(packed: torch.Tensor, order: np.ndarray) -> torch.Tensor:
     return packed.index_select(1, places)
 
 
-@movable(_move_packed)
+@movable(move_packed)
 def linear_kernels(x: Representation) -> torch.Tensor:
     """Centred linear kernels, packed, of unit norm: float32 [L, n (n + 1) / 2]."""
     return _unit(packed(x, (layer @ layer.T for layer in centred(x))))
 
 
-@movable(_move_packed)
+@movable(move_packed)
 def u_centred_kernels(x: Representation) -> torch.Tensor:
     """U-centred linear kernels (no diagonal, rows that sum to 0), packed, of unit norm: float32 [L, n (n + 1) / 2]."""
     return _unit(packed(x, (_u_centre(layer).fill_diagonal_(0) for layer in centred(x))))
 
 
-@movable(_move_packed)
+@movable(move_packed)
 def rbf_kernels(x: Representation, sigma: float) -> torch.Tensor:
     """Centred Gaussian kernels, packed, of unit norm: float32 [L, n (n + 1) / 2]."""
 
@@ -189,7 +189,7 @@ def rbf_kernels(x: Representation, sigma: float) -> torch.Tensor:
     return _unit(packed(x, (kernel(layer) for layer in centred(x))))  # centring keeps distances, and their digits
 
 
-@movable(_move_packed)
+@movable(move_packed)
 def dissimilarities(x: Representation, compare: str) -> torch.Tensor:
     """Correlation distances of all pairs of samples, or their ranks, centred, packed: float32 [L, n (n + 1) / 2]."""
     import torch
