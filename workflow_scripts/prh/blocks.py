@@ -66,6 +66,18 @@ def find_layers(model: nn.Module, pattern: str | None = None) -> list[tuple[str,
     raise ModelError(f"cannot tell the layers of {type(model).__name__}; give 'layers', one of {_some_names(model)}.")
 
 
+_VISION_PARTS = ("vision_model", "vision_tower", "vision_encoder", "image_model", "image_encoder", "visual")
+
+
+def vision_part(model: nn.Module) -> nn.Module:
+    """The part of a model of images and text (CLIP, LLaVA ...) that takes images; ``model`` where it has none."""
+    for holder in (model, getattr(model, "model", None)):
+        for name in _VISION_PARTS:
+            if isinstance(part := getattr(holder, name, None), nn.Module):
+                return vision_part(part)
+    return model
+
+
 def _some_names(model: nn.Module) -> str:
     names = [name for name, _ in model.named_modules() if name.count(".") <= 1 and name]
     return ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
