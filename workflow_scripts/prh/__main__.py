@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import yaml
-
 from prh.command import failing_in_one_sentence
-from prh.config import ConfigError, load
+from prh.config import load
 from prh.lockfile import lock_path
-from prh.registries import expand
+from prh.registries import expand, read
 
 
 def main() -> None:
@@ -30,15 +28,7 @@ def main() -> None:
 def _plan(arguments: argparse.Namespace) -> None:
     from prh import costs, fetching
 
-    if not arguments.configfile.is_file():
-        raise ConfigError(f"{arguments.configfile} does not exist.")
-    try:
-        raw = yaml.safe_load(arguments.configfile.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{arguments.configfile} is not YAML: {' '.join(str(error).split())}.") from None
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{arguments.configfile} is no experiment: it must hold keys such as datasets and models.")
-    experiment = load(expand(raw))
+    experiment = load(expand(read(arguments.configfile)))
     online = not arguments.offline and fetching.is_reachable()
     print(costs.report(experiment, lock_path(arguments.configfile), online, arguments.tflops, arguments.bandwidth))
 

@@ -9,20 +9,39 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
+from prh import sample_sizes, timm_names
+from prh.addresses import redacted, redacted_text
 from prh.metrics import METRICS
 
 # The lists of an experiment, which are those of a registry too (prh/registries.py).
 LISTS = ("datasets", "models", "probes", "texts", "harness")
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+LONGEST_NAME = 100
+"""Letters of a name: a figure's file may have two of them in its name, and a disk allows 255."""
+LARGEST_NUMBER = 2**63 - 1
+
+
+def _is_pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"{text!r} is no regular expression: {error}") from None
+    return text
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=LONGEST_NAME)]
+Pattern = Annotated[str, AfterValidator(_is_pattern)]
+# The secrets of an address are for the download alone: what jobs depend on, and tell in their logs, are redacted ones.
+Url = Annotated[str, PlainSerializer(redacted, return_type=str, when_used="json")]
 Seed = Annotated[int, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -34,7 +53,22 @@ class ConfigError(ValueError):
 class Section(BaseModel):
     """A part of the configuration: unknown keys are refused, values do not change after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _switches_are_no_numbers(cls, raw: object) -> object:
+        """``seed: yes`` is true in YAML, and would be the number 1."""
+        for key, value in raw.items() if isinstance(raw, Mapping) else ():
+            field = cls.model_fields.get(key) if isinstance(key, str) else None
+            if isinstance(value, bool) and field is not None and not _allows(field.annotation, bool):
+                raise ValueError(f"'{key}' is {str(value).lower()}, and wants another kind of value")
+        return raw
+
+
+def _allows(annotation: object, kind: type) -> bool:
+    """Whether a type of a field is ``kind``, or a union or the like that holds it."""
+    return annotation in (kind, object) or any(_allows(part, kind) for part in get_args(annotation))
 
 
 class From(Section):
@@ -107,8 +141,8 @@ class UrlDataset(_Dataset):
     """An archive (zip, tar) with a folder in one of the local forms."""
 
     source: Literal["url"]
-    url: str
-    """Address of the archive."""
+    url: Url
+    """Address of the archive. Passwords, tokens and signatures in it are written down nowhere else."""
     sha256: Sha256 | None = None
     """Hash that the archive must have (null: that of the first download, kept in the lock file)."""
     licence: str | None = None
@@ -189,7 +223,7 @@ class Checkpoint(Section):
     """Key of the weights inside the file (null: the file is the weights)."""
     prefix: str = ""
     """What stands before the name of every weight that is wanted; others are left out."""
-    drop: str | None = None
+    drop: Pattern | None = None
     """Regular expression for whole names (after the prefix) to leave out, such as those of a head: fc\\..*"""
 
 
@@ -207,8 +241,8 @@ class _Model(Section):
     """local: folder (or checkpoint file) with the weights; random, transformers: folder with config.json."""
     revision: str | None = None
     """hub: branch, tag or (best) commit (null: that of the first download, kept in the lock file)."""
-    url: str | None = None
-    """url: address of the checkpoint."""
+    url: Url | None = None
+    """url: address of the checkpoint. Passwords, tokens and signatures in it are written down nowhere else."""
     sha256: Sha256 | None = None
     """url: hash of the checkpoint (null: that of the first download, kept in the lock file)."""
     checkpoint: Checkpoint = Checkpoint()
@@ -286,7 +320,7 @@ class VisionModel(_Model):
     register tokens left out). auto: cls where there is a class token, else gap."""
     training: VisionTraining | None = None
     """world: how it is trained."""
-    layers: str | None = None
+    layers: Pattern | None = None
     """Regular expression for the names of the modules whose outputs are the layers (null: every block)."""
 
 
@@ -527,6 +561,10 @@ class Experiment(Section):
         """The data set entry called ``name`` (KeyError if there is none)."""
         return _named(self.datasets, name)
 
+    def urls(self) -> list[str]:
+        """The addresses of its data sets and models."""
+        return [url for entry in (*self.datasets, *self.models) if (url := getattr(entry, "url", None)) is not None]
+
     def model(self, name: str) -> _Model:
         """The model entry called ``name`` (KeyError if there is none)."""
         return _named(self.models, name)
@@ -545,16 +583,21 @@ def load(raw: Mapping[str, object], folder: str | Path = ".") -> Experiment:
     Paths of local data and weights are looked up relative to ``folder``. Raises ConfigError with a line for each
     mistake: unknown or missing keys, wrong types, names used twice, unknown metrics, k >= n, missing folders.
     """
+    if too_large := _too_large(raw):
+        raise ConfigError(too_large)
     try:
         experiment = Experiment.model_validate(dict(raw))
     except ValidationError as error:
-        raise ConfigError("\n".join(dict.fromkeys(_sentence(item, raw) for item in error.errors()))) from None
+        sentences = dict.fromkeys(redacted_text(_sentence(item, raw)) for item in error.errors())
+        raise ConfigError("\n".join(sentences)) from None
     mistakes = [
         *_repeated(experiment),
         *_unknown_names(experiment),
         *_metric_mistakes(experiment),
         *_size_mistakes(experiment),
         *_probe_mistakes(experiment),
+        *_model_mistakes(experiment),
+        *_alike_addresses(experiment),
         *_missing_paths(experiment, Path(folder)),
     ]
     if mistakes:
@@ -629,6 +672,50 @@ def _probe_mistakes(experiment: Experiment) -> list[str]:
     return mistakes
 
 
+def _model_mistakes(experiment: Experiment) -> list[str]:
+    """Architectures that timm does not have: a job would say so after hours of others."""
+    mistakes = []
+    for model in experiment.models:
+        if model.modality != "vision":
+            continue
+        named = model.training.architecture if model.training else model.id
+        is_read = model.library == "timm" and (model.source != "local" or not Path(str(model.path)).is_dir())
+        if named is not None and is_read and (mistake := timm_names.mistake(named)):
+            mistakes.append(f"models, entry '{model.name}': {mistake}.")
+    return mistakes
+
+
+def _alike_addresses(experiment: Experiment) -> list[str]:
+    """Addresses that are told apart only by what is never written down: one would be taken for the other."""
+    named: dict[str, tuple[str, str]] = {}
+    mistakes = []
+    for entry in (*experiment.datasets, *experiment.models):
+        if (url := getattr(entry, "url", None)) is None:
+            continue
+        name, other = named.setdefault(redacted(url), (entry.name, url))
+        if other != url:
+            mistakes.append(
+                f"the addresses of '{name}' and '{entry.name}' differ only in what may be a password or a signature; "
+                "give both the same."
+            )
+    return mistakes
+
+
+def _too_large(raw: object) -> str | None:
+    """A sentence on a whole number that no machine counts with."""
+    todo, seen = [("", raw)], set()
+    while todo:
+        key, value = todo.pop()
+        if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
+            return f"{key}: a number of {len(hex(value)) * 4 // 13} digits is too large (at most {LARGEST_NUMBER:,})."
+        if id(value) in seen or not isinstance(value, (Mapping, list)):
+            continue
+        seen.add(id(value))
+        inside = value.items() if isinstance(value, Mapping) else ((key, part) for part in value)
+        todo += [(f"{key}.{name}".lstrip(".") if isinstance(value, Mapping) else key, part) for name, part in inside]
+    return None
+
+
 def _metric_mistakes(experiment: Experiment) -> list[str]:
     settings = experiment.alignment
     mistakes = [
@@ -672,6 +759,10 @@ def _size_mistakes(experiment: Experiment) -> list[str]:
                 f"alignment.k: {largest} neighbours need more than half of the {size} samples of data set '{name}'; "
                 "lower k, or set subsamples and splits to 0."
             )
+        for metric in settings.metrics:
+            fits = metric not in METRICS or sample_sizes.mistake(size, metric, halved=halved) is None
+            if not fits:
+                mistakes.append(f"data set '{name}': {sample_sizes.mistake(size, metric, halved=halved)}")
         if settings.n and max(settings.n) > size:
             mistakes.append(
                 f"alignment.n: a gallery of {max(settings.n)} needs more than the {size} samples of data set '{name}'."
@@ -701,9 +792,17 @@ def _missing_paths(experiment: Experiment, folder: Path) -> list[str]:
     for kind, group in zip(("data set", "model", "text", "harness task"), entries, strict=True):
         for entry in group:
             path = getattr(entry, "path", None)
-            if path is not None and not (folder / path).exists():
+            if path is not None and not _exists(folder / path):
                 mistakes.append(f"{kind} '{entry.name}': path {path} does not exist (relative to {folder.resolve()}).")
     return mistakes
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is such a file or folder; not where its name is too long, or its folder closed to us."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _sentence(error: Mapping, raw: Mapping[str, object]) -> str:
@@ -721,11 +820,14 @@ def _sentence(error: Mapping, raw: Mapping[str, object]) -> str:
             context = error["ctx"]
             return f"{entry}: unknown {context['discriminator']} '{context['tag']}'; known: {context['expected_tags']}."
         case "value_error":
-            return f"{entry}: {error['ctx']['error']}."
+            return f"{where}: {error['ctx']['error']}."
         case "literal_error":
             return f"{where}: {error['input']!r} is not one of {error['ctx']['expected']}."
+        case "string_too_long":
+            return f"{where}: {len(error['input'])} letters are too many; at most {error['ctx']['max_length']} may be."
         case _:
-            return f"{where}: {error['msg']} (got {error['input']!r})."
+            got = repr(error["input"])
+            return f"{where}: {error['msg']} (got {got if len(got) <= 200 else f'{got[:200]} ...'})."
 
 
 def _place(loc: tuple, raw: Mapping[str, object]) -> tuple[str, Mapping, str]:

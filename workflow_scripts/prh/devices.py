@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+import stat
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -65,25 +67,53 @@ def _device_files() -> list[Path]:
 
 def _lock_free_ones(names: Sequence[str], count: int, held: ExitStack) -> list[str]:
     """Lock up to ``count`` free GPUs of ``names``, to be let go with ``held``."""
-    found: list[str] = []
+    folder, found = _lock_folder(), []
     for name in names:
-        handle = _lock_file(name).open("w")
+        descriptor = _opened(folder, name)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            handle.close()
+            os.close(descriptor)
             continue
-        held.enter_context(handle)
+        held.callback(os.close, descriptor)
         found.append(name)
         if len(found) == count:
             break
     return found
 
 
-def _lock_file(gpu: str) -> Path:
+def _opened(folder: Path, gpu: str) -> int:
+    """The lock file of a GPU, open: never one that somebody else has put there, and never emptied."""
     allocation = [value for key in ALLOCATION if (value := os.environ.get(key))]
-    name = "-".join(["prh", str(os.getuid()), *allocation, "gpu", gpu])
-    return Path(tempfile.gettempdir(), f"{name.replace('/', '_')}.lock")
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", "-".join([*allocation, "gpu", gpu]))[:200]
+    path = folder / f"{name}.lock"
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ValueError(
+            f"the lock of GPU {gpu}, {path}, cannot be opened ({error.strerror}); remove what is there."
+        ) from None
+
+
+def _lock_folder() -> Path:
+    """A folder for locks that is this user's alone: all jobs of the user on this machine find the same one.
+
+    In XDG_RUNTIME_DIR it would be another in jobs of a scheduler than at a login. TMPDIR differs between the jobs of
+    some schedulers, whose devices do not meet either. Raises ValueError where another user has taken the name.
+    """
+    folder = Path(tempfile.gettempdir(), f"prh-{os.getuid()}")
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+    except OSError as error:
+        raise ValueError(f"the folder of the locks of GPUs, {folder}, cannot be made: {error.strerror}.") from None
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        raise ValueError(
+            f"{folder} is no folder of yours, so the locks of GPUs cannot lie there; have it removed, or set TMPDIR."
+        )
+    if status.st_mode & 0o077:
+        folder.chmod(0o700)
+    return folder
 
 
 def _check_cuda(gpus: Sequence[str], wanted: str) -> None:

@@ -37,6 +37,7 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status, http_stream_backoff, httpx
 
 from prh import files
+from prh.addresses import redacted, redacted_text, revealed
 from prh.lockfile import Lock
 from prh.progress import Progress
 
@@ -221,12 +222,13 @@ def fetch_url(url: str, folder: Path, *, sha256: str | None = None, lock: Lock |
     Its hash must be ``sha256``, else the one that ``lock`` holds for the url; where neither is known, the hash of what
     comes is locked. FetchError where the bytes are others.
     """
-    lock, source = lock or Lock(), {"url": url}
+    url, short = revealed(url), redacted(url)
+    lock, source = lock or Lock(), {"url": short}
     expected = sha256 or lock.held(source)
     name = PurePosixPath(urlsplit(url).path).name or "file"
     remote = RemoteFile(name, url, sha256=expected)
     try:
-        with in_one_sentence(url):
+        with in_one_sentence(short):
             _fetch_all([remote], folder, None)
     except WrongBytes as error:
         known = "the experiment" if sha256 else f"{lock.path} (locked at the first download)"
@@ -238,7 +240,7 @@ def fetch_url(url: str, folder: Path, *, sha256: str | None = None, lock: Lock |
 
 def size_of_url(url: str) -> int | None:
     """The bytes of the file at ``url``, if its server tells; FetchError if there is none."""
-    with in_one_sentence(url):
+    with in_one_sentence(redacted(url)):
         response = get_session().head(url, headers={"Accept-Encoding": "identity"}, timeout=10)
         hf_raise_for_status(response)
     return int(response.headers["Content-Length"]) if "Content-Length" in response.headers else None
@@ -331,7 +333,7 @@ def _part(file: RemoteFile, folder: Path) -> Path:
     """Where a file grows: a hidden name by its content, so that a piece of another version is never continued, and by
     its path, since two files of a folder may be alike.
     """
-    key = hashlib.sha256(f"{file.path}\n{file.digest or file.url}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{file.path}\n{file.digest or redacted(file.url)}".encode()).hexdigest()[:16]
     return (folder / file.path).with_name(f".{key}.part")
 
 
@@ -346,7 +348,7 @@ def _fetch_file(file: RemoteFile, folder: Path, advance: Callable[[int], object]
     if file.size is None or _size(part) < file.size or not continued:
         _persistently(lambda: _stream(file, part, version, advance), growing=lambda: _size(part))
     if not file.is_whole(part):
-        found = f"{file.path} from {file.url} has {_size(part):,} bytes and hash {file.digest_of(part)}"
+        found = f"{file.path} from {redacted(file.url)} has {_size(part):,} bytes and hash {file.digest_of(part)}"
         part.unlink()
         if continued:
             log.warning("%s, which is wrong; it is downloaded anew.", found)
@@ -380,7 +382,7 @@ def _stream(file: RemoteFile, part: Path, version: Path, advance: Callable[[int]
         hf_raise_for_status(response)
         if file.digest is None and not _tells_its_end(response):
             raise FetchError(
-                f"{file.url} cannot be fetched: its server does not say how long it is, and a cut connection looks "
+                f"{redacted(file.url)} cannot be fetched: its server does not say how long it is, and a cut connection looks "
                 "like its end; give its hash in 'sha256' of its entry."
             )
         if have and response.status_code != 206:
@@ -440,8 +442,8 @@ def _passes(error: Exception) -> bool:
 
 def _short(error: Exception) -> str:
     if isinstance(error, HfHubHTTPError):
-        return f"{error.response.request.url} answers {error.response.status_code}"
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return f"{redacted(str(error.response.request.url))} answers {error.response.status_code}"
+    return redacted_text(f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
 @contextmanager

@@ -7,18 +7,14 @@ entry beside what it makes, where other experiments with the same results find i
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 import yaml
 
-from prh import files
+from prh import files, yaml_files
 
 EXACT = ("revision", "sha256")
 HEADING = (
@@ -95,7 +91,7 @@ def adopt(lock: Path, made: Mapping[tuple[str, str], Path]) -> list[str]:
 
 def _write(path: Path, kind: str, name: str, entry: dict[str, str], heading: str = HEADING) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(path):
+    with files.locked(path):
         content = read(path)
         if content.get(kind, {}).get(name) == entry:
             return
@@ -118,32 +114,11 @@ def read(path: Path) -> dict[str, dict[str, dict[str, str]]]:
     if not path.is_file():
         return {}
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise LockError(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
+        content = yaml_files.read(path) or {}
+    except yaml_files.YamlError as error:
+        raise LockError(f"the lock file {error}") from None
     levels = [content, *content.values()] if isinstance(content, dict) else [None]
     entries = [entry for level in levels[1:] if isinstance(level, dict) for entry in level.values()]
     if not all(isinstance(part, dict) for part in [*levels, *entries]):
         raise LockError(f"{path} is no lock file: it must hold lists, names and for each id or url and what it was.")
     return content
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold the lock file against other processes.
-
-    The file is replaced while it is held: who has waited for the old one must take the new one.
-    """
-    while True:
-        with path.open("a") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            if _is_still(path, handle):
-                yield
-                return
-
-
-def _is_still(path: Path, handle: TextIO) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle.fileno()), path.stat())
-    except FileNotFoundError:
-        return False

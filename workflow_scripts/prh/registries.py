@@ -6,16 +6,25 @@ A registry has the lists of an experiment (models, datasets, probes ...); an exp
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 
+from prh import yaml_files
 from prh.config import LISTS, ConfigError, From
 
-QUICK = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""Ten times faster, where PyYAML has it: every job on a cluster reads the registries anew."""
+
+def read(path: str | Path) -> dict[str, object]:
+    """An experiment file as it is written. Raises ConfigError where it cannot be read as one (prh.yaml_files)."""
+    try:
+        content = yaml_files.read(path)
+    except yaml_files.YamlError as error:
+        raise ConfigError(f"the experiment {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} is no experiment: it must hold keys such as datasets and models.")
+    return content
 
 
 def expand(raw: Mapping[str, object], folder: str | Path = ".") -> dict[str, object]:
@@ -61,13 +70,15 @@ def _taken(kind: str, entry: Mapping, folder: Path) -> list[dict]:
 
 def _entries(kind: str, path: Path) -> dict[str, dict]:
     """The entries of one list of a registry, by name."""
-    if not path.is_file():
-        raise ConfigError(f"{kind}: the registry {path} does not exist.")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=QUICK)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{kind}: {path} is not YAML: {' '.join(str(error).split())}.") from None
+        content = yaml_files.read(path)
+    except yaml_files.YamlError as error:
+        raise ConfigError(f"{kind}: the registry {error}") from None
     entries = content.get(kind) if isinstance(content, dict) else None
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) and "name" in entry for entry in entries):
+    if not isinstance(entries, list) or not all(
+        isinstance(entry, dict) and isinstance(entry.get("name"), str) for entry in entries
+    ):
         raise ConfigError(f"{kind}: {path} has no list '{kind}' of entries with a name.")
+    if repeated := [name for name, count in Counter(entry["name"] for entry in entries).items() if count > 1]:
+        raise ConfigError(f"{kind}: {path} has the name '{repeated[0]}' more than once; give each entry its own.")
     return {entry["name"]: entry for entry in entries}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import polars as pl
 
 from prh.command import USAGE
+
+log = logging.getLogger(__name__)
 
 SCHEMA = {
     "stage": pl.String,
@@ -24,11 +27,16 @@ def collect(benchmarks: Path, logs: Path) -> pl.DataFrame:
     seconds is from the start of the job to its end, work_seconds without the start of Python and its imports.
     cpu_seconds and peak_mb (10^6 bytes) are what the job counted itself and told at the end of {stage}/{job}.log below
     ``logs``; of one that did not, as when it was killed, what Snakemake saw of it: nothing of a fork. A file without a
-    line of numbers is left out.
+    line of numbers, or that is no table, is left out.
     """
     rows = []
     for path in sorted(benchmarks.rglob("*.tsv")):
-        table = pl.read_csv(path, separator="\t", infer_schema=False)
+        try:
+            table = pl.read_csv(path, separator="\t", infer_schema=False)
+        except (pl.exceptions.PolarsError, UnicodeDecodeError, OSError) as error:  # OSError: a folder, no permission
+            if path.is_file() and path.stat().st_size:  # an empty one is a job that was killed
+                log.warning("%s is left out, for it is no table of times: %s", path, " ".join(str(error).split())[:100])
+            continue
         if table.height == 0 or not {"s", "cpu_time", "max_rss"} <= set(table.columns):
             continue
         relative = path.relative_to(benchmarks)
