@@ -1,21 +1,24 @@
 """Nearest neighbours of every sample in every layer of a model's features."""
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
 
 from prh import representations, tables
+from prh.arguments import ProgramParser
 from prh.command import failing_in_one_sentence
+from prh.config import Alignment
 from prh.devices import holding_gpus
 from prh.neighbours import nearest
 from prh.progress import Progress
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", type=json.loads, required=True, help="clamp, clamp_scope, normalise, k_max as JSON")
+    parser = ProgramParser(__doc__, spec="preparation and depth")
+    parser.add_argument("--dataset", help="data set that the features must be of")
+    parser.add_argument("--model", help="model that they must be of")
+    parser.add_argument("--features-spec", help="digest of their settings")
     parser.add_argument("--features", type=Path, required=True, help="features table")
     parser.add_argument("--output", type=Path, required=True, help="neighbours table to write")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
@@ -28,13 +31,15 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
-    spec = arguments.spec
-    preparation = {key: value for key, value in spec.items() if key != "k_max"}
-    source = tables.made_by(arguments.features)
+    wanted = arguments.spec.entry("alignment", Alignment)
+    preparation = wanted.model_dump(include=representations.PREPARATION)
+    source = tables.require(
+        arguments.features, model=arguments.model, dataset=arguments.dataset, spec=arguments.features_spec
+    )
     ids = representations.read_samples(arguments.features)
     with tables.open_table(arguments.features) as features:
         names = tables.layer_columns(features.schema_arrow)
-    depth = min(spec["k_max"], len(ids) - 1)
+    depth = min(wanted.k_max, len(ids) - 1)
     found = []
     with Progress(f"neighbours of {source['model']}", total=len(names), unit="layer") as progress:
         for layer in representations.prepared(arguments.features, preparation):
@@ -45,9 +50,15 @@ def run(arguments: argparse.Namespace) -> None:
         f"{source['model']}: {len(ids)} samples, {len(names)} layers, {depth} neighbours; "
         f"rows with a tie at one place: {max(map(max, ties)):.2%} in the worst layer, at the worst place"
     )
-    facts = {"model": source["model"], "layer_names": source["layer_names"], "preparation": spec, "ties": ties}
+    facts = {
+        "model": source["model"],
+        "dataset": source["dataset"],
+        "samples": tables.digest_of_samples(ids),
+        "layer_names": source["layer_names"],
+        "ties": ties,
+    }
     output = tables.layers_table(ids, [neighbours.indices for neighbours in found])
-    tables.write(output, arguments.output, tables.provenance(**facts))
+    tables.write(output, arguments.output, tables.provenance(**arguments.spec.provenance, **facts))
 
 
 if __name__ == "__main__":

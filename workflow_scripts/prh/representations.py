@@ -12,6 +12,9 @@ from prh import tables
 from prh.alignment import prepare
 from prh.metrics import Representation
 
+PREPARATION = {"clamp", "clamp_scope", "normalise"}
+"""Settings of an experiment that say how features are prepared (prh.config.Alignment)."""
+
 
 def read_samples(path: Path) -> list[str]:
     """The sample_ids of a features or neighbours table."""
