@@ -2,20 +2,34 @@
 
 import functools
 import gc
-import hashlib
+import itertools
 import json
 import math
 import os
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+# The code of the workflow, wherever it was started from and whatever prh the environment holds.
+WORKFLOW = Path(workflow.current_basedir.get_path_or_uri(secret_free=False)).parent
+PROGRAMS = WORKFLOW / "workflow_scripts"
+sys.path.insert(0, str(PROGRAMS))
+
+import prh
+
+if Path(prh.__file__).parents[1].resolve() != PROGRAMS.resolve():
+    raise WorkflowError(f"prh was imported from {Path(prh.__file__).parent} before {PROGRAMS} could be; start anew.")
+
 from prh import files
 from prh.config import ConfigError, load
+from prh.job_specs import JobSpecs
 from prh.lockfile import adopt, lock_path
-from prh.plan import Plan, modules_of
+from prh.plan import Plan
 from prh.registries import expand
+from prh.specs import Spec
 
 # Snakemake keeps every object of its thousands of jobs: looking for garbage among them is a sixth of the time of a plan.
 gc.set_threshold(100_000)
@@ -26,6 +40,7 @@ except ConfigError as error:
     raise WorkflowError(f"The experiment cannot run:\n{error}") from None
 
 plan = Plan(experiment)
+specs = JobSpecs(plan, WORKFLOW / "resources/published_scores.csv")
 compute = experiment.compute
 
 # Beside the experiment file: the exact sources of what was downloaded. A resource of the rules, not a parameter:
@@ -58,13 +73,100 @@ wildcard_constraints:
     kind="(_calibrated)?",
 
 
-def code(*programs):
-    """The prh modules that programs (below workflow_scripts) import, directly or not.
+@functools.cache
+def spec_of(rule, *names):
+    """What a job depends on besides its inputs: its settings and its code. See prh/job_specs.py."""
+    return getattr(specs, rule)(*names)
 
-    As inputs they are compared by content: a changed module runs its stage again and nothing else.
+
+def spec(rule, *wildcards_of_spec):
+    """The parameter `spec` of a rule, as a function of some of its wildcards."""
+
+    def text(wildcards):
+        return str(spec_of(rule, *(getattr(wildcards, name) for name in wildcards_of_spec)))
+
+    return text
+
+
+def untracked(value):
+    """A parameter that changes nothing that is made, so that a change of it runs nothing again: Snakemake does not
+    compare what is a function of the input with what it was in an earlier run.
     """
-    library = Path(workflow.basedir, "workflow_scripts")
-    return [local(os.path.relpath(path)) for path in modules_of([library / program for program in programs], library)]
+    return lambda wildcards, input: value(wildcards) if callable(value) else value
+
+
+def program(name):
+    """The path of a program, for the shell: it is no input, as its code is a part of the spec."""
+    path = PROGRAMS / name
+    return untracked(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path))
+
+
+class FromFile(str):
+    """``--arguments FILE``, in a command; FILE is written when the command is put together: when its job starts."""
+
+    def __new__(cls, path, words):
+        text = super().__new__(cls, f"--arguments {shlex.quote(str(path))}")
+        text.path, text.words = path, words
+        return text
+
+    def __format__(self, how):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with files.writing(self.path) as part:
+            part.write_text(json.dumps(self.words()), encoding="utf-8")
+        return str(self)
+
+
+LONGEST_COMMAND = 100_000
+"""Bytes of a job's lists that are left in its command: Linux allows a command 128 KiB."""
+
+
+def lists(**options):
+    """The parameter `lists` of a rule: options with a value for each model, and the spec, which can be as long.
+
+    Each of ``options`` is a function of the wildcards, or the name of an input. Where a command would become too long
+    they travel in a file. A function of the input: it is compared by the inputs and the spec, not as text.
+    """
+
+    def words(wildcards, input):
+        for name, values in options.items():
+            values = values(wildcards) if callable(values) else input.get(values, [])
+            values = [values] if isinstance(values, str) else list(values)
+            if values:
+                yield from (f"--{name.replace('_', '-')}", *map(str, values))
+
+    def text(wildcards, input, output):
+        command = shlex.join(words(wildcards, input))
+        if len(os.fsencode(command)) <= LONGEST_COMMAND:
+            return command
+        name = Spec({"output": list(output)}).digest
+        return FromFile(Path(".snakemake/prh", f"{name}.json"), lambda: list(words(wildcards, input)))
+
+    return text
+
+
+def digest(rule, *wildcards_of_spec):
+    """The digest of the settings that tables of a rule are made by: their reader refuses others."""
+
+    def text(wildcards):
+        return spec_of(rule, *(getattr(wildcards, name) for name in wildcards_of_spec)).digest
+
+    return text
+
+
+def row_digests(rule):
+    """The digests of the settings of each table of a kind, features or neighbours, that a row reads; none if it reads
+    none.
+    """
+
+    def texts(wildcards):
+        if not plan.row_needs(wildcards.metric, rule):
+            return []
+        names = plan.row(wildcards.dataset, wildcards.model)
+        if rule == "neighbours":
+            return [spec_of(rule).digest] * len(names)
+        return [spec_of(rule, wildcards.dataset, name).digest for name in names]
+
+    return texts
 
 
 def local_source(wildcards):
@@ -74,19 +176,6 @@ def local_source(wildcards):
         return []
     metadata = Path(entry.path, "metadata.jsonl")
     return local(str(metadata if metadata.is_file() else entry.path))
-
-
-@functools.cache
-def _sizes_digest(path):
-    return hashlib.sha256(json.dumps(files.sizes(Path(path))).encode()).hexdigest()
-
-
-def local_sizes(wildcards):
-    """What changes when a file of a local data set is added, removed or replaced by one of another size; nothing else,
-    so that a touch or a fresh copy runs nothing. Looking into 100,000 photographs at every start would take minutes.
-    """
-    entry = plan.datasets[wildcards.dataset]
-    return _sizes_digest(entry.path) if entry.source == "local" else ""
 
 
 def local_task(wildcards):
@@ -129,9 +218,9 @@ def comparing_memory(copies):
     return mem_mb
 
 
-def groups_option(wildcards, input):
+def groups_of(wildcards):
     """Where the groups of the samples stand, if they have some."""
-    return option("--groups-from", plan.datasets[wildcards.dataset].group and input.shards)
+    return f"{experiment.results}/datasets/{wildcards.dataset}/shards" if plan.datasets[wildcards.dataset].group else []
 
 
 def rows_of(wildcards, ending="parquet"):
@@ -139,11 +228,6 @@ def rows_of(wildcards, ending="parquet"):
     metric = plan.measures[wildcards.measure]["metric"]
     models = plan.models_of(wildcards.dataset)
     return [f"<results>/alignment/{wildcards.dataset}/{metric}/{model}.{ending}" for model in models]
-
-
-def option(flag, values):
-    """A command-line option with its values, or nothing where there are none."""
-    return f"{flag} {values}" if values else ""
 
 
 def adopt_lock():
@@ -169,9 +253,8 @@ def lift_rate_limit():
 
 def collect_timings():
     """Collect time and memory of the jobs, at the end of a run, whatever became of it."""
-    if Path(experiment.results, "timings").is_dir():  # not where results are in a bucket
-        shell(
-            f"python {workflow.basedir}/workflow_scripts/timings.py --benchmarks {experiment.results}/timings"
-            f" --logs {experiment.results}/logs --output {experiment.results}/tables/timings.parquet"
-            " || true"  # a full disk is told already
-        )
+    folders = {name: f"{experiment.results}/{name}" for name in ("timings", "logs", "tables")}
+    if not Path(folders["timings"]).is_dir():  # results are in a bucket
+        return
+    collect = [sys.executable, str(PROGRAMS / "timings.py"), "--benchmarks", folders["timings"]]
+    subprocess.run([*collect, "--logs", folders["logs"], "--output", f"{folders['tables']}/timings.parquet"])

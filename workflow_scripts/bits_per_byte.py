@@ -10,16 +10,16 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 import polars as pl
 import torch
 
-from prh import files, joins, language_scores, loading, tables
+from prh import files, language_scores, loading, scores, tables
+from prh.arguments import ProgramParser
 from prh.command import batch_size, failing_in_one_sentence
+from prh.config import Model, Text
 from prh.devices import holding_gpus
 from prh.modalities import language
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", type=json.loads, required=True, help="text entry, as JSON")
-    parser.add_argument("--entry", type=json.loads, required=True, help="model entry, as JSON")
+    parser = ProgramParser(__doc__, spec="text entry, model entry")
     parser.add_argument("--text", type=Path, required=True, help=".jsonl file, a document per line")
     parser.add_argument("--weights", type=Path, required=True, help="weights.json of the model")
     parser.add_argument("--output", type=Path, required=True, help="table of scores to write")
@@ -34,32 +34,33 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
-    spec = arguments.spec
+    text, entry = arguments.spec.entry("text", Text), arguments.spec.entry("model", Model).model_dump()
     root = files.fetched(arguments.weights)["root"]
     documents = [json.loads(line) for line in arguments.text.read_text(encoding="utf-8").splitlines()]
     device = loading.choose_device(arguments.device)
-    model, tokenizer = language_scores.load_causal(arguments.entry, root, device)
-    window = min(spec["window"], language.longest_text(model) or spec["window"])
+    model, tokenizer = language_scores.load_causal(entry, root, device)
+    window = min(text.window, language.longest_text(model) or text.window)
     found = language_scores.bits_per_byte(
         model,
         tokenizer,
         documents,
         window=window,
-        stride=spec["stride"],
+        stride=text.stride,
         batch_size=arguments.batch_size,
         progress=True,
     )
-    print(f"{arguments.entry['name']} on {spec['name']}: {found}")
+    print(f"{entry['name']} on {text.name}: {found}")
     row = {
-        "model": arguments.entry["name"],
-        "task": spec["name"],
+        "model": entry["name"],
+        "task": text.name,
         "metric": "bits_per_byte",
         "value": found.value,
         "stderr": found.stderr,
         "n": found.bytes,
-        "source": joins.MEASURED,
+        "source": scores.MEASURED,
     }
-    tables.write(joins.scores_table(pl.DataFrame([row])), arguments.output, tables.provenance(text=spec, device=device))
+    made_by = tables.provenance(**arguments.spec.provenance, model=entry["name"], text=text.name, device=device)
+    tables.write(scores.scores_table(pl.DataFrame([row])), arguments.output, made_by)
 
 
 if __name__ == "__main__":

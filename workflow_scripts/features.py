@@ -10,18 +10,18 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 import torch
 
 from prh import datasets, features, files, loading, memory, modalities
+from prh.arguments import ProgramParser
 from prh.command import batch_size, failing_in_one_sentence
+from prh.config import Model
 from prh.devices import holding_gpus
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", type=json.loads, required=True, help="model entry, as JSON")
+    parser = ProgramParser(__doc__, spec="model entry, layers to keep")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest.json of the shards")
     parser.add_argument("--shards", type=Path, required=True, help="folder of the shards")
     parser.add_argument("--weights", type=Path, required=True, help="weights.json of the model")
     parser.add_argument("--output", type=Path, required=True, help="features table to write")
-    parser.add_argument("--layers", nargs="+", type=int, help="numbers of the layers to keep (all)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--gpus", type=int, default=1, help="GPUs to hold, unless the device is cpu")
@@ -32,7 +32,8 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    entry = arguments.spec
+    spec = arguments.spec
+    entry, layers = spec.entry("model", Model).model_dump(), spec.settings.get("layers")
     torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)  # numbers below 1e-38 slow a CPU down by half in some networks and change nothing
     memory.keep_freed()
@@ -49,15 +50,15 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.output,
         model=entry["name"],
         digest=features.recipe(
-            entry, weights["files"], manifest["shards"], device, str(dtype), arguments.layers, program
+            spec.settings, weights["files"], manifest["shards"], device, str(dtype), layers, program
         ),
         caption=entry.get("caption", 0),
         template=entry.get("template", "{caption}"),
-        keep=arguments.layers,
+        keep=layers,
         batch_size=arguments.batch_size,
         workers=arguments.threads,
         made_by={
-            "spec": entry,
+            **spec.provenance,
             "revision": weights["revision"],
             "quantisation": entry.get("quantisation"),
             "device": device,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -16,6 +17,9 @@ from prh.metrics import METRICS, Representation
 from prh.preparation import Precision
 from prh.sweeps import in_gallery
 from prh.ties import BOUND
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 BEST = {
     "model_x": pl.String,
@@ -61,6 +65,11 @@ class Settings:
     splits: int
     alpha: float
     seed: int
+
+    @classmethod
+    def of(cls, section: BaseModel) -> Settings:
+        """Those of the section ``alignment`` of an experiment."""
+        return cls(**section.model_dump(include={field.name for field in fields(cls)}))
 
 
 def row(

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -23,12 +24,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from prh import files, memory, tables, versions
-from prh.modalities.language import LanguageEncoder
-from prh.modalities.vision import VisionEncoder
-from prh.modalities.word_vectors import WordVectors
 from prh.progress import Progress
 
-Encoder = VisionEncoder | LanguageEncoder | WordVectors
+if TYPE_CHECKING:  # a job depends on the modality of its own model only
+    from prh.modalities.language import LanguageEncoder
+    from prh.modalities.vision import VisionEncoder
+    from prh.modalities.word_vectors import WordVectors
+
+    Encoder = VisionEncoder | LanguageEncoder | WordVectors
 
 # Samples in a batch where the entry leaves it to us. On a CPU larger batches gain nothing; tokens are what costs in
 # language, so batches of text are cut by padded tokens.
@@ -277,7 +280,7 @@ def extract(
     ahead = [shards[i] for i in todo]
     with Progress(f"features of {model}", total=sum(counts), unit="sample") as progress:
         how = {"batch_size": batch_size, "advance": progress.advance}
-        if isinstance(encoder, VisionEncoder):
+        if hasattr(encoder, "decode"):  # it reads images
             encoded = encode_images(encoder, ahead, workers=workers, **how)
         else:
             encoded = encode_captions(encoder, ahead, caption=caption, template=template, **how)
@@ -317,7 +320,8 @@ def _join_parts(parts: Sequence[Path], output: Path, made_by: Mapping[str, objec
     """Write the parts as the row groups of one table, one at a time, and remove them."""
     with tables.open_table(parts[0]) as first:
         schema = first.schema_arrow.remove_metadata()
-    with tables.writer(output, schema, made_by) as sink:
+    ids = [sample for part in parts for sample in tables.read(part, ["sample_id"])["sample_id"].to_pylist()]
+    with tables.writer(output, schema, {**made_by, "samples": tables.digest_of_samples(ids)}) as sink:
         for part in parts:
             sink.write_table(tables.read(part).cast(schema))
     shutil.rmtree(parts[0].parent)

@@ -1,17 +1,11 @@
-"""What an experiment asks for, job by job: which models meet which data, and the settings that each job depends on.
-
-A setting enters the `spec` of exactly the jobs whose result it can change, as one canonical string: the same settings
-give the same string however they are written, so that a reordered file runs nothing again.
-"""
+"""What an experiment asks for, job by job: which models meet which data, what is drawn, and what each job needs."""
 
 from __future__ import annotations
 
-import ast
-import json
 import math
 import re
 from collections.abc import Iterator
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 
@@ -19,20 +13,8 @@ from pydantic import BaseModel
 
 from prh.config import Experiment
 from prh.metrics import METRICS
-from prh.preparation import OFFICIAL
+from prh.preparation import preparation_arguments
 from prh.sweeps import can_sweep
-
-# What of a model's entry is told in tables or to the scheduler only, what has no part in its weights, and what has none
-# in its features.
-ABOUT = {"family", "parameters", "objective", "training_data", "licence", "gated", "paper", "gpus"}
-NOT_IN_WEIGHTS = ABOUT | {
-    *("pooling", "layers", "special_tokens", "template", "caption"),
-    *("dtype", "seed", "model_args", "trust_remote_code", "causal", "checkpoint", "device_map", "quantisation"),
-}
-NOT_IN_FEATURES = ABOUT | {"causal"}
-NOT_IN_SCORES = ABOUT | {"causal", "pooling", "special_tokens", "template", "caption"}
-NOT_IN_DATA = {"use", "models", "licence"}
-NOT_IN_TEXT = {"window", "stride", "licence"}
 
 # What the download of an entry makes, below the results.
 MADE = {
@@ -44,9 +26,6 @@ MADE = {
 
 COMMIT = re.compile("[0-9a-f]{40}")
 
-PREPARATION = ("clamp", "clamp_scope", "normalise")
-EVIDENCE = ("permutations", "subsamples", "splits", "alpha", "seed")
-
 WEIGHT_BYTES = {"4bit": 0.5, "8bit": 1, "float32": 4, "bfloat16": 2, "float16": 2}
 SPARE = 6000
 """MB of main memory for libraries, a batch and what it makes (measured with toy models: 1,200)."""
@@ -54,11 +33,6 @@ ACTIVATIONS = 2e9
 """Bytes of a GPU for a batch and what it makes, besides a fifth of the weights."""
 UNKNOWN = 10000
 """MB of weights that are assumed where nothing tells the number of parameters."""
-
-
-def canonical(settings: object) -> str:
-    """JSON with sorted keys."""
-    return json.dumps(settings, sort_keys=True)
 
 
 def _is_exact(entry: BaseModel) -> bool:
@@ -264,172 +238,12 @@ class Plan:
         auto = "bfloat16" if device == "cuda" else "float32"
         return WEIGHT_BYTES[entry.quantisation or (auto if entry.dtype == "auto" else entry.dtype)]
 
-    # ---- what each of them depends on
-
-    def dataset_spec(self, dataset: str) -> str:
-        """The entry of a data set; with the world, for one that comes from there."""
-        entry = self.datasets[dataset]
-        world = {"world": self._world()} if entry.source == "world" else {}
-        return canonical(entry.model_dump(mode="json", exclude=NOT_IN_DATA) | world)
-
-    def weights_spec(self, model: str) -> str:
-        """What the weights of a model depend on."""
-        return canonical(self.models[model].model_dump(mode="json", exclude=NOT_IN_WEIGHTS))
-
-    def training_spec(self, model: str) -> str:
-        """What the training of a model of the world depends on."""
-        wanted = {"name", "modality", "training", "model_args"}
-        return canonical(self.models[model].model_dump(mode="json", include=wanted) | {"world": self._world()})
-
-    def world_spec(self) -> str:
-        """The settings of the world."""
-        return canonical(self._world())
-
-    def probe_spec(self, dataset: str) -> str:
-        """The tasks that are probed on a training data set."""
-        return canonical([probe.model_dump(mode="json") for probe in self.experiment.probes if probe.train == dataset])
-
-    def text_spec(self, text: str) -> str:
-        """What a text depends on, with the world it may come from."""
-        return self._with_world(self.texts[text], without=NOT_IN_TEXT)
-
-    def windows_spec(self, text: str) -> str:
-        """How a text is shown to models."""
-        return canonical(self.texts[text].model_dump(mode="json", include={"name", "window", "stride"}))
-
-    def harness_spec(self, task: str) -> str:
-        """The entry of a task of lm-eval, with the world it may come from."""
-        return self._with_world(self.harness[task])
-
-    def features_spec(self, model: str) -> str:
-        """What the features of a model depend on, besides data and weights."""
-        return canonical(self.models[model].model_dump(mode="json", exclude=NOT_IN_FEATURES))
-
-    def scoring_spec(self, model: str) -> str:
-        """What the scores of a language model depend on, besides text and weights."""
-        return canonical(self.models[model].model_dump(mode="json", exclude=NOT_IN_SCORES))
-
     @property
     def preparation(self) -> dict[str, object]:
         """Arguments of ``prh.prepare``: those of the experiment, or of the authors' code where it names that."""
-        settings = self.experiment.alignment
-        return dict(OFFICIAL.get(settings.preparation) or self._alignment(*PREPARATION))
-
-    def neighbours_spec(self) -> str:
-        """How features are prepared, and how deep neighbours are listed."""
-        return canonical(self.preparation | self._alignment("k_max"))
-
-    def row_spec(self, metric: str) -> str:
-        """What a row depends on: k only for metrics that look at neighbours, and nothing of other metrics."""
-        k = self.experiment.alignment.k if METRICS[metric].needs_k else []
-        settings = {"k": k, **self._alignment(*EVIDENCE)}
-        return canonical({"metric": metric, "settings": settings, "preparation": self.preparation})
-
-    def sweep_spec(self, metric: str) -> str:
-        """What a row of a sweep over n depends on."""
-        row = json.loads(self.row_spec(metric))
-        row["settings"] |= {"subsamples": 0, "splits": 0}
-        return canonical(row | {"sizes": sorted(self.experiment.alignment.n)})
-
-    def models_spec(self) -> str:
-        """What tables tell of each model, in the order of the experiment."""
-        rows = [
-            {
-                "model": name,
-                "modality": model.modality,
-                "family": model.family or name,
-                "parameters": getattr(model, "parameters", None),
-                "quantisation": getattr(model, "quantisation", None),
-            }
-            for name, model in self.models.items()
-        ]
-        return canonical(rows)
-
-    def published_spec(self) -> str:
-        """Under which id the scores of each model are published; quantised weights do not share those of the full."""
-        full = {
-            name: model.id
-            for name, model in self.models.items()
-            if model.source == "hub" and not getattr(model, "quantisation", None)
-        }
-        return canonical({name: full.get(name, name) for name in self.models})
-
-    def join_spec(self, dataset: str, measure: str, number: int, value: str) -> str:
-        """What the table of figure 2, 3 or 4 depends on: its rows, its scores and its choices."""
-        figures = self.experiment.figures
-        text = figures.text or next((text.name for text in self.experiment.texts), None)
-        choices: dict[int, dict[str, object]] = {
-            2: {},
-            3: {"task": text},
-            4: {
-                "modelling_task": text,
-                "tasks": {task.name: task.metric for task in self.experiment.harness},
-                "reference": figures.reference or self._last_vision_family(dataset),
-            },
-        }
-        where = {"dataset": dataset, **self.measures[measure]}
-        return canonical({"where": where, "options": {"value": value, **choices[number]}})
-
-    def drawing_spec(self, number: int) -> str:
-        """Arguments of the drawing of figure 2, 3 or 4: what its tasks are called."""
-        return canonical({"tasks": self.experiment.figures.tasks} if number == 2 else {})
-
-    def _last_vision_family(self, dataset: str) -> str | None:
-        vision = [name for name in self.models_of(dataset) if self.models[name].modality == "vision"]
-        return self.models[vision[-1]].family or vision[-1] if vision else None
-
-    def _world(self) -> dict[str, object]:
-        return self.experiment.world.model_dump(mode="json")
-
-    def _with_world(self, entry: BaseModel, without: set[str] | None = None) -> str:
-        world = {"world": self._world()} if entry.source == "world" else {}
-        return canonical(entry.model_dump(mode="json", exclude=without) | world)
-
-    def figure_spec(self, dataset: str, measure: str) -> str:
-        """The rows of a table that a figure is about."""
-        return canonical({"dataset": dataset, **self.measures[measure]})
-
-    def _alignment(self, *names: str) -> dict[str, object]:
-        return self.experiment.alignment.model_dump(mode="json", include=set(names))
+        return preparation_arguments(self.experiment.alignment.model_dump())
 
 
 def with_activations(weights: float) -> float:
     """Bytes of the device that computes with so many bytes of weights."""
     return 1.2 * weights + ACTIVATIONS
-
-
-# ---- the code of a job ----------------------------------------------------------------------------------------
-
-
-def modules_of(programs: list[Path], library: Path) -> list[Path]:
-    """The files of the prh modules that ``programs`` import, directly or through each other, in alphabetical order.
-
-    ``library`` is the folder that holds the package. Imports are read off the source, those inside functions too.
-    """
-    found: set[Path] = set()
-    todo = [*programs]
-    while todo:
-        path = todo.pop()
-        if path in found:
-            continue
-        found.add(path)
-        for name in _imports(path):
-            place = library.joinpath(*name.split("."))
-            todo += [file for file in (place / "__init__.py", place.with_suffix(".py")) if file.is_file()]
-    return sorted(found.difference(programs[:1]))
-
-
-@cache
-def _imports(path: Path) -> set[str]:
-    """Names of the prh modules that a file imports, with the packages that hold them.
-
-    ``from prh import tables`` may mean the module prh.tables or a name in prh: both are given.
-    """
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    parts = [name.split(".") for name in names if name.split(".")[0] == "prh"]
-    return {".".join(name[:length]) for name in parts for length in range(1, len(name) + 1)}

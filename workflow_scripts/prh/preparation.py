@@ -7,7 +7,7 @@ are left out of every comparison, and named.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -26,6 +26,13 @@ OFFICIAL: dict[str, dict[str, object]] = {
     }.items()
 }
 """Arguments of ``prepare`` as the authors' code has them: see docs/parity.md."""
+
+
+def preparation_arguments(settings: Mapping[str, object]) -> dict[str, object]:
+    """Arguments of ``prepare`` from the settings of a comparison: their own, or those of the preparation they name."""
+    own = {key: settings[key] for key in ("clamp", "clamp_scope", "normalise")}
+    return dict(OFFICIAL.get(str(settings["preparation"]), own))
+
 
 SAME = 1e-5
 """Rows are the same that differ by less than this share of their length.

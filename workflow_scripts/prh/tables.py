@@ -6,6 +6,7 @@ Its footer (key ``prh``) says what made it. Stages share nothing but these table
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 FOOTER_KEY = b"prh"
+FACTS = {"dataset": "data set", "samples": "samples of digest", "spec": "settings of digest"}
+"""What facts of a footer are called in messages."""
 LAYER_PREFIX = "layer_"
 
 SHARD = pa.schema(
@@ -165,6 +168,39 @@ def made_by(path: str | Path) -> dict:
     with open_table(path) as source:
         metadata = source.schema_arrow.metadata or {}
     return json.loads(metadata.get(FOOTER_KEY, b"{}"))
+
+
+def digest_of_samples(samples: Sequence[str]) -> str:
+    """16 hexadecimal digits for the sample_ids of a table, in their order."""
+    return hashlib.sha256(json.dumps(list(samples)).encode()).hexdigest()[:16]
+
+
+def require(path: str | Path, **wanted: object) -> dict:
+    """The footer of a table, after a look at whether it is the one that its reader asks for.
+
+    ``wanted`` is what the footer must say: ``model``, ``dataset``, ``metric``, ``samples`` (`digest_of_samples`),
+    ``spec`` (the digest of the settings it was made by) ...; None for what the reader does not know. Raises TableError,
+    which names the file, where the footer says another thing or nothing.
+    """
+    footer = made_by(path)
+    for fact, value in wanted.items():
+        if value is None or footer.get(fact) == value:
+            continue
+        what = FACTS.get(fact, fact)
+        says = f"{what} {footer[fact]!r}" if footer.get(fact) is not None else f"no {what}"
+        raise TableError(
+            f"{path} says that it was made for {says}, and {what} {value!r} is asked for: it is another table under "
+            "this name; delete it and run snakemake again, which makes it and all that came from it anew."
+        )
+    return footer
+
+
+def require_each(
+    paths: Sequence[str | Path], models: Sequence[str], specs: Sequence[str] = (), **wanted: object
+) -> list[dict]:
+    """The footers of the tables of several models, each after `require`; ``specs`` as many as ``paths``, or none."""
+    expected = zip(paths, models, specs or [None] * len(paths), strict=True)
+    return [require(path, model=model, spec=spec, **wanted) for path, model, spec in expected]
 
 
 def require_same_samples(left: Sequence[str], right: Sequence[str], names: tuple[str, str]) -> None:

@@ -154,7 +154,8 @@ def _require_keys(node: yaml.MappingNode) -> None:
 def _require_no_code(key: object, line: int | None = None) -> None:
     if key == TEMPLATES:
         raise _MistakeError(
-            f"has the key {TEMPLATES}, by which Snakemake runs Python out of the file; an experiment is data: remove it", line
+            f"has the key {TEMPLATES}, by which Snakemake runs Python out of the file; an experiment is data: remove it",
+            line,
         )
 
 
@@ -205,5 +206,7 @@ def _require_bounded_data(content: object) -> None:
     while level:
         if (depth := depth + 1) > DEEPEST + 1:
             raise _MistakeError(f"is nested deeper than {DEEPEST} levels")
-        inside = [value.values() if isinstance(value, dict) else value for value in level if isinstance(value, dict | list)]
+        inside = [
+            value.values() if isinstance(value, dict) else value for value in level if isinstance(value, dict | list)
+        ]
         level = [value for values in inside for value in values]

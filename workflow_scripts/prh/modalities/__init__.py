@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,12 @@ if TYPE_CHECKING:
     from prh.modalities.word_vectors import WordVectors
 
 
+def home_of(modality: str, library: str) -> str:
+    """The module that reads models of a modality: that of their library, where it has one of its own."""
+    own = f"prh.modalities.{library}"
+    return own if find_spec(own) else f"prh.modalities.{modality}"
+
+
 def load(entry: Mapping, root: Path | None, device: str = "cpu") -> VisionEncoder | LanguageEncoder | WordVectors:
     """The encoder of a model entry (see prh.config), with weights from ``root`` (None for random ones).
 
@@ -21,14 +29,7 @@ def load(entry: Mapping, root: Path | None, device: str = "cpu") -> VisionEncode
     """
     from prh.loading import choose_dtype
 
-    dtype = choose_dtype(entry["dtype"], device)
-    match entry["modality"], entry["library"]:
-        case "vision", _:
-            from prh.modalities import vision as modality
-        case "language", "transformers":
-            from prh.modalities import language as modality
-        case "language", "word_vectors":
-            from prh.modalities import word_vectors as modality
-        case _:
-            raise ModelError(f"cannot load {entry['modality']} models of library {entry['library']!r}.")
-    return modality.load(entry, root, device, dtype)
+    home = home_of(entry["modality"], entry["library"])
+    if find_spec(home) is None:
+        raise ModelError(f"cannot load {entry['modality']} models of library {entry['library']!r}.")
+    return import_module(home).load(entry, root, device, choose_dtype(entry["dtype"], device))
