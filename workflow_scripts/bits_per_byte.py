@@ -10,7 +10,7 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 import polars as pl
 import torch
 
-from prh import encoders, files, joins, language_scores, tables
+from prh import encoders, files, joins, language_scores, tables, text_files
 from prh.command import batch_size, failing_in_one_sentence
 from prh.devices import holding_gpus
 
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     spec = arguments.spec
     root = files.fetched(arguments.weights)["root"]
-    documents = [json.loads(line) for line in arguments.text.read_text(encoding="utf-8").splitlines()]
+    documents = [json.loads(line) for line in text_files.lines(arguments.text)]
     device = encoders.choose_device(arguments.device)
     model, tokenizer = language_scores.load_causal(arguments.entry, root, device)
     window = min(spec["window"], encoders.longest_text(model) or spec["window"])

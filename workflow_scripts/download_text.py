@@ -5,7 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
-from prh import datasets, files, world
+from prh import datasets, files, text_files, world
 from prh.command import failing_in_one_sentence
 from prh.lockfile import Lock
 
@@ -25,7 +25,7 @@ def main() -> None:
     match spec["source"]:
         case "world":
             count = spec["documents"] or WORLD_DOCUMENTS
-            documents = world.build(**spec["world"]).text(count, WORLD_LENGTH, seed=HELD_OUT).splitlines()
+            documents = text_files.split_lines(world.build(**spec["world"]).text(count, WORLD_LENGTH, seed=HELD_OUT))
         case "local":
             documents = datasets.read_documents(Path(spec["path"]))
         case "hub":

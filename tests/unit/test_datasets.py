@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from prh import datasets, tables
+from prh import datasets, images, tables
 from prh.datasets import Columns, DataError, read_local, shard
 
 
@@ -181,7 +181,7 @@ def test_bad_metadata_names_the_line(folder):
     (folder / "metadata.jsonl").write_text("\n".join([*text[:3], text[3][:20]]))
     with pytest.raises(DataError, match=r"metadata\.jsonl, line 4: not JSON"):
         read_local(folder, Columns())
-    (folder / "metadata.jsonl").write_text('{"image": "x.png"}\n')
+    (folder / "metadata.jsonl").write_text('{"photo": "x.png"}\n')
     with pytest.raises(DataError, match=r"line 1: no file_name"):
         read_local(folder, Columns())
 
@@ -209,18 +209,19 @@ def test_a_truncated_parquet_source_is_named(tmp_path):
     pq.write_table(pa.table({"text": ["a", "b"]}), tmp_path / "t.parquet")
     content = (tmp_path / "t.parquet").read_bytes()
     (tmp_path / "t.parquet").write_bytes(content[:50])
-    with pytest.raises(tables.TableError, match=r"t\.parquet is not a complete Parquet file"):
+    with pytest.raises(DataError, match=r"t\.parquet is not a complete Parquet file"):
         list(read_local(tmp_path, Columns(image=None)))
 
 
 def test_images_are_decoded_by_as_many_threads_as_are_given(folder, tmp_path, monkeypatch):
     threads = set()
 
-    def slow(sample, columns):
+    def slow(content):
         threads.add(get_ident())
         time.sleep(0.01)
+        return ()
 
-    monkeypatch.setattr(datasets, "problem", slow)
+    monkeypatch.setattr(images, "inspect", slow)
     shard(read_local(folder, Columns()), tmp_path / "s", Columns(), workers=1)
     assert len(threads) == 1
 
@@ -282,7 +283,7 @@ def test_a_webdataset_is_read_one_sample_after_the_other(tmp_path):
     samples = datasets.read_hub(tmp_path, "train", None, WEBDATASET)
     next(samples)
     (tmp_path / "train" / "1.tar").unlink()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(DataError, match=r"split train: .*1\.tar"):
         list(samples)
 
 

@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from prh import local_forms
 from prh.metrics import METRICS
 
 # The lists of an experiment, which are those of a registry too (prh/registries.py).
@@ -58,17 +59,22 @@ class _Dataset(Section):
     shuffle_seed: Seed | None = None
     """Take the samples at random with this seed (null: the first ones, in the order of the source)."""
     image: str | None = "image"
-    """Column with the image (null: the data set has none)."""
+    """Column with the image (null: the data set has none; a local file of texts alone needs no null)."""
     captions: str | None = "text"
-    """Column with the caption or the list of captions (null: the data set has none)."""
+    """Column with the caption or the list of captions (null: the data set has none; local folders of images need no
+    null). sentences.raw is the field raw of the structs in column sentences; all columns can be named like that."""
     labels: list[str] = []
     """Columns with classes of a sample, for probes ("class": the folder, where there is one folder per class)."""
     group: str | None = None
     """Column with the group of a sample (a subject, a page, a video): groups are kept together when calibrating."""
+    sample_id: str | None = "auto"
+    """Column with the id of a sample, each its own (auto: file_name in metadata, else sample_id or id, else the samples
+    are numbered; null: they are numbered)."""
     on_error: Literal["fail", "skip"] = "fail"
     """What a bad sample does (unreadable image, empty caption): stop the job, or leave the sample out and count it."""
     shard_size: Annotated[int, Field(ge=1)] = 512
-    """Samples in a shard; a killed extraction goes on after its last finished shard."""
+    """Samples in a shard, fewer where they take more than 256 MiB; a killed extraction goes on after its last finished
+    shard."""
     models: list[str] | None = None
     """The models that are run on it (null: all that can read it)."""
     use: Literal["alignment", "control", "probe"] = "alignment"
@@ -77,7 +83,8 @@ class _Dataset(Section):
 
 
 class LocalDataset(_Dataset):
-    """A folder (images with metadata.jsonl, or one folder per class) or Parquet files on this machine."""
+    """A folder (images with metadata.jsonl or metadata.csv, such metadata of texts alone, or one folder per class) or
+    Parquet files on this machine. See docs/data.md."""
 
     source: Literal["local"]
     path: str
@@ -538,6 +545,7 @@ def load(raw: Mapping[str, object], folder: str | Path = ".") -> Experiment:
         experiment = Experiment.model_validate(dict(raw))
     except ValidationError as error:
         raise ConfigError("\n".join(dict.fromkeys(_sentence(item, raw) for item in error.errors()))) from None
+    experiment = _with_forms(experiment, Path(folder))
     mistakes = [
         *_repeated(experiment),
         *_unknown_names(experiment),
@@ -549,6 +557,18 @@ def load(raw: Mapping[str, object], folder: str | Path = ".") -> Experiment:
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     return experiment
+
+
+def _with_forms(experiment: Experiment, folder: Path) -> Experiment:
+    """``experiment`` with image or captions null where it leaves them out and local data cannot have them."""
+    entries = []
+    for entry in experiment.datasets:
+        open_keys = {"image", "captions"} - entry.model_fields_set
+        if entry.source == "local" and open_keys:
+            lacking = open_keys & local_forms.not_there(folder / entry.path)
+            entry = entry.model_copy(update=dict.fromkeys(lacking))
+        entries.append(entry)
+    return experiment.model_copy(update={"datasets": entries})
 
 
 def _repeated(experiment: Experiment) -> list[str]:
@@ -690,9 +710,16 @@ def _missing_paths(experiment: Experiment, folder: Path) -> list[str]:
     for kind, group in zip(("data set", "model", "text", "harness task"), entries, strict=True):
         for entry in group:
             path = getattr(entry, "path", None)
-            if path is not None and not (folder / path).exists():
+            if path is not None and not _exists(folder / path):
                 mistakes.append(f"{kind} '{entry.name}': path {path} does not exist (relative to {folder.resolve()}).")
     return mistakes
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # longer than a name can be; with a null character
+        return False
 
 
 def _sentence(error: Mapping, raw: Mapping[str, object]) -> str:

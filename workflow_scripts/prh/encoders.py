@@ -12,7 +12,6 @@ hook: their states are taken as the library gives them, hidden_state_0 and on, t
 from __future__ import annotations
 
 import importlib.util
-import io
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,16 +20,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from prh import checkpoints
+from prh import checkpoints, images, text_files
 from prh.folding import fold_norms
 from prh.hooks import hooked
 from prh.models import ModelError
 
 if TYPE_CHECKING:
+    from PIL import Image
     from transformers import PreTrainedConfig
 
 log = logging.getLogger(__name__)
@@ -185,8 +184,7 @@ class VisionEncoder:
 
     def decode(self, content: bytes) -> Tensor:
         """An encoded image as the tensor that the model wants."""
-        with Image.open(io.BytesIO(content)) as image:
-            return self.transform(image.convert("RGB"))
+        return self.transform(images.decode(content))
 
     @torch.inference_mode()
     def encode(self, images: Tensor) -> list[Tensor]:
@@ -599,4 +597,4 @@ def _load_word_vectors(root: Path, device: str) -> WordVectors:
                 f"{root} has no {name}; word vectors are vectors.safetensors (tensor 'vectors') + vocab.txt."
             )
     vectors = load_file(root / "vectors.safetensors")["vectors"]
-    return WordVectors(vectors, (root / "vocab.txt").read_text(encoding="utf-8").splitlines(), device)
+    return WordVectors(vectors, text_files.lines(root / "vocab.txt"), device)

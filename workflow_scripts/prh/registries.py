@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
+from prh import text_files
 from prh.config import LISTS, ConfigError, From
 
 QUICK = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -61,10 +62,12 @@ def _taken(kind: str, entry: Mapping, folder: Path) -> list[dict]:
 
 def _entries(kind: str, path: Path) -> dict[str, dict]:
     """The entries of one list of a registry, by name."""
-    if not path.is_file():
-        raise ConfigError(f"{kind}: the registry {path} does not exist.")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=QUICK)
+        if not path.is_file():
+            raise ConfigError(f"{kind}: the registry {path} does not exist.")
+        content = yaml.load(text_files.read(path), Loader=QUICK)
+    except (OSError, text_files.TextError) as error:  # a name too long for a file, a file that is no text
+        raise ConfigError(f"{kind}: the registry {path} cannot be read: {error}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{kind}: {path} is not YAML: {' '.join(str(error).split())}.") from None
     entries = content.get(kind) if isinstance(content, dict) else None
