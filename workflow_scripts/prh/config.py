@@ -84,7 +84,8 @@ class _Dataset(Section):
 
 class LocalDataset(_Dataset):
     """A folder (images with metadata.jsonl or metadata.csv, such metadata of texts alone, or one folder per class) or
-    Parquet files on this machine. See docs/data.md."""
+    Parquet files on this machine. See docs/data.md.
+    """
 
     source: Literal["local"]
     path: str

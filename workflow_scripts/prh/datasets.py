@@ -60,6 +60,8 @@ class Verdicts:
     """The sample_id of every bad sample and the reason."""
     images: Counter[str] = field(default_factory=Counter)
     """What is done to images when they are decoded, and to how many."""
+    minus_one: Counter[str] = field(default_factory=Counter)
+    """Labels, and how many samples have -1 there. Many sources mean by it that there is no class, others a class."""
 
 
 def problem(sample: Sample, columns: Columns) -> str | None:
@@ -110,6 +112,7 @@ def _checked(samples: Iterable[Sample], columns: Columns, verdicts: Verdicts, wo
                 seen.add(sample.sample_id)
                 if reason is None:
                     verdicts.images.update(notes)
+                    verdicts.minus_one.update(name for name, value in sample.labels.items() if value == "-1")
                     yield sample
                 else:
                     shown = sample.sample_id.encode("utf-8", "backslashreplace").decode()
@@ -180,6 +183,7 @@ def shard(
         "form": None if reading is None else reading.form,
         "left_out": {} if reading is None else dict(reading.left_out),
         "images": dict(sorted(verdicts.images.items())),
+        "minus_one": dict(sorted(verdicts.minus_one.items())),
         "bad": verdicts.bad,
         "shards": shards,
     }
@@ -217,6 +221,10 @@ def summary(name: str, manifest: Mapping) -> list[str]:
         endings = ", ".join(f"{count} {ending}" for ending, count in manifest["left_out"].items())
         lines.append(f"{name}: files that are not taken for images: {endings}")
     lines += [f"{name}: {count} images {note}" for note, count in manifest["images"].items()]
+    lines += [
+        f"{name}: label '{label}' is -1 in {count} samples and taken for a class; leave it empty if it means none"
+        for label, count in manifest["minus_one"].items()
+    ]
     lines += [f"{name}: left out {entry['sample_id']}: {entry['reason']}" for entry in manifest["bad"][:20]]
     return lines
 
@@ -245,7 +253,11 @@ def shard_paths(manifest: Mapping, folder: Path) -> list[Path]:
 
 
 def labels_of(paths: Iterable[Path], name: str) -> tuple[list[str], list[str | None]]:
-    """The sample_ids of some shards, in order, and the class called ``name`` of each (None where it has none)."""
+    """The sample_ids of some shards, in order, and the class called ``name`` of each (None where it has none).
+
+    Raises DataError where no sample has one.
+    """
+    paths = list(paths)
     ids: list[str] = []
     values: list[str | None] = []
     for path in paths:
@@ -255,6 +267,8 @@ def labels_of(paths: Iterable[Path], name: str) -> tuple[list[str], list[str | N
             next((pair["value"] for pair in pairs or () if pair["name"] == name), None)
             for pairs in table["labels"].to_pylist()
         ]
+    if values and not any(value is not None for value in values):
+        raise DataError(f"none of the {len(values)} samples in {paths[0].parent} has a label '{name}'; mend 'labels'.")
     return ids, values
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -87,7 +88,7 @@ def _metadata_sample(row: dict, index: int, columns: Columns, read: samples.Read
     name = row[FILE_NAME]
     is_named = isinstance(name, str) and bool(name.strip())
     if columns.image is not None and not is_named:
-        return Sample(f"line {line}", None, None, (), fault=f"image missing (its file_name is {name!r})")
+        return Sample(f"line {line}", None, None, (), fault=f"image missing (its file_name is {json.dumps(name)[:60]})")
     named = replace(
         columns,
         image=None if columns.image is None else FILE_NAME,
