@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from huggingface_hub import constants
+from huggingface_hub.hf_api import RepoFile
 from PIL import Image
 
 from prh import config, datasets, fetching, hub_data, models, tables
@@ -418,6 +419,14 @@ def test_pieces_of_two_versions_are_not_joined(hub, tmp_path):
 def test_wrong_addresses(hub, tmp_path, url, message):
     with pytest.raises(FetchError, match=message):
         fetching.fetch_url(url, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/x", "a\\..\\x", "a/..", "x\0y"])
+def test_a_listing_that_leads_out_of_the_folder_is_refused(monkeypatch, name):
+    hostile = RepoFile(path=name, size=1, oid="0" * 40)
+    monkeypatch.setattr(fetching.HfApi, "list_repo_tree", lambda *arguments, **options: [hostile])
+    with pytest.raises(FetchError, match=r"me/mine is not fetched: its file .* would lie outside of the folder"):
+        fetching.find("me/mine", revision="0" * 40)
 
 
 def zip_of(**files: str) -> bytes:

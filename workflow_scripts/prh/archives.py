@@ -100,7 +100,10 @@ def _allowance(archive: Path, part: Path) -> Callable[[int], None]:
         nonlocal unpacked
         unpacked += HEADER + size
         if unpacking.is_bomb(packed, unpacked):
-            raise ArchiveError(f"{archive} is not unpacked: {unpacking.refusal(packed, unpacked)}.")
+            raise ArchiveError(
+                f"{archive} is not unpacked: {unpacking.refusal(packed, unpacked)}; if you trust it, unpack it "
+                "yourself and name its folder with source: local."
+            )
         if unpacked > room:
             raise ArchiveError(f"{archive} is not unpacked: it needs {unpacked:,} bytes and {part} has {room:,}.")
 

@@ -4,6 +4,7 @@ it took; a mistake is told in one sentence.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import platform
@@ -28,6 +29,9 @@ def failing_in_one_sentence(*, job: bool = True) -> Iterator[None]:
     The log of a ``job`` begins with the versions, the machine, and the program with its settings, and ends with the
     time and memory that it took.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files and classes are printed in every locale
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     started = time.monotonic()
     told = job and not sys.stdout.isatty()

@@ -75,7 +75,8 @@ def _streamed(root: Path, split: str, subset: str | None, only: Sequence[str] | 
         return datasets.load_dataset(str(root), subset, split=split, streaming=True, **part)
     except (ValueError, FileNotFoundError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
-        raise DataError(f"{root}, split {split}: {reason}. Mend 'files', 'split' or 'subset'.") from None
+        culprit = _damaged(root, only) or f"{reason}. Mend 'files', 'split' or 'subset'."
+        raise DataError(f"{root}, split {split}: {culprit}") from None
 
 
 def _reader(root: Path) -> samples.Read:
@@ -108,7 +109,9 @@ def _named(root: Path, where: str, only: Sequence[str] | None) -> Iterator[None]
         if culprit is not None:
             raise DataError(f"{where}: {culprit}") from error
         reason = " ".join(str(error).split()).rstrip(".") or "no reason given"
-        raise DataError(f"{where}: the data cannot be read: {type(error).__name__}: {reason}.") from error
+        names = [path.name for path in _files(root, only)]
+        listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        raise DataError(f"{where}: {listed} cannot be read: {type(error).__name__}: {reason}.") from error
 
 
 def _files(root: Path, only: Sequence[str] | None) -> list[Path]:

@@ -83,13 +83,20 @@ def require_bounded(path: Path, columns: Sequence[str]) -> int:
         chunks = list(_chunks(source, leaves))
         unpacked = sum(chunk.total_uncompressed_size for chunk in chunks)
         if unpacking.is_bomb(packed, unpacked):
-            raise DataError(f"{path} is not read: {unpacking.refusal(packed, unpacked)}.")
+            raise _bomb(path, packed, unpacked)
         worst: dict[str, int] = dict.fromkeys(leaves, 0)
         for chunk in chunks:
             if chunk.has_dictionary_page:
                 worst[chunk.path_in_schema] += chunk.num_values * chunk.total_uncompressed_size
     repeated = [_repeated(path, leaf, packed) for leaf, most in worst.items() if unpacking.is_bomb(packed, most)]
     return max(unpacked, *repeated, 0)
+
+
+def _bomb(path: Path, packed: int, unpacked: int) -> DataError:
+    return DataError(
+        f"{path} is not read: {unpacking.refusal(packed, unpacked)}; if you trust it, write it anew without "
+        "compression and dictionaries."
+    )
 
 
 def _repeated(path: Path, leaf: str, packed: int) -> int:
@@ -100,7 +107,7 @@ def _repeated(path: Path, leaf: str, packed: int) -> int:
             for batch in source.iter_batches(batch_size=256, columns=[leaf]):
                 total += sum(_size(column) for column in batch.columns)
                 if unpacking.is_bomb(packed, total):
-                    raise DataError(f"{path} is not read: column {leaf}: {unpacking.refusal(packed, total)}.")
+                    raise _bomb(path, packed, total)
         except pa.ArrowNotImplementedError:
             return 0  # too many or too large for a dictionary: they stand in the file themselves
     return total

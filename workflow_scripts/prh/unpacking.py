@@ -15,7 +15,4 @@ def is_bomb(packed: int, unpacked: int) -> bool:
 
 def refusal(packed: int, unpacked: int) -> str:
     """Why a bomb is not unpacked, in the words of a message."""
-    return (
-        f"its {packed:,} bytes unpack to {unpacked:,} or more, beyond {FREELY:,} and {RATIO} times as many: "
-        "unpack it yourself, if you trust it, and name the result with source: local"
-    )
+    return f"its {packed:,} bytes unpack to {unpacked:,} or more, beyond {FREELY:,} and {RATIO} times as many"
