@@ -13,6 +13,7 @@ from snakemake.exceptions import WorkflowError
 
 from prh import files
 from prh.config import ConfigError, load
+from prh.local_forms import METADATA
 from prh.lockfile import adopt, lock_path
 from prh.plan import Plan, modules_of
 from prh.registries import expand
@@ -72,8 +73,8 @@ def local_source(wildcards):
     entry = plan.datasets[wildcards.dataset]
     if entry.source != "local":
         return []
-    metadata = Path(entry.path, "metadata.jsonl")
-    return local(str(metadata if metadata.is_file() else entry.path))
+    metadata = (Path(entry.path, name) for name in METADATA)
+    return local(str(next((path for path in metadata if path.is_file()), entry.path)))
 
 
 @functools.cache
