@@ -26,6 +26,7 @@ if Path(prh.__file__).parents[1].resolve() != PROGRAMS.resolve():
 from prh import files
 from prh.config import ConfigError, load
 from prh.job_specs import JobSpecs
+from prh.local_forms import METADATA
 from prh.lockfile import adopt, lock_path
 from prh.plan import Plan
 from prh.registries import expand
@@ -174,8 +175,8 @@ def local_source(wildcards):
     entry = plan.datasets[wildcards.dataset]
     if entry.source != "local":
         return []
-    metadata = Path(entry.path, "metadata.jsonl")
-    return local(str(metadata if metadata.is_file() else entry.path))
+    metadata = (Path(entry.path, name) for name in METADATA)
+    return local(str(next((path for path in metadata if path.is_file()), entry.path)))
 
 
 def local_task(wildcards):

@@ -30,10 +30,10 @@ def main() -> None:
             place = world.build(**arguments.spec.entry("world", World).model_dump())
             root = world.write_dataset(place, folder, density=entry.density, shuffled=entry.shuffled)
         case "url":
-            from prh import fetching  # likewise
+            from prh import archives, fetching  # likewise
 
             archive = fetching.fetch_url(entry.url, folder, sha256=entry.sha256, lock=lock)
-            root = fetching.unpack(archive, folder.with_name("content")) / entry.folder
+            root = archives.unpack(archive, folder.with_name("content")) / entry.folder
     found = files.listing(root)
     print(f"{entry.name}: {len(found)} files, {sum(file['bytes'] for file in found.values()):,} bytes in {root}")
     with files.writing(arguments.output) as part:

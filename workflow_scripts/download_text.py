@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from prh import datasets, files, world
+from prh import datasets, files, text_files, world
 from prh.arguments import ProgramParser
 from prh.command import failing_in_one_sentence
 from prh.config import Text, World
@@ -26,7 +26,7 @@ def main() -> None:
         case "world":
             count = text.documents or WORLD_DOCUMENTS
             place = world.build(**arguments.spec.entry("world", World).model_dump())
-            documents = place.text(count, WORLD_LENGTH, seed=HELD_OUT).splitlines()
+            documents = text_files.split_lines(place.text(count, WORLD_LENGTH, seed=HELD_OUT))
         case "local":
             documents = datasets.read_documents(Path(text.path))
         case "hub":

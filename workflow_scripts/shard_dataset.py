@@ -22,7 +22,7 @@ def main() -> None:
 
     entry = arguments.spec.entry("dataset", Dataset)
     source = files.fetched(arguments.source)
-    columns = datasets.Columns(entry.image, entry.captions, tuple(entry.labels), entry.group)
+    columns = datasets.Columns(entry.image, entry.captions, tuple(entry.labels), entry.group, entry.sample_id)
     chosen = {"samples": entry.samples, "shuffle_seed": entry.shuffle_seed}
     if entry.source == "hub":
         root = Path(source["root"])
@@ -40,10 +40,7 @@ def main() -> None:
         progress=True,
         made_by={"dataset": entry.name, "revision": source.get("revision")},
     )
-    print(
-        f"{entry.name}: {manifest['samples']} samples in {len(manifest['shards'])} shards, "
-        f"{manifest['skipped']} skipped"
-    )
+    print(*datasets.summary(entry.name, manifest), sep="\n")
     with files.writing(arguments.manifest) as part:
         part.write_text(json.dumps({"dataset": entry.name, **manifest}, indent=1), encoding="utf-8")
 

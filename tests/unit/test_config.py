@@ -177,3 +177,50 @@ def test_the_experiment_of_the_readme_loads(repository):
     readme = (repository / "README.md").read_text(encoding="utf-8")
     experiment = load(expand(yaml.safe_load(readme.split("```yaml\n")[1].split("```")[0])))
     assert [model.modality for model in experiment.models] == ["vision", "language"]
+
+
+def picture_folder(folder):
+    (folder / "cat").mkdir()
+    (folder / "cat/1.png").write_bytes(b"never opened")
+
+
+def texts_alone(folder):
+    (folder / "metadata.jsonl").write_text('{"text": "a"}\n')
+
+
+def csv_of_texts(folder):
+    (folder / "metadata.csv").write_text("text\na\n")
+
+
+def images_with_metadata(folder):
+    (folder / "metadata.jsonl").write_text('{"file_name": "1.png", "text": "a"}\n')
+
+
+def damaged_metadata(folder):
+    (folder / "metadata.jsonl").write_bytes(b"\xff{")
+
+
+@pytest.mark.parametrize(
+    ("fill", "expected"),
+    [
+        (picture_folder, ("image", None)),
+        (texts_alone, (None, "text")),
+        (csv_of_texts, (None, "text")),
+        (images_with_metadata, ("image", "text")),
+        (damaged_metadata, ("image", "text")),
+        (lambda folder: None, ("image", "text")),
+    ],
+)
+def test_local_data_need_not_say_what_they_cannot_have(raw, tmp_path, fill, expected):
+    fill(tmp_path / "data")
+    entry = load(raw, tmp_path).dataset("photos")
+    assert (entry.image, entry.captions) == expected
+    raw["datasets"][0] |= {"image": "image", "captions": "text"}
+    entry = load(raw, tmp_path).dataset("photos")
+    assert (entry.image, entry.captions) == ("image", "text")
+
+
+def test_a_path_longer_than_any_file_name_is_said_to_be_missing(raw, tmp_path):
+    raw["datasets"][0]["path"] = "x" * 300
+    with pytest.raises(ConfigError, match=r"data set 'photos': path x+ does not exist"):
+        load(raw, tmp_path)

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tarfile
 import time
 import zipfile
 from pathlib import Path
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from huggingface_hub import constants
+from huggingface_hub.hf_api import RepoFile
 from PIL import Image
 
 from prh import config, datasets, fetching, hub_data, models, tables
@@ -421,55 +421,20 @@ def test_wrong_addresses(hub, tmp_path, url, message):
         fetching.fetch_url(url, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/x", "a\\..\\x", "a/..", "x\0y"])
+def test_a_listing_that_leads_out_of_the_folder_is_refused(monkeypatch, name):
+    hostile = RepoFile(path=name, size=1, oid="0" * 40)
+    monkeypatch.setattr(fetching.HfApi, "list_repo_tree", lambda *arguments, **options: [hostile])
+    with pytest.raises(FetchError, match=r"me/mine is not fetched: its file .* would lie outside of the folder"):
+        fetching.find("me/mine", revision="0" * 40)
+
+
 def zip_of(**files: str) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for name, text in files.items():
             archive.writestr(name, text)
     return stream.getvalue()
-
-
-def tar_of(**files: str) -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
-        for name, text in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(text)
-            archive.addfile(entry, io.BytesIO(text.encode()))
-    return stream.getvalue()
-
-
-@pytest.mark.parametrize("pack", [zip_of, tar_of])
-def test_archives(tmp_path, pack):
-    (tmp_path / "a").write_bytes(pack(**{"photos/1.txt": "one", "photos/b/2.txt": "two"}))
-    assert content(fetching.unpack(tmp_path / "a", tmp_path / "out")) == {
-        "photos/1.txt": b"one",
-        "photos/b/2.txt": b"two",
-    }
-
-
-@pytest.mark.parametrize("pack", [zip_of, tar_of])
-@pytest.mark.parametrize("name", ["../out.txt", "a/../../out.txt", "../out-2/x"])
-def test_an_archive_that_leads_out_of_its_folder(tmp_path, pack, name):
-    (tmp_path / "a").write_bytes(pack(**{"fine.txt": "one", name: "two"}))
-    with pytest.raises(FetchError, match=r"is not unpacked: .*outside"):
-        fetching.unpack(tmp_path / "a", tmp_path / "out")
-    assert content(tmp_path).keys() == {"a"}
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (b"no archive at all", "is neither a zip nor a tar archive"),
-        (tar_of(a="x" * 100_000)[:150], "is (neither|a damaged)"),
-        (zip_of(a="x" * 1000).replace(b"xxx", b"xyx"), "is a damaged archive"),
-    ],
-)
-def test_what_is_no_archive(tmp_path, data, message):
-    (tmp_path / "a").write_bytes(data)
-    with pytest.raises(FetchError, match=message):
-        fetching.unpack(tmp_path / "a", tmp_path / "out")
-    assert content(tmp_path).keys() == {"a"}
 
 
 # ---- the programs, and the clients ----------------------------------------------------------------------------

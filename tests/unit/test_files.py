@@ -71,3 +71,16 @@ def test_sizes_are_those_of_a_listing_without_its_hashes(tmp_path):
     assert files.sizes(tmp_path) == {name: facts["bytes"] for name, facts in files.listing(tmp_path).items()}
     assert files.sizes(tmp_path) == {"a.txt": 5, "b/1.txt": 3, "b/2.txt": 0}
     assert files.sizes(tmp_path / "a.txt") == {"a.txt": 5}
+
+
+def test_links_to_folders_are_listed_and_circles_end(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/1.png").write_bytes(b"12")
+    (tmp_path / "root/cat/.ipynb_checkpoints").mkdir(parents=True)
+    (tmp_path / "root/cat/.ipynb_checkpoints/2.png").write_bytes(b"1")
+    (tmp_path / "root/cat/2.png").write_bytes(b"1")
+    (tmp_path / "root/__MACOSX").mkdir()
+    (tmp_path / "root/__MACOSX/2.png").write_bytes(b"1")
+    (tmp_path / "root/bird").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/back").symlink_to(tmp_path / "root")
+    assert files.sizes(tmp_path / "root") == {"bird/1.png": 2, "cat/2.png": 1}

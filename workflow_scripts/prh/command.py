@@ -5,6 +5,7 @@ it took; whatever goes wrong is told in one sentence; nothing is asked, and no p
 from __future__ import annotations
 
 import dis
+import io
 import logging
 import os
 import platform
@@ -39,6 +40,9 @@ def failing_in_one_sentence(*, job: bool = True) -> Iterator[None]:
     The log of a ``job`` begins with the versions, the machine, and the program with its settings, and ends with the
     time and memory that it took. A job reads nothing from its standard input, and dies with the run that started it.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files and classes are printed in every locale
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     logging.basicConfig(level=logging.INFO)
     for handler in logging.root.handlers:
         handler.setFormatter(_Redacted("%(asctime)s %(levelname)s %(name)s: %(message)s"))

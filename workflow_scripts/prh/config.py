@@ -18,7 +18,7 @@ from typing import Annotated, Literal, get_args
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
-from prh import sample_sizes, timm_names
+from prh import local_forms, sample_sizes, timm_names
 from prh.addresses import redacted, redacted_text
 from prh.metrics import METRICS
 
@@ -92,17 +92,22 @@ class _Dataset(Section):
     shuffle_seed: Seed | None = None
     """Take the samples at random with this seed (null: the first ones, in the order of the source)."""
     image: str | None = "image"
-    """Column with the image (null: the data set has none)."""
+    """Column with the image (null: the data set has none; a local file of texts alone needs no null)."""
     captions: str | None = "text"
-    """Column with the caption or the list of captions (null: the data set has none)."""
+    """Column with the caption or the list of captions (null: the data set has none; local folders of images need no
+    null). sentences.raw is the field raw of the structs in column sentences; all columns can be named like that."""
     labels: list[str] = []
     """Columns with classes of a sample, for probes ("class": the folder, where there is one folder per class)."""
     group: str | None = None
     """Column with the group of a sample (a subject, a page, a video): groups are kept together when calibrating."""
+    sample_id: str | None = "auto"
+    """Column with the id of a sample, each its own (auto: file_name in metadata, else sample_id or id, else the samples
+    are numbered; null: they are numbered)."""
     on_error: Literal["fail", "skip"] = "fail"
     """What a bad sample does (unreadable image, empty caption): stop the job, or leave the sample out and count it."""
     shard_size: Annotated[int, Field(ge=1)] = 512
-    """Samples in a shard; a killed extraction goes on after its last finished shard."""
+    """Samples in a shard, fewer where they take more than 256 MiB; a killed extraction goes on after its last finished
+    shard."""
     models: list[str] | None = None
     """The models that are run on it (null: all that can read it)."""
     use: Literal["alignment", "control", "probe"] = "alignment"
@@ -111,7 +116,9 @@ class _Dataset(Section):
 
 
 class LocalDataset(_Dataset):
-    """A folder (images with metadata.jsonl, or one folder per class) or Parquet files on this machine."""
+    """A folder (images with metadata.jsonl or metadata.csv, such metadata of texts alone, or one folder per class) or
+    Parquet files on this machine. See docs/data.md.
+    """
 
     source: Literal["local"]
     path: str
@@ -590,6 +597,7 @@ def load(raw: Mapping[str, object], folder: str | Path = ".") -> Experiment:
     except ValidationError as error:
         sentences = dict.fromkeys(redacted_text(_sentence(item, raw)) for item in error.errors())
         raise ConfigError("\n".join(sentences)) from None
+    experiment = _with_forms(experiment, Path(folder))
     mistakes = [
         *_repeated(experiment),
         *_unknown_names(experiment),
@@ -603,6 +611,18 @@ def load(raw: Mapping[str, object], folder: str | Path = ".") -> Experiment:
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     return experiment
+
+
+def _with_forms(experiment: Experiment, folder: Path) -> Experiment:
+    """``experiment`` with image or captions null where it leaves them out and local data cannot have them."""
+    entries = []
+    for entry in experiment.datasets:
+        open_keys = {"image", "captions"} - entry.model_fields_set
+        if entry.source == "local" and open_keys:
+            lacking = open_keys & local_forms.not_there(folder / entry.path)
+            entry = entry.model_copy(update=dict.fromkeys(lacking))
+        entries.append(entry)
+    return experiment.model_copy(update={"datasets": entries})
 
 
 def _repeated(experiment: Experiment) -> list[str]:
@@ -801,7 +821,7 @@ def _exists(path: Path) -> bool:
     """Whether there is such a file or folder; not where its name is too long, or its folder closed to us."""
     try:
         return path.exists()
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # longer than a name can be; with a null character
         return False
 
 

@@ -1,4 +1,4 @@
-"""Data sets: fetch them, check every sample, and cut them into Parquet shards.
+"""Data sets: every sample checked, and cut into Parquet shards.
 
 A sample is an image (its original encoded bytes), any number of captions, or both. `shard` gives each a stable,
 unique sample_id and reports every bad one by that id before anything is taken for whole.
@@ -6,258 +6,134 @@ unique sample_id and reports every bad one by that id before anything is taken f
 
 from __future__ import annotations
 
-import io
+import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
-from PIL import Image
 
-from prh import files, tables
+from prh import files, images, tables
+from prh.hub_reading import hub_documents, read_hub
+from prh.image_files import IMAGE_SUFFIXES
+from prh.local_data import Reading, read_documents, read_local
 from prh.progress import Progress
+from prh.samples import Columns, DataError, Sample
 
-if TYPE_CHECKING:
-    import datasets
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "Columns",
+    "DataError",
+    "Reading",
+    "Sample",
+    "bounded",
+    "hub_documents",
+    "labels_of",
+    "problem",
+    "read_documents",
+    "read_hub",
+    "read_local",
+    "shard",
+    "shard_paths",
+    "summary",
+]
 
-IMAGE_SUFFIXES = frozenset(Image.registered_extensions())
-
-
-class DataError(ValueError):
-    """The data are not what the entry promises; the message names the samples and the mend."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One sample as its source gives it; `image` is the encoded file, None where it is missing."""
-
-    sample_id: str
-    image: bytes | None
-    path: str | None
-    captions: tuple[str, ...]
-    labels: Mapping[str, str] = field(default_factory=dict)
-    group_id: str | None = None
-
-
-@dataclass(frozen=True)
-class Columns:
-    """The columns of the source that hold image, captions, labels and group (None: the source has none)."""
-
-    image: str | None = "image"
-    captions: str | None = "text"
-    labels: tuple[str, ...] = ()
-    group: str | None = None
+SHARD_BYTES = 2**28
+"""Bytes of samples in a shard (256 MiB): Arrow reads no column of more than 2 GiB, and jobs hold one shard each."""
+CHECKED_AT_ONCE, CHECKED_BYTES = 64, 2**26
+"""Samples that are held while their images are decoded, fewer where they take more than these bytes."""
 
 
-# ---- reading --------------------------------------------------------------------------------------------------
+# ---- checking -------------------------------------------------------------------------------------------------
 
 
-def read_local(root: Path, columns: Columns, chosen: Mapping[str, int | None] | None = None) -> Iterator[Sample]:
-    """Samples of a folder or Parquet file, in a stable order.
+@dataclass
+class Verdicts:
+    """What `shard` has found so far."""
 
-    ``chosen`` may name {"samples": count, "shuffle_seed": seed}; with a seed a random subset is read, still in the
-    order of the source. Forms, in this order: metadata.jsonl beside the images (column file_name), Parquet files,
-    one folder of images per class. Raises DataError where the source has none of these forms or lacks a column.
-    """
-    chosen = chosen or {}
-    if root.is_dir() and (root / "metadata.jsonl").is_file():
-        rows = _metadata_rows(root / "metadata.jsonl")
-        return (_metadata_sample(root, row, columns) for row in _subset(rows, **chosen))
-    parquet = [root] if root.is_file() else sorted(root.rglob("*.parquet"))
-    if parquet:
-        count = sum(_parquet_rows(path) for path in parquet)
-        keep = set(_subset(range(count), **chosen))
-        rows = enumerate(_parquet_samples(parquet, columns))
-        return (_parquet_sample(i, row, columns) for i, row in rows if i in keep)
-    images = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    if images:
-        return (_classfolder_sample(root, path) for path in _subset(images, **chosen))
-    raise DataError(f"{root} holds neither metadata.jsonl nor Parquet files nor images.")
-
-
-def read_hub(
-    root: Path,
-    split: str,
-    subset: str | None,
-    columns: Columns,
-    chosen: Mapping[str, int | None] | None = None,
-    only: Sequence[str] | None = None,
-) -> Iterator[Sample]:
-    """Samples of a downloaded hub data set (any form that the `datasets` library reads), in its order.
-
-    ``only``: the files of the split, where it takes more than the library's own look at ``root`` to tell.
-    One sample is in memory at a time and nothing is copied to disk: for a random subset (see `read_local`) the source
-    is read twice, once to count it. Raises DataError for a split or column that is not there.
-    """
-    import datasets
-
-    data = _streamed(root, split, subset, only)
-    features = data.features or {}  # unknown to the library before it has read a row of JSON or CSV
-    there = list(features) or list(next(iter(data), {}))
-    wanted = [columns.image, columns.captions, *columns.labels, columns.group]
-    for column in filter(None, wanted):
-        if column not in there:
-            raise DataError(f"{root}, split {split}: no column '{column}'; there are {', '.join(there)}.")
-    names = {column: getattr(features.get(column), "names", None) for column in columns.labels}
-    data = data.select_columns([column for column in dict.fromkeys([*wanted, "sample_id", "id"]) if column in there])
-    if columns.image in features:
-        data = data.cast_column(columns.image, datasets.Image(decode=False))
-    keep = None
-    if chosen and chosen.get("samples") is not None and chosen.get("shuffle_seed") is not None:
-        keep = set(_subset(range(sum(1 for _ in data)), **chosen))
-    for i, row in enumerate(data):
-        if keep is not None and i not in keep:
-            continue
-        for column in filter(names.get, names):
-            row[column] = None if row[column] is None else names[column][row[column]]
-        yield _parquet_sample(i, row, columns)
-
-
-def hub_documents(
-    root: Path, split: str, subset: str | None, column: str, only: Sequence[str] | None = None
-) -> Iterator[str]:
-    """The texts in one column of a downloaded hub data set, in its order; empty ones are left out."""
-    for row in _streamed(root, split, subset, only):
-        if column not in row:
-            raise DataError(f"{root}, split {split}: no column '{column}'; there are {', '.join(row)}.")
-        if row[column] and row[column].strip():
-            yield row[column]
-
-
-def _streamed(root: Path, split: str, subset: str | None, only: Sequence[str] | None) -> datasets.IterableDataset:
-    import datasets
-
-    part = {} if only is None else {"data_files": {split: list(only)}}
-    try:
-        return datasets.load_dataset(str(root), subset, split=split, streaming=True, **part)
-    except (ValueError, FileNotFoundError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise DataError(f"{root}, split {split}: {reason}. Mend 'files', 'split' or 'subset'.") from None
-
-
-def _subset(rows: Iterable, samples: int | None = None, shuffle_seed: int | None = None) -> list:
-    """``rows``, or a random subset of ``samples`` of them in their order.
-
-    Without a seed nothing is left out here: `shard` stops by itself, and makes up for bad samples with later ones.
-    """
-    rows = list(rows)
-    if shuffle_seed is None or samples is None or samples >= len(rows):
-        return rows
-    picked = np.random.default_rng(shuffle_seed).choice(len(rows), samples, replace=False)
-    return [rows[i] for i in sorted(picked)]
-
-
-def _metadata_rows(path: Path) -> list[dict]:
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}, line {number}: not JSON ({error.msg}).") from None
-        if "file_name" not in rows[-1]:
-            raise DataError(f"{path}, line {number}: no file_name.")
-    return rows
-
-
-def _metadata_sample(root: Path, row: dict, columns: Columns) -> Sample:
-    path = root / row["file_name"]
-    return Sample(
-        sample_id=row["file_name"],
-        image=path.read_bytes() if columns.image and path.is_file() else None,
-        path=row["file_name"],
-        captions=_captions(row, columns, root),
-        labels=_labels(row, columns),
-        group_id=_text(row, columns.group),
-    )
-
-
-def _classfolder_sample(root: Path, path: Path) -> Sample:
-    name = path.relative_to(root).as_posix()
-    return Sample(sample_id=name, image=path.read_bytes(), path=name, captions=(), labels={"class": path.parent.name})
-
-
-def _parquet_rows(path: Path) -> int:
-    with tables.open_table(path) as source:
-        return source.metadata.num_rows
-
-
-def _parquet_samples(paths: list[Path], columns: Columns) -> Iterator[dict]:
-    wanted = [columns.image, columns.captions, *columns.labels, columns.group, "sample_id", "id"]
-    for path in paths:
-        with tables.open_table(path) as source:
-            if columns.image is not None and columns.image not in source.schema_arrow.names:
-                known = ", ".join(sorted(source.schema_arrow.names))
-                raise DataError(f"{path}: no column '{columns.image}' with images; it has {known}.")
-            present = [name for name in dict.fromkeys(wanted) if name in source.schema_arrow.names]
-            for batch in source.iter_batches(batch_size=64, columns=present):
-                yield from batch.to_pylist()
-
-
-def _parquet_sample(index: int, row: dict, columns: Columns) -> Sample:
-    image = row.get(columns.image) if columns.image else None
-    image = {"bytes": image, "path": None} if isinstance(image, bytes) else image or {"bytes": None, "path": None}
-    content = image["bytes"]
-    if content is None and image["path"] and Path(image["path"]).is_file():
-        content = Path(image["path"]).read_bytes()
-    told = [str(row[name]) for name in ("sample_id", "id") if row.get(name) not in (None, "")]
-    return Sample(
-        sample_id=told[0] if told else f"{index:08d}",
-        image=content,
-        path=image["path"],
-        captions=_captions(row, columns, f"row {index}"),
-        labels=_labels(row, columns),
-        group_id=_text(row, columns.group),
-    )
-
-
-def _captions(row: dict, columns: Columns, where: object) -> tuple[str, ...]:
-    if columns.captions is None:
-        return ()
-    if columns.captions not in row:
-        raise DataError(f"{where}: no column '{columns.captions}' with captions; it has {', '.join(sorted(row))}.")
-    value = row[columns.captions]
-    return tuple(str(caption or "") for caption in ([value] if isinstance(value, str) or value is None else value))
-
-
-def _labels(row: dict, columns: Columns) -> dict[str, str]:
-    found = {column: _text(row, column) for column in columns.labels}
-    return {column: label for column, label in found.items() if label is not None}
-
-
-def _text(row: dict, column: str | None) -> str | None:
-    if column is None:
-        return None
-    if column not in row:
-        raise DataError(f"no column '{column}'; there are {', '.join(sorted(row))}.")
-    return None if row[column] is None else str(row[column])
-
-
-# ---- sharding -------------------------------------------------------------------------------------------------
+    bad: list[dict[str, str]] = field(default_factory=list)
+    """The sample_id of every bad sample and the reason."""
+    images: Counter[str] = field(default_factory=Counter)
+    """What is done to images when they are decoded, and to how many."""
+    minus_one: Counter[str] = field(default_factory=Counter)
+    """Labels, and how many samples have -1 there. Many sources mean by it that there is no class, others a class."""
 
 
 def problem(sample: Sample, columns: Columns) -> str | None:
     """What is wrong with a sample, in a few words; None if nothing is. The image is decoded to its last pixel."""
+    return _examined(sample, columns)[0]
+
+
+def _examined(sample: Sample, columns: Columns) -> tuple[str | None, tuple[str, ...]]:
+    """What is wrong with a sample (None: nothing is), and what is done to its image when it is decoded."""
+    notes: tuple[str, ...] = ()
+    if sample.fault is not None:
+        return sample.fault, notes
     if columns.image is not None:
         if sample.image is None:
-            return "image missing"
+            return "image missing", notes
         try:
-            with Image.open(io.BytesIO(sample.image)) as image:
-                image.load()
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            return f"image unreadable ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+            notes = images.inspect(sample.image)
+        except images.ImageError as error:
+            return f"image unreadable ({error})", notes
     if columns.captions is not None and not sample.captions:
-        return "no caption"
+        return "no caption", notes
     if any(not caption.strip() for caption in sample.captions):
-        return "empty caption"
-    return None
+        return "empty caption", notes
+    if not _is_unicode(sample):
+        return "text that is not Unicode (half of a surrogate pair, or a file name that is not UTF-8)", notes
+    return None, notes
+
+
+def _is_unicode(sample: Sample) -> bool:
+    texts = (sample.sample_id, sample.path or "", sample.group_id or "", *sample.captions, *sample.labels.values())
+    try:
+        for text in texts:
+            text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _checked(samples: Iterable[Sample], columns: Columns, verdicts: Verdicts, workers: int | None) -> Iterator[Sample]:
+    """The good samples, in order; ``verdicts`` grow. Images are decoded by ``workers`` threads."""
+    seen: set[str] = set()
+    with ThreadPoolExecutor(workers) as pool:
+        for batch in batches(samples, CHECKED_AT_ONCE, CHECKED_BYTES):
+            examined = pool.map(lambda sample: _examined(sample, columns), batch)
+            for sample, (reason, notes) in zip(batch, examined, strict=True):
+                if sample.sample_id in seen:
+                    reason = "sample_id used twice"
+                seen.add(sample.sample_id)
+                if reason is None:
+                    verdicts.images.update(notes)
+                    verdicts.minus_one.update(name for name, value in sample.labels.items() if value == "-1")
+                    yield sample
+                else:
+                    shown = sample.sample_id.encode("utf-8", "backslashreplace").decode()
+                    verdicts.bad.append({"sample_id": shown, "reason": reason})
+
+
+def batches(samples: Iterable[Sample], size: int, most: float = math.inf) -> Iterator[list[Sample]]:
+    """``samples`` in lists of ``size``, of fewer where these hold more than ``most`` bytes (one always fits)."""
+    batch: list[Sample] = []
+    held = 0
+    for sample in samples:
+        if batch and (len(batch) == size or held + sample.bytes > most):
+            yield batch
+            batch, held = [], 0
+        batch.append(sample)
+        held += sample.bytes
+    if batch:
+        yield batch
+
+
+# ---- sharding -------------------------------------------------------------------------------------------------
 
 
 def shard(
@@ -274,53 +150,83 @@ def shard(
 ) -> dict[str, object]:
     """Write ``samples`` as ``folder``/00000.parquet ... and return the manifest.
 
-    Stops after ``count`` good samples. A bad sample (see `problem`) or a repeated sample_id raises DataError naming
-    all bad ids found ("fail"), or is left out and counted in the manifest ("skip"). ``workers`` threads decode images
-    (None: as many as Python thinks fit).
+    Stops after ``count`` good samples. A shard holds ``shard_size`` of them, fewer where these take more than
+    ``SHARD_BYTES``. A bad sample (see `problem`) or a repeated sample_id raises DataError naming all bad ids found
+    ("fail"), or is left out and counted in the manifest ("skip"). ``workers`` threads decode images (None: as many as
+    Python thinks fit).
+
+    The manifest is the same for the same data: counts, the bad samples, what is done to how many images when they are
+    decoded, the shards, what the source was taken for, and ``digest``: a hash of all that the samples hold, in order,
+    which does not depend on how they are cut.
     """
-    bad: list[dict[str, str]] = []
-    good = _checked(samples, columns, bad, workers)
+    verdicts = Verdicts()
+    good = _checked(samples, columns, verdicts, workers)
     shards = []
+    whole = hashlib.sha256()
     with Progress("samples", count, "samples", shown=progress) as bar:
-        for number, batch in enumerate(batches(islice(good, count), shard_size)):
+        for number, batch in enumerate(batches(islice(good, count), shard_size, SHARD_BYTES)):
             path = folder / f"{number:05d}.parquet"
-            tables.write(_shard_table(batch), path, tables.provenance(**(made_by or {})))
-            shards.append({"file": path.name, "samples": len(batch), "sha256": files.sha256(path)})
+            hashes = [_hash(sample) for sample in batch]
+            for each in hashes:
+                whole.update(each)
+            digest = hashlib.sha256(b"".join(hashes)).hexdigest()
+            tables.write(_shard_table(batch), path, tables.provenance(**(made_by or {}), digest=digest))
+            shards.append({"file": path.name, "samples": len(batch), "sha256": files.sha256(path), "digest": digest})
             bar.advance(len(batch))
+    total = sum(entry["samples"] for entry in shards)
+    _require_good(total, verdicts.bad, count, on_error)
+    reading = samples if isinstance(samples, Reading) else None
+    return {
+        "samples": total,
+        "skipped": len(verdicts.bad),
+        "digest": whole.hexdigest(),
+        "form": None if reading is None else reading.form,
+        "left_out": {} if reading is None else dict(reading.left_out),
+        "images": dict(sorted(verdicts.images.items())),
+        "minus_one": dict(sorted(verdicts.minus_one.items())),
+        "bad": verdicts.bad,
+        "shards": shards,
+    }
+
+
+def _require_good(total: int, bad: list[dict[str, str]], count: int | None, on_error: str) -> None:
+    """DataError where bad samples are not to be skipped, or where there are too few good ones."""
     if bad and on_error == "fail":
         listed = "; ".join(f"{entry['sample_id']}: {entry['reason']}" for entry in bad[:10])
         more = f" and {len(bad) - 10} more" if len(bad) > 10 else ""
-        raise DataError(f"{len(bad)} bad samples ({listed}{more}); mend them, or set on_error: skip to leave them out.")
-    total = sum(entry["samples"] for entry in shards)
+        mend = "mend them, or set on_error: skip to leave them out"
+        if any(entry["reason"] == "sample_id used twice" for entry in bad):
+            mend += "; 'sample_id' says which column is the id (null: samples are numbered)"
+        raise DataError(f"{len(bad)} bad samples ({listed}{more}); {mend}.")
     if total == 0:
-        raise DataError("the source holds no good sample.")
+        skipped = f": all {len(bad)} are bad, such as {bad[0]['sample_id']}: {bad[0]['reason']}" if bad else ""
+        raise DataError(f"the source holds no good sample{skipped}.")
     if count is not None and total < count and on_error == "fail":
         raise DataError(f"{count} samples are asked for, the source has {total}; lower 'samples'.")
-    return {"samples": total, "skipped": len(bad), "bad": bad, "shards": shards}
 
 
-def _checked(
-    samples: Iterable[Sample], columns: Columns, bad: list[dict[str, str]], workers: int | None
-) -> Iterator[Sample]:
-    """The good samples, in order; the bad ones are appended to ``bad``. Images are decoded by ``workers`` threads."""
-    seen: set[str] = set()
-    with ThreadPoolExecutor(workers) as pool:
-        for batch in batches(samples, 64):
-            for sample, reason in zip(batch, pool.map(lambda s: problem(s, columns), batch), strict=True):
-                if sample.sample_id in seen:
-                    reason = "sample_id used twice"
-                seen.add(sample.sample_id)
-                if reason is None:
-                    yield sample
-                else:
-                    bad.append({"sample_id": sample.sample_id, "reason": reason})
+def _hash(sample: Sample) -> bytes:
+    """SHA-256 of all that a sample holds: its id, image, captions, labels and group."""
+    image = None if sample.image is None else hashlib.sha256(sample.image).hexdigest()
+    facts = [sample.sample_id, image, sample.captions, sorted(sample.labels.items()), sample.group_id]
+    return hashlib.sha256(json.dumps(facts).encode()).digest()
 
 
-def batches(items: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
-    """``items`` in lists of ``size``, the last one shorter (itertools.batched from Python 3.12 on)."""
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
+def summary(name: str, manifest: Mapping) -> list[str]:
+    """What sharding made of a data set, in lines for its log."""
+    counts = f"{manifest['samples']} samples in {len(manifest['shards'])} shards, {manifest['skipped']} skipped"
+    form = f", read as {manifest['form']}" if manifest["form"] else ""
+    lines = [f"{name}: {counts}{form}"]
+    if manifest["left_out"]:
+        endings = ", ".join(f"{count} {ending}" for ending, count in manifest["left_out"].items())
+        lines.append(f"{name}: files that are not taken for images: {endings}")
+    lines += [f"{name}: {count} images {note}" for note, count in manifest["images"].items()]
+    lines += [
+        f"{name}: label '{label}' is -1 in {count} samples and taken for a class; leave it empty if it means none"
+        for label, count in manifest["minus_one"].items()
+    ]
+    lines += [f"{name}: left out {entry['sample_id']}: {entry['reason']}" for entry in manifest["bad"][:20]]
+    return lines
 
 
 def _shard_table(samples: Iterable[Sample]) -> pa.Table:
@@ -347,7 +253,11 @@ def shard_paths(manifest: Mapping, folder: Path) -> list[Path]:
 
 
 def labels_of(paths: Iterable[Path], name: str) -> tuple[list[str], list[str | None]]:
-    """The sample_ids of some shards, in order, and the class called ``name`` of each (None where it has none)."""
+    """The sample_ids of some shards, in order, and the class called ``name`` of each (None where it has none).
+
+    Raises DataError where no sample has one.
+    """
+    paths = list(paths)
     ids: list[str] = []
     values: list[str | None] = []
     for path in paths:
@@ -357,23 +267,9 @@ def labels_of(paths: Iterable[Path], name: str) -> tuple[list[str], list[str | N
             next((pair["value"] for pair in pairs or () if pair["name"] == name), None)
             for pairs in table["labels"].to_pylist()
         ]
+    if values and not any(value is not None for value in values):
+        raise DataError(f"none of the {len(values)} samples in {paths[0].parent} has a label '{name}'; mend 'labels'.")
     return ids, values
-
-
-def read_documents(path: Path) -> list[str]:
-    """The documents of a text: the lines of a .txt file, or every caption (column text) of a local data set.
-
-    Empty lines are left out. Raises DataError where nothing is left.
-    """
-    if path.suffix == ".txt":
-        documents = path.read_text(encoding="utf-8").splitlines()
-    else:
-        samples = read_local(path, Columns(image=None))
-        documents = [caption for sample in samples for caption in sample.captions]
-    documents = [document for document in documents if document.strip()]
-    if not documents:
-        raise DataError(f"{path} holds no text.")
-    return documents
 
 
 def bounded(documents: Iterable[str], count: int | None = None, size: int | None = None) -> list[str]:

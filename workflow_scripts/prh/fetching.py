@@ -12,9 +12,7 @@ import hashlib
 import logging
 import re
 import shutil
-import tarfile
 import time
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -200,7 +198,7 @@ def _listing(repository: str, kind: str, commit: str, attempts: int) -> dict[str
         lambda: list(HfApi().list_repo_tree(repository, recursive=True, revision=commit, repo_type=kind)), attempts
     )
     return {
-        entry.path: RemoteFile(
+        _inside(entry.path, repository): RemoteFile(
             entry.path,
             hf_hub_url(repository, entry.path, repo_type=kind, revision=commit),
             entry.size if entry.lfs is None else entry.lfs.size,
@@ -211,6 +209,13 @@ def _listing(repository: str, kind: str, commit: str, attempts: int) -> dict[str
         for entry in entries
         if isinstance(entry, RepoFile)
     }
+
+
+def _inside(path: str, repository: str) -> str:
+    """The path of a file of a repository; FetchError for one that would lead out of the folder of the download."""
+    if path.startswith("/") or ".." in PurePosixPath(path).parts or "\\" in path or "\0" in path:
+        raise FetchError(f"{repository} is not fetched: its file {path!r} would lie outside of the folder.")
+    return path
 
 
 # ---- the web --------------------------------------------------------------------------------------------------
@@ -244,40 +249,6 @@ def size_of_url(url: str) -> int | None:
         response = get_session().head(url, headers={"Accept-Encoding": "identity"}, timeout=10)
         hf_raise_for_status(response)
     return int(response.headers["Content-Length"]) if "Content-Length" in response.headers else None
-
-
-def unpack(archive: Path, folder: Path) -> Path:
-    """Unpack a zip or tar archive into ``folder``, which is complete or absent; returns it.
-
-    FetchError for anything else, and for an archive with a name that leads out of the folder.
-    """
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as content:
-                for name in content.namelist():
-                    if not (part / name).resolve().is_relative_to(part.resolve()):
-                        raise FetchError(
-                            f"{archive} is not unpacked: its file {name!r} would lie outside of the folder."
-                        )
-                content.extractall(part)
-        elif tarfile.is_tarfile(archive):
-            with tarfile.open(archive) as content:
-                content.extractall(part, filter="data")
-        else:
-            raise FetchError(f"{archive} is neither a zip nor a tar archive.")
-    except tarfile.FilterError as error:
-        raise FetchError(f"{archive} is not unpacked: {error}.") from None
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
-        raise FetchError(f"{archive} is a damaged archive: {error}.") from None
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return folder
 
 
 # ---- files ----------------------------------------------------------------------------------------------------

@@ -170,14 +170,30 @@ def sizes(root: Path) -> dict[str, int]:
     """Bytes of every file below ``root`` (or of the file ``root``), by relative path, as in ``listing`` but unread."""
     if root.is_file():
         return {root.name: root.stat().st_size}
-    found = {}
-    for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            path = Path(folder, name)
-            if not name.startswith(".") and path.is_file():
-                found[path.relative_to(root).as_posix()] = path.stat().st_size
-    return dict(sorted(found.items()))
+    return dict(sorted((path.relative_to(root).as_posix(), path.stat().st_size) for path in walk(root)))
+
+
+def walk(root: Path) -> Iterator[Path]:
+    """The files below a folder that are part of what it holds, in no order.
+
+    Links to files and folders are followed, but never in circles. Left out is what systems and editors put there:
+    names that begin with a dot (.git, .ipynb_checkpoints, ._photo.jpg, a hub's .cache) and __MACOSX.
+    """
+    return _walk(root, frozenset())
+
+
+def _walk(folder: Path, above: frozenset[str]) -> Iterator[Path]:
+    here = os.path.realpath(folder)
+    if here in above or not folder.is_dir():
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
+                continue
+            if entry.is_dir():
+                yield from _walk(folder / entry.name, above | {here})
+            elif entry.is_file():
+                yield folder / entry.name
 
 
 def fetched(path: Path) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
+from prh import text_files
 from prh.files import writing
 from prh.progress import Progress
 from prh.world import World
@@ -105,7 +106,7 @@ def train_language(
     settings = _settings(settings)
     with _seeded(_weight_seed(settings)):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    lines = world.text(*_EXPERIENCE, density=density, seed=seed).splitlines()
+    lines = text_files.split_lines(world.text(*_EXPERIENCE, density=density, seed=seed))
     # told at length (density > 1), an event has more words than one: cut to the shortest line
     encoded = [line.ids for line in tokenizer.backend_tokenizer.encode_batch(lines)]
     length = min(map(len, encoded))
@@ -194,7 +195,7 @@ def train_vision(
         weights = {name: value.contiguous() for name, value in backbone.state_dict().items()}
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
         config = _timm_config(world, architecture, settings["model_args"], backbone)
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
     return _train(learner, loss, save, Path(out_dir), settings, checkpoint_every)
 
@@ -371,7 +372,7 @@ def _train(
                 _checkpoint(part / _CHECKPOINT, model, optimizer, settings, step + 1)
     model.eval()
     save(part)
-    (part / "training.json").write_text(json.dumps(settings, indent=2) + "\n")
+    (part / "training.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     (part / _CHECKPOINT).unlink(missing_ok=True)
     if out_dir.exists():
         shutil.rmtree(out_dir)

@@ -147,7 +147,7 @@ def open_table(path: str | Path) -> Iterator[pq.ParquetFile]:
             yield source
     except FileNotFoundError:
         raise TableError(f"{path} does not exist; run snakemake to make it.") from None
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise TableError(f"{path} is not a complete Parquet file ({reason}); delete it and run again.") from error
 

@@ -306,7 +306,7 @@ def write_multiple_choice(questions: list[dict], folder: str | Path, *, task: st
     folder = Path(folder).resolve()
     data = folder / f"{task}.jsonl"
     with writing(data) as part:
-        part.write_text("".join(json.dumps(question) + "\n" for question in questions))
+        part.write_text("".join(json.dumps(question) + "\n" for question in questions), encoding="utf-8")
     settings = {
         "task": task,
         "dataset_path": "json",
@@ -323,7 +323,7 @@ def write_multiple_choice(questions: list[dict], folder: str | Path, *, task: st
     }
     path = folder / f"{task}.yaml"
     with writing(path) as part:
-        part.write_text(json.dumps(settings, indent=2) + "\n")  # JSON is YAML
+        part.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")  # JSON is YAML
     return path
 
 
@@ -402,7 +402,7 @@ def write_dataset(world: World, folder: str | Path, *, density: float = 1.0, shu
         answers = {task: int(values[event]) for task, values in labels.items()}
         rows.append({"file_name": name, "text": caption, **answers})
     with writing(folder / "metadata.jsonl") as part:
-        part.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        part.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return folder
 
 

@@ -7,7 +7,6 @@ the model is loaded.
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from prh import checkpoints, vision_proofs
+from prh import checkpoints, images, vision_proofs
 from prh.blocks import find_layers, vision_part
 from prh.folding import fold_norms
 from prh.hooks import hooked
@@ -68,8 +67,7 @@ class VisionEncoder:
 
     def decode(self, content: bytes) -> Tensor:
         """An encoded image as the tensor that the model wants."""
-        with Image.open(io.BytesIO(content)) as image:
-            return self.transform(image.convert("RGB"))
+        return self.transform(images.decode(content))
 
     @torch.inference_mode()
     def encode(self, images: Tensor) -> list[Tensor]:

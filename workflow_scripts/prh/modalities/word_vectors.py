@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from prh import text_files
 from prh.models import ModelError
 
 
@@ -49,4 +50,4 @@ def load(_entry: Mapping, root: Path, device: str, _dtype: torch.dtype) -> WordV
                 f"{root} has no {name}; word vectors are vectors.safetensors (tensor 'vectors') + vocab.txt."
             )
     vectors = load_file(root / "vectors.safetensors")["vectors"]
-    return WordVectors(vectors, (root / "vocab.txt").read_text(encoding="utf-8").splitlines(), device)
+    return WordVectors(vectors, text_files.lines(root / "vocab.txt"), device)
