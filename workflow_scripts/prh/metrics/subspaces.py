@@ -165,7 +165,7 @@ def residual_forms(x: Representation, ridge: float) -> torch.Tensor:
     """E'E for each layer, packed like the kernels: float32 [L, n (n + 1) / 2]. E: see ``linear_regression``."""
 
     def form(basis: Basis) -> torch.Tensor:
-        errors = leave_one_out_errors(basis, ridge)
+        errors = leave_one_out_errors(basis, ridge).float()
         return errors.T @ errors
 
     return packed(x, (form(basis) for basis in x.state(bases)))
