@@ -90,9 +90,11 @@ def words(fig: Figure) -> str:
 
 @pytest.mark.parametrize(("module", "table", "rows"), CASES)
 def test_a_figure_quotes_its_statistics_and_names_what_is_left_out(tmp_path, module, table, rows):
-    fig = module.draw(table, rows, ["lost-model"])
+    fig = module.draw(table, rows, ["lost-model"], ["tied-model"])
     assert "ρ = 0.90, p = 0.02" in words(fig)
     assert "lost-model" in words(fig)
+    assert "the k-th neighbours in tied-model are drawn by lot." in words(fig).replace("\n", " ")
+    assert "by lot" not in words(module.draw(table, rows))
     assert "Alignment of" in words(fig) or "Alignment and" in words(fig)
     svg, png = style.save(fig, tmp_path / "figure")
     assert svg.stat().st_size > 0

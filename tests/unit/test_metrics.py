@@ -165,6 +165,16 @@ def test_regression_is_never_much_worse_than_the_mean(pair):
     assert score("linear_regression", y, x) > -3 / 60
 
 
+def test_regression_in_little_memory_is_the_same():
+    """One form of 5 fits, all do not: they are built one after the other."""
+    x, y = (side.astype(np.float32) for side in PAIRS["low rank"](np.random.default_rng(8), 60))
+    form = 60 * 61 / 2 * 4 / 2**30
+    tight = Representation("x", [x], memory_gb=3 * form), Representation("y", [y], memory_gb=3 * form)
+    found = METRICS["linear_regression"].scores(*tight)
+    assert found[0, 0] == score("linear_regression", x, y)
+    assert not [key for key in tight[0]._states if key[0] is subspaces.residual_forms]
+
+
 def test_regression_with_one_small_penalty_is_as_wild_as_told():
     x, y = np.random.default_rng(6).normal(size=(2, 60, 60)).astype(np.float32)
     assert prh.metrics.linear_regression(x, y, ridge=1e-4) < -1.5

@@ -45,7 +45,8 @@ class Alignment:
     calibrated : max((best - threshold) / (1 - threshold), 0); None also where the metric can exceed 1.
     ties : (of x, of y) share of samples whose k-th and (k+1)-th neighbours are equally near, in ``layers``: there
         chance decides, not the model (``prh.ties``). None without k, or with tables that do not say.
-    interval : (low, high) for the score of ``layers`` (see ``interval``); None without subsamples.
+    interval : (low, high) for the score of ``layers`` (see ``interval``); None without subsamples, or where a layer is
+        the same for all samples of a half.
     crossfitted, optimism : see ``crossfit``; None without splits, or where halves leave no layer pair to compare.
     left_out : (of x, of y) numbers of the layers that are the same for all samples and take no part.
     """
@@ -200,7 +201,8 @@ def compare(
         if traits.bounded:
             found["calibrated"] = calibration.calibrated(best, tau, bounded=True)
     if subsamples:
-        found["interval"] = interval(x, y, traits, k, layers, best, subsamples, streams[1], groups, alpha)
+        ends = interval(x, y, traits, k, layers, best, subsamples, streams[1], groups, alpha)
+        found["interval"] = None if np.isnan(ends).any() else ends
     if splits:
         found["crossfitted"], found["optimism"] = crossfit(x, y, traits, k, splits, streams[2], groups)
     return Alignment(traits.name, k, x.gallery, table, best, layers, **found)

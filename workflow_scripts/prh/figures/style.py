@@ -290,7 +290,7 @@ def tied(names: Iterable[str]) -> str:
     """The sentence that names models whose neighbours are largely drawn by lot; empty without any."""
     names = ", ".join(dict.fromkeys(names))
     share = f"{BOUND * 100:g} %"
-    return f"Equally near: more than {share} of the k-th neighbours are drawn by lot in {names}." if names else ""
+    return f"Ties: more than {share} of the k-th neighbours in {names} are drawn by lot." if names else ""
 
 
 def require_columns(table: pl.DataFrame, columns: Sequence[str], what: str) -> None:

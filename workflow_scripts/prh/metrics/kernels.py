@@ -267,7 +267,7 @@ def packed_products(a: torch.Tensor, b: torch.Tensor) -> np.ndarray:
 def _by_features(x: Representation, y: Representation) -> bool:
     """Whether X'Y costs less than <K, L> for these layers, or the kernels would not fit into the memory."""
     widths = [sum(layer.shape[1] for layer in side.layers) / len(side) for side in (x, y)]
-    return 2 * widths[0] * widths[1] < x.n or any(_packed_gb(side) > side.memory_gb for side in (x, y))
+    return 2 * widths[0] * widths[1] < x.n or any(packed_gb(side) > side.memory_gb for side in (x, y))
 
 
 def _hsic_from_features(x: Representation, y: Representation, unbiased: bool = False) -> np.ndarray:
@@ -307,9 +307,9 @@ def packed(x: Representation, matrices: Iterator[torch.Tensor]) -> torch.Tensor:
     """
     import torch
 
-    if _packed_gb(x) > x.memory_gb:
+    if packed_gb(x) > x.memory_gb:
         raise ValueError(
-            f"{x.name}: {len(x)} matrices of {x.n} x {x.n} take {_packed_gb(x):.1f} GB, more than "
+            f"{x.name}: {len(x)} matrices of {x.n} x {x.n} take {packed_gb(x):.1f} GB, more than "
             f"memory_gb = {x.memory_gb}; raise it, or compare fewer samples."
         )
     i, j = torch.triu_indices(x.n, x.n, device=x.device)
@@ -333,7 +333,8 @@ def _unit(rows: torch.Tensor) -> torch.Tensor:
     return rows
 
 
-def _packed_gb(x: Representation) -> float:
+def packed_gb(x: Representation) -> float:
+    """GB of one packed matrix for each layer of x."""
     return len(x) * x.n * (x.n + 1) / 2 * 4 / 2**30
 
 

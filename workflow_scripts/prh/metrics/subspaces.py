@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from prh.metrics.base import Representation, metric, movable
-from prh.metrics.kernels import centred, linear_kernels, move_packed, packed, packed_diagonal, packed_products
+from prh.metrics.kernels import (
+    centred,
+    linear_kernels,
+    move_packed,
+    packed,
+    packed_diagonal,
+    packed_gb,
+    packed_products,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -110,7 +118,11 @@ def linear_regression(x: Representation, y: Representation, ridge: float | None 
     kernels = y.state(linear_kernels)
     traces = kernels[:, packed_diagonal(x.n)].double().sum(dim=1).cpu().numpy()
     penalties = PENALTIES if ridge is None else (ridge,)
-    errors = [packed_products(x.state(residual_forms, penalty), kernels) for penalty in penalties]
+    kept = len(penalties) * packed_gb(x) <= x.memory_gb  # else one penalty at a time, built again for the next y
+    errors = [
+        packed_products(x.state(residual_forms, penalty) if kept else residual_forms(x, penalty), kernels)
+        for penalty in penalties
+    ]
     return 1 - np.min(errors, axis=0) / traces
 
 
@@ -153,7 +165,7 @@ def residual_forms(x: Representation, ridge: float) -> torch.Tensor:
     """E'E for each layer, packed like the kernels: float32 [L, n (n + 1) / 2]. E: see ``linear_regression``."""
 
     def form(basis: Basis) -> torch.Tensor:
-        errors = leave_one_out_errors(basis, ridge)
+        errors = leave_one_out_errors(basis, ridge).float()
         return errors.T @ errors
 
     return packed(x, (form(basis) for basis in x.state(bases)))
