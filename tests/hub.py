@@ -32,6 +32,7 @@ class Repository:
     refs: dict[str, str] = field(default_factory=dict)
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     gated: bool = False
+    licence: str | None = None
 
 
 @dataclass
@@ -94,6 +95,7 @@ class Hub:
         *,
         branch: str = "main",
         gated: bool = False,
+        licence: str | None = None,
         commit: str | None = None,
     ) -> str:
         """Put a commit with these files on a branch; returns its hash, which is ``commit`` where that is given."""
@@ -101,7 +103,7 @@ class Hub:
             paths = [path for path in content.rglob("*") if path.is_file()]
             content = {path.relative_to(content).as_posix(): path.read_bytes() for path in paths}
         repository = self.repositories.setdefault((kind, name), Repository())
-        repository.gated = gated
+        repository.gated, repository.licence = gated, licence
         told = [name, branch, str(len(repository.commits)), *(f"{path} {_git(data)}" for path, data in content.items())]
         commit = commit or hashlib.sha1("\n".join(told).encode()).hexdigest()
         repository.commits[commit] = dict(content)
@@ -179,6 +181,8 @@ class _Handler(BaseHTTPRequestHandler):
         if match := re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             kind = "datasets" if match.group(1) else "models"
             return self._resolve(kind, *match.groups()[1:])
+        if match := re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)/auth-check", path):
+            return self._auth_check(*match.groups())
         if match := re.fullmatch(r"/api/(models|datasets)/([^/]+(?:/[^/]+)?)(?:/revision/([^/]+))?", path):
             return self._info(*match.groups())
         return self._refuse(404, "EntryNotFound")
@@ -196,9 +200,23 @@ class _Handler(BaseHTTPRequestHandler):
     def _info(self, kind: str, name: str, revision: str | None) -> None:
         if found := self._found(kind, name, revision):
             commit, files = found
-            gated = "manual" if self.hub.repositories[KINDS[kind], name].gated else False
+            repository = self.hub.repositories[KINDS[kind], name]
+            gated = "manual" if repository.gated else False
             siblings = [{"rfilename": path, **_size(content)} for path, content in files.items()]
-            self._json({"id": name, "sha": commit, "private": False, "gated": gated, "tags": [], "siblings": siblings})
+            told = {"id": name, "sha": commit, "private": False, "gated": gated, "tags": [], "siblings": siblings}
+            self._json(told | ({"cardData": {"license": repository.licence}} if repository.licence else {}))
+
+    def _auth_check(self, kind: str, name: str) -> None:
+        if self._found(kind, name, None) and not self._is_closed(kind, name):
+            self._send(200, b"")
+
+    def _is_closed(self, kind: str, name: str) -> bool:
+        """Whether a repository is gated and the token is not the right one; the answer is given then."""
+        given = self.headers.get("Authorization")
+        closed = self.hub.repositories[KINDS[kind], name].gated and given != f"Bearer {self.hub.token}"
+        if closed:
+            self._refuse(403 if given else 401, "GatedRepo")
+        return closed
 
     def _tree(self, kind: str, name: str, revision: str, folder: str | None, recursive: bool) -> None:
         if not (found := self._found(kind, name, revision)):
@@ -225,10 +243,8 @@ class _Handler(BaseHTTPRequestHandler):
         if not (found := self._found(kind, name, revision)):
             return
         commit, files = found
-        if self.hub.repositories[KINDS[kind], name].gated:
-            given = self.headers.get("Authorization")
-            if given != f"Bearer {self.hub.token}":
-                return self._refuse(403 if given else 401, "GatedRepo")
+        if self._is_closed(kind, name):
+            return
         if path not in files:
             return self._refuse(404, "EntryNotFound", {"X-Repo-Commit": commit})
         content = files[path]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from prh.command import failing_in_one_sentence
-from prh.config import load
+from prh.config import Experiment, load
 from prh.lockfile import lock_path
 from prh.registries import expand, read
 
@@ -19,6 +20,11 @@ def main() -> None:
     plan.add_argument("--tflops", type=float, help="what the device sustains, not its peak (default: measured here)")
     plan.add_argument("--bandwidth", type=float, default=50e6, help="bytes a second from the hub (default: 5e7)")
     plan.add_argument("--offline", action="store_true", help="do not ask the hub for sizes")
+    plan.add_argument(
+        "--online",
+        action="store_true",
+        help="instead of costs: check by metadata that everything to be fetched is there and can be read",
+    )
     plan.set_defaults(run=_plan)
     arguments = parser.parse_args()
     with failing_in_one_sentence(job=False):
@@ -26,11 +32,26 @@ def main() -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> None:
+    experiment = load(expand(read(arguments.configfile)))
+    if arguments.online:
+        _check(experiment, lock_path(arguments.configfile))
+        return
     from prh import costs, fetching
 
-    experiment = load(expand(read(arguments.configfile)))
     online = not arguments.offline and fetching.is_reachable()
     print(costs.report(experiment, lock_path(arguments.configfile), online, arguments.tflops, arguments.bandwidth))
+
+
+def _check(experiment: Experiment, lock: Path) -> None:
+    """Print a line for each source; end with status 1 if one of them cannot be used."""
+    from prh import online
+
+    findings = online.check(experiment, lock)
+    print(*findings, sep="\n")
+    bad = sum(bool(finding.problems) for finding in findings)
+    print(f"{len(findings)} sources, {bad} with a problem; nothing was fetched.")
+    if bad:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -150,11 +150,7 @@ def _asked(kind: str, entry: Mapping, lock: Lock) -> tuple[int | None, str]:
         repository, revision = language_scores.source_of_task(entry["name"])
     else:
         repository = entry["id"]
-    locked, head = fetching.locked_and_head(repository, what, revision, lock)
-    snapshot = fetching.find(repository, kind=what, revision=locked or head, attempts=1)
-    note = "locked" if locked else ""
-    if locked and head not in (None, locked):
-        note = f"locked; has moved on to {head[:12]}"
+    snapshot, note = fetching.peek(repository, kind=what, revision=revision, lock=lock)
     if kind == "models":
         return snapshot.bytes_of(models.needed_files(snapshot.files)), note
     if kind == "harness":

@@ -152,6 +152,16 @@ def find(
     return snapshot
 
 
+def peek(repository: str, *, kind: str, revision: str | None, lock: Lock) -> tuple[Snapshot, str]:
+    """The commit that `find` would take, without locking it; and whether it is locked, and has moved on since."""
+    locked, head = locked_and_head(repository, kind, revision, lock)
+    commit = locked or head
+    note = "locked" if locked else ""
+    if locked and head not in (None, locked):
+        note = f"locked; has moved on to {head[:12]}"
+    return _snapshot(repository, kind, commit, commit, attempts=1), note
+
+
 def locked_and_head(
     repository: str, kind: str, revision: str | None, lock: Lock, attempts: int = 1
 ) -> tuple[str | None, str | None]:
