@@ -11,7 +11,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from prh import files
+from prh import files, runs
 from prh.config import ConfigError, load
 from prh.lockfile import adopt, lock_path
 from prh.plan import Plan, modules_of
@@ -34,6 +34,7 @@ lock = str(lock_path(workflow.overwrite_configfiles[0] if workflow.overwrite_con
 
 # Jobs run the Python that runs snakemake, also where its environment was not activated.
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")]))
+os.environ.update(runs.environment(experiment.urls()))
 
 
 pathvars:
@@ -87,6 +88,23 @@ def local_sizes(wildcards):
     """
     entry = plan.datasets[wildcards.dataset]
     return _sizes_digest(entry.path) if entry.source == "local" else ""
+
+
+def local_weights(wildcards):
+    """The files of a local model: one that is younger than what was noted of it is looked at again. Its folder too, of
+    which a file may be missing.
+    """
+    entry = plan.models[wildcards.model]
+    if not getattr(entry, "path", None):
+        return []
+    root = Path(entry.path)
+    return [local(str(root / name if root.is_dir() else root)) for name in files.sizes(root)]
+
+
+def local_weights_sizes(wildcards):
+    """As local_sizes, of a local model."""
+    path = getattr(plan.models[wildcards.model], "path", None)
+    return _sizes_digest(path) if path else ""
 
 
 def local_task(wildcards):
@@ -144,6 +162,15 @@ def rows_of(wildcards, ending="parquet"):
 def option(flag, values):
     """A command-line option with its values, or nothing where there are none."""
     return f"{flag} {values}" if values else ""
+
+
+def hold_results():
+    """Keep other runs out of the results until this one ends."""
+    global held_results
+    try:
+        held_results = runs.hold(experiment.results)
+    except (ValueError, OSError) as error:
+        raise WorkflowError(str(error)) from None
 
 
 def adopt_lock():

@@ -5,6 +5,7 @@ rule download_model:
     input:
         script=local("workflow_scripts/download_model.py"),
         code=code("download_model.py"),
+        source=local_weights,
     output:
         local("<results>/models/{model}/weights.json"),
     log:
@@ -20,6 +21,7 @@ rule download_model:
         lock=lock,
     params:
         spec=lambda wildcards: plan.weights_spec(wildcards.model),
+        sizes=local_weights_sizes,
     shell:
         "python {input.script} --spec {params.spec:q} --lock {resources.lock:q} --output {output} > {log} 2>&1"
 

@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     spec = arguments.spec
     root = files.fetched(arguments.weights)["root"]
-    documents = [json.loads(line) for line in arguments.text.read_text(encoding="utf-8").splitlines()]
+    documents = files.read_json_lines(arguments.text)
     device = loading.choose_device(arguments.device)
     model, tokenizer = language_scores.load_causal(arguments.entry, root, device)
     window = min(spec["window"], language.longest_text(model) or spec["window"])

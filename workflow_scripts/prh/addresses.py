@@ -94,4 +94,4 @@ def _piece(piece: str) -> str:
 
 def _same(clean: str, url: str) -> bool:
     """Whether nothing was hidden: urlunsplit alone may write an address in another way."""
-    return HIDDEN not in clean or HIDDEN in url and clean == url
+    return HIDDEN not in clean or (HIDDEN in url and clean == url)

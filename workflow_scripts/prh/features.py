@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from prh import files, memory, tables, versions
+from prh.about import about
 from prh.modalities.language import LanguageEncoder
 from prh.modalities.vision import VisionEncoder
 from prh.modalities.word_vectors import WordVectors
@@ -275,7 +276,7 @@ def extract(
     todo = [i for i, part in enumerate(parts) if not _is_done(part, digest)]
     counts = [_rows(path) for path in shards]
     ahead = [shards[i] for i in todo]
-    with Progress(f"features of {model}", total=sum(counts), unit="sample") as progress:
+    with about(f"model {model!r}"), Progress(f"features of {model}", total=sum(counts), unit="sample") as progress:
         how = {"batch_size": batch_size, "advance": progress.advance}
         if isinstance(encoder, VisionEncoder):
             encoded = encode_images(encoder, ahead, workers=workers, **how)

@@ -1,7 +1,7 @@
 """YAML as experiments, registries and lock files have it: data and nothing else, each key once, of a bounded size.
 
 Snakemake reads an experiment before any code of this repository can look at it: leniently, and with Python in it where
-the file says ``__use_yte__``. What is read here must be what Snakemake read, so whatever makes the two differ is refused.
+the file says ``__use_yte__``. What is read here must be what Snakemake read: whatever makes the two differ is refused.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _require_keys(node: yaml.MappingNode) -> None:
         name = (key.tag, key.value)
         if name in seen:
             raise _MistakeError(
-                f"has the key '{key.value}' twice (first in line {seen[name] + 1}), and the last one would count; remove one",
+                f"has the key '{key.value}' twice (first in line {seen[name] + 1}), and the last would count; remove one",
                 key.start_mark.line,
             )
         seen[name] = key.start_mark.line
@@ -154,7 +154,8 @@ def _require_keys(node: yaml.MappingNode) -> None:
 def _require_no_code(key: object, line: int | None = None) -> None:
     if key == TEMPLATES:
         raise _MistakeError(
-            f"has the key {TEMPLATES}, by which Snakemake runs Python out of the file; an experiment is data: remove it", line
+            f"has the key {TEMPLATES}, by which Snakemake runs Python in the file; an experiment is data: remove it",
+            line,
         )
 
 
@@ -205,5 +206,7 @@ def _require_bounded_data(content: object) -> None:
     while level:
         if (depth := depth + 1) > DEEPEST + 1:
             raise _MistakeError(f"is nested deeper than {DEEPEST} levels")
-        inside = [value.values() if isinstance(value, dict) else value for value in level if isinstance(value, dict | list)]
+        inside = [
+            value.values() if isinstance(value, dict) else value for value in level if isinstance(value, dict | list)
+        ]
         level = [value for values in inside for value in values]

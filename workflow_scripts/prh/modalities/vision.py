@@ -158,7 +158,9 @@ def _load_transformers(entry: Mapping, root: Path | None, device: str, dtype: to
     model = getattr(model, "vision_model", model)
     embeddings = getattr(model, "embeddings", None)
     class_token = any(getattr(embeddings, name, None) is not None for name in ("cls_token", "class_embedding"))
-    processor = AutoImageProcessor.from_pretrained(root or entry["path"], local_files_only=True)
+    processor = AutoImageProcessor.from_pretrained(
+        root or entry["path"], local_files_only=True, trust_remote_code=entry["trust_remote_code"]
+    )
     return VisionEncoder(
         model,
         _ProcessorTransform(processor),
