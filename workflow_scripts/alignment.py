@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from prh import comparisons, representations, tables
+from prh import comparisons, representations, sample_sizes, tables
 from prh.command import failing_in_one_sentence
 from prh.devices import holding_gpus
 from prh.progress import Progress
@@ -32,6 +32,8 @@ def run(arguments: argparse.Namespace) -> None:
     neighbours = arguments.neighbours or [None] * len(names)
     files = [found or table for found, table in zip(neighbours, features, strict=True)]
     ids = representations.read_samples(files[0])
+    halved = bool(spec["settings"].get("subsamples") or spec["settings"].get("splits"))
+    sample_sizes.require(len(ids), spec["metric"], spec["settings"].get("k", ()), halved=halved)
     groups = None if arguments.groups_from is None else representations.read_groups(arguments.groups_from, ids)
     place = {"device": arguments.device, "memory_gb": arguments.memory_gb}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from prh import representations, tables
+from prh import representations, sample_sizes, tables
 from prh.command import failing_in_one_sentence
 from prh.devices import holding_gpus
 from prh.neighbours import nearest
@@ -32,6 +32,7 @@ def run(arguments: argparse.Namespace) -> None:
     preparation = {key: value for key, value in spec.items() if key != "k_max"}
     source = tables.made_by(arguments.features)
     ids = representations.read_samples(arguments.features)
+    sample_sizes.require(len(ids), "mutual_knn")
     with tables.open_table(arguments.features) as features:
         names = tables.layer_columns(features.schema_arrow)
     depth = min(spec["k_max"], len(ids) - 1)

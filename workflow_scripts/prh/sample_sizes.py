@@ -32,8 +32,8 @@ def mistake(n: int, metric: str, k: Sequence[int] = (), *, halved: bool = False)
         return f"{why} needs at least {needed} samples and there are {n}; {change}, or take more samples."
     if halved and n // 2 < needed:
         return (
-            f"{why} needs at least {needed} samples, and alignment.subsamples and alignment.splits measure it on halves "
-            f"of the {n} there are ({n // 2}); {change}, set subsamples and splits to 0, or take more samples."
+            f"{why} needs at least {needed} samples, and alignment.subsamples and alignment.splits measure it on "
+            f"halves of the {n} there are ({n // 2}); {change}, set subsamples and splits to 0, or take more samples."
         )
     return None
 
