@@ -23,7 +23,7 @@ import prh
 if Path(prh.__file__).parents[1].resolve() != PROGRAMS.resolve():
     raise WorkflowError(f"prh was imported from {Path(prh.__file__).parent} before {PROGRAMS} could be; start anew.")
 
-from prh import files
+from prh import files, runs
 from prh.config import ConfigError, load
 from prh.job_specs import JobSpecs
 from prh.local_forms import METADATA
@@ -50,6 +50,7 @@ lock = str(lock_path(workflow.overwrite_configfiles[0] if workflow.overwrite_con
 
 # Jobs run the Python that runs snakemake, also where its environment was not activated.
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")]))
+os.environ.update(runs.environment(experiment.urls()))
 
 
 pathvars:
@@ -179,6 +180,17 @@ def local_source(wildcards):
     return local(str(next((path for path in metadata if path.is_file()), entry.path)))
 
 
+def local_weights(wildcards):
+    """The files of a local model: one that is younger than what was noted of it is looked at again. Its folder too, of
+    which a file may be missing.
+    """
+    entry = plan.models[wildcards.model]
+    if not getattr(entry, "path", None):
+        return []
+    root = Path(entry.path)
+    return [local(str(root / name if root.is_dir() else root)) for name in files.sizes(root)]
+
+
 def local_task(wildcards):
     """The files of a local task of lm-eval."""
     folder = plan.harness[wildcards.task].path
@@ -229,6 +241,15 @@ def rows_of(wildcards, ending="parquet"):
     metric = plan.measures[wildcards.measure]["metric"]
     models = plan.models_of(wildcards.dataset)
     return [f"<results>/alignment/{wildcards.dataset}/{metric}/{model}.{ending}" for model in models]
+
+
+def hold_results():
+    """Keep other runs out of the results until this one ends."""
+    global held_results
+    try:
+        held_results = runs.hold(experiment.results)
+    except (ValueError, OSError) as error:
+        raise WorkflowError(str(error)) from None
 
 
 def adopt_lock():

@@ -2,6 +2,8 @@
 
 
 rule download_model:
+    input:
+        source=local_weights,
     output:
         local("<results>/models/{model}/weights.json"),
     log:

@@ -3,11 +3,12 @@
 import argparse
 from pathlib import Path
 
-from prh import comparisons, representations, tables
+from prh import comparisons, representations, sample_sizes, tables
 from prh.arguments import ProgramParser
 from prh.command import failing_in_one_sentence
 from prh.config import Alignment
 from prh.devices import holding_gpus
+from prh.metrics import METRICS
 from prh.preparation import preparation_arguments
 from prh.progress import Progress
 
@@ -41,6 +42,8 @@ def run(arguments: argparse.Namespace) -> None:
         if paths := getattr(arguments, kind):
             tables.require_each(paths, names, getattr(arguments, f"{kind}_specs"), dataset=arguments.dataset)
     ids = representations.read_samples(files[0])
+    halved = bool(wanted.subsamples or wanted.splits)
+    sample_sizes.require(len(ids), metric, wanted.k if METRICS[metric].needs_k else (), halved=halved)
     groups = None if arguments.groups_from is None else representations.read_groups(arguments.groups_from, ids)
     place = {"device": arguments.device, "memory_gb": arguments.memory_gb}
 

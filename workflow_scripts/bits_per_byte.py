@@ -1,7 +1,6 @@
 """Bits per byte of a text under a language model."""
 
 import argparse
-import json
 import os
 from pathlib import Path
 
@@ -10,7 +9,7 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 import polars as pl
 import torch
 
-from prh import files, language_scores, loading, scores, tables, text_files
+from prh import files, language_scores, loading, scores, tables
 from prh.arguments import ProgramParser
 from prh.command import batch_size, failing_in_one_sentence
 from prh.config import Model, Text
@@ -36,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     text, entry = arguments.spec.entry("text", Text), arguments.spec.entry("model", Model).model_dump()
     root = files.fetched(arguments.weights)["root"]
-    documents = [json.loads(line) for line in text_files.lines(arguments.text)]
+    documents = files.read_json_lines(arguments.text)
     device = loading.choose_device(arguments.device)
     model, tokenizer = language_scores.load_causal(entry, root, device)
     window = min(text.window, language.longest_text(model) or text.window)

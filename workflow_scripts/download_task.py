@@ -46,10 +46,11 @@ def copy(source: Path, output: Path) -> None:
         raise ValueError(f"{source} has no {output.name}, the file of task '{output.stem}'.")
     folder = output.parent
     part = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(source, part)
-    shutil.rmtree(folder, ignore_errors=True)
-    part.rename(folder)
+    with files.making(folder):
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(source, part)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
 
 
 if __name__ == "__main__":

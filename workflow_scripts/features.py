@@ -1,7 +1,6 @@
 """Pooled features of every layer of a model for every sample of a data set."""
 
 import argparse
-import json
 import os
 from pathlib import Path
 
@@ -27,7 +26,7 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, default=1, help="GPUs to hold, unless the device is cpu")
     parser.add_argument("--batch-size", type=batch_size, default="auto", help="samples in a batch, or auto")
     arguments = parser.parse_args()
-    with holding_gpus(arguments.gpus, arguments.device):
+    with files.making(arguments.output), holding_gpus(arguments.gpus, arguments.device):
         run(arguments)
 
 
@@ -37,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)  # numbers below 1e-38 slow a CPU down by half in some networks and change nothing
     memory.keep_freed()
-    manifest = json.loads(arguments.manifest.read_text(encoding="utf-8"))
+    manifest = files.read_json(arguments.manifest, "dataset", "shards")
     weights = files.fetched(arguments.weights)
     device = loading.choose_device(arguments.device)
     root = None if weights["root"] is None else Path(weights["root"])

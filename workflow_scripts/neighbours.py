@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from prh import representations, tables
+from prh import representations, sample_sizes, tables
 from prh.arguments import ProgramParser
 from prh.command import failing_in_one_sentence
 from prh.config import Alignment
@@ -39,6 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.features, model=arguments.model, dataset=arguments.dataset, spec=arguments.features_spec
     )
     ids = representations.read_samples(arguments.features)
+    sample_sizes.require(len(ids), "mutual_knn")
     with tables.open_table(arguments.features) as features:
         names = tables.layer_columns(features.schema_arrow)
     depth = min(wanted.k_max, len(ids) - 1)

@@ -1,9 +1,8 @@
 """The kernel of the idealised world as features: what every model should converge to."""
 
-import json
 from pathlib import Path
 
-from prh import datasets, tables, world
+from prh import datasets, files, tables, world
 from prh.arguments import ProgramParser
 from prh.command import failing_in_one_sentence
 from prh.config import World
@@ -17,7 +16,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="features table to write")
     arguments = parser.parse_args()
 
-    manifest = json.loads(arguments.manifest.read_text(encoding="utf-8"))
+    manifest = files.read_json(arguments.manifest, "dataset", "shards")
     shards = datasets.shard_paths(manifest, arguments.shards)
     ids = [sample for path in shards for sample in tables.read(path, ["sample_id"])["sample_id"].to_pylist()]
     features = world.build(**arguments.spec.entry("world", World).model_dump()).reality_features()[world.events_of(ids)]

@@ -1,5 +1,6 @@
 import copy
 import math
+import re
 
 import numpy as np
 import pytest
@@ -224,3 +225,45 @@ def test_a_path_longer_than_any_file_name_is_said_to_be_missing(raw, tmp_path):
     raw["datasets"][0]["path"] = "x" * 300
     with pytest.raises(ConfigError, match=r"data set 'photos': path x+ does not exist"):
         load(raw, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (["models", 0, "layers"], "blocks.(", "'blocks.(' is no regular expression"),
+        (["models", 0, "checkpoint"], {"drop": "(?P<"}, "'(?P<' is no regular expression"),
+        (["models", 0, "id"], "vit_tiny_patch16_244", "timm has no architecture 'vit_tiny_patch16_244' (did you mean"),
+        (["models", 0, "name"], "x" * 255, "255 letters are too many; at most 100 may be"),
+        (["models", 0, "seed"], True, "'seed' is true, and wants another kind of value"),
+        (["models", 0, "seed"], 2**63, "seed: a number of 19 digits is too large"),
+        (["models", 0, "model_args"], {"x": float("nan")}, "finite number"),
+        (["alignment"], {"clamp": float("nan")}, "clamp"),
+        (["compute"], {"memory_gb": float("inf")}, "finite number"),
+        (["datasets", 0, "path"], "x/" * 3000, "does not exist"),
+        (["datasets", 0, "path"], "a\0b", "does not exist"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_what_only_a_job_would_have_found_is_told_before_any(raw, tmp_path, place, value, said):
+    node = raw
+    for key in place[:-1]:
+        node = node[key]
+    node[place[-1]] = value
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        load(raw, tmp_path)
+
+
+def test_addresses_that_differ_in_a_secret_only_are_refused_without_telling_it(raw, tmp_path):
+    raw["models"] += [
+        {
+            "name": name,
+            "modality": "vision",
+            "source": "url",
+            "id": "resnet18",
+            "url": f"https://host/x?token={name}5ecret",
+        }
+        for name in "ab"
+    ]
+    with pytest.raises(ConfigError, match="the addresses of 'a' and 'b' differ only in what may be") as error:
+        load(raw, tmp_path)
+    assert "5ecret" not in str(error.value)

@@ -42,7 +42,7 @@ def redacted(url: str) -> str:
     # the last @ before the path: a password may hold one
     user, at, host = parts.netloc.rpartition("@")
     netloc = f"{HIDDEN}@{host}" if at and user else parts.netloc
-    if "@" in parts.path.split("/")[0] or re.match(r"[^?#]*:[^?#/]*/[^?#]*@", rest):
+    if "@" in parts.path.split("/")[0] or re.match(r"[^?#/]*:(?!\d*/)[^?#/]*/[^?#]*@", rest):
         netloc, path = HIDDEN, ""  # a password with a slash in it: what is host and what is path cannot be told
         return urlunsplit((parts.scheme, netloc, path, "", ""))
     fragment = _query(parts.fragment) if "=" in parts.fragment else parts.fragment

@@ -46,8 +46,20 @@ Seed = Annotated[int, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
+LONGEST_LINE = 1500
+
+
 class ConfigError(ValueError):
-    """The configuration cannot be run; the message has one line for each mistake."""
+    """The configuration cannot be run; the message has one line for each mistake, without secrets of addresses."""
+
+    def __init__(self, mistakes: str) -> None:
+        super().__init__("\n".join(map(_shortened, redacted_text(mistakes).split("\n"))))
+
+
+def _shortened(line: str) -> str:
+    """A sentence that repeats a value of thousands of letters, without most of them."""
+    half = LONGEST_LINE // 2
+    return line if len(line) <= LONGEST_LINE else f"{line[:half]} [...] {line[-half:]}"
 
 
 class Section(BaseModel):
@@ -590,6 +602,8 @@ def load(raw: Mapping[str, object], folder: str | Path = ".") -> Experiment:
     Paths of local data and weights are looked up relative to ``folder``. Raises ConfigError with a line for each
     mistake: unknown or missing keys, wrong types, names used twice, unknown metrics, k >= n, missing folders.
     """
+    if not isinstance(raw, Mapping):
+        raise ConfigError("an experiment must hold keys such as datasets and models.")
     if too_large := _too_large(raw):
         raise ConfigError(too_large)
     try:
@@ -727,7 +741,7 @@ def _too_large(raw: object) -> str | None:
     while todo:
         key, value = todo.pop()
         if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
-            return f"{key}: a number of {len(hex(value)) * 4 // 13} digits is too large (at most {LARGEST_NUMBER:,})."
+            return f"{key}: a number of {int((value.bit_length() - 1) * math.log10(2)) + 1} digits is too large (at most {LARGEST_NUMBER:,})."
         if id(value) in seen or not isinstance(value, (Mapping, list)):
             continue
         seen.add(id(value))

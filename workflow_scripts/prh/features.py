@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from prh import files, memory, tables, versions
+from prh.about import about
 from prh.progress import Progress
 
 if TYPE_CHECKING:  # a job depends on the modality of its own model only
@@ -278,7 +279,7 @@ def extract(
     todo = [i for i, part in enumerate(parts) if not _is_done(part, digest)]
     counts = [_rows(path) for path in shards]
     ahead = [shards[i] for i in todo]
-    with Progress(f"features of {model}", total=sum(counts), unit="sample") as progress:
+    with about(f"model {model!r}"), Progress(f"features of {model}", total=sum(counts), unit="sample") as progress:
         how = {"batch_size": batch_size, "advance": progress.advance}
         if hasattr(encoder, "decode"):  # it reads images
             encoded = encode_images(encoder, ahead, workers=workers, **how)

@@ -283,7 +283,11 @@ def _fetch_all(wanted: list[RemoteFile], folder: Path, title: str | None) -> Non
     if title and total:
         log.info("%s: %s to download", title, human(total))
     stopped = Event()
-    with Progress("download", total, "B", scaled=True) as progress, ThreadPoolExecutor(PARALLEL) as pool:
+    with (
+        files.making(folder),  # two that continue one piece would mix them
+        Progress("download", total, "B", scaled=True) as progress,
+        ThreadPoolExecutor(PARALLEL) as pool,
+    ):
 
         def advance(count: int) -> None:
             if stopped.is_set():
@@ -363,8 +367,8 @@ def _stream(file: RemoteFile, part: Path, version: Path, advance: Callable[[int]
         hf_raise_for_status(response)
         if file.digest is None and not _tells_its_end(response):
             raise FetchError(
-                f"{redacted(file.url)} cannot be fetched: its server does not say how long it is, and a cut connection looks "
-                "like its end; give its hash in 'sha256' of its entry."
+                f"{redacted(file.url)} cannot be fetched: its server does not say how long it is, and a cut connection "
+                "looks like its end; give its hash in 'sha256' of its entry."
             )
         if have and response.status_code != 206:
             advance(-have)

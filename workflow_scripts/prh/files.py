@@ -11,7 +11,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -49,7 +49,7 @@ def _new_part(path: Path) -> tuple[Path, IO[bytes]]:
     while True:
         part = path.with_name(f"{path.name[:LONGEST_STEM]}.{secrets.token_hex(4)}.part")
         held = part.open("xb")
-        if _lock(held, wait=False) and _is_still(part, held):
+        if lock(held, wait=False) and _is_still(part, held):
             return part, held
         held.close()  # in the moment before the lock another writer has tidied it away
 
@@ -71,7 +71,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     """
     while True:
         with path.open("a+b") as held:
-            if not _lock(held, wait):
+            if not lock(held, wait=wait):
                 raise BusyError(f"{path} is held by another process.")
             if _is_still(path, held):
                 yield
@@ -80,25 +80,24 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 @contextmanager
 def making(path: str | Path) -> Iterator[None]:
-    """Be the only process that makes ``path`` from pieces that outlive a kill (downloads, parts of features, checkpoints).
+    """Be the only process that makes ``path`` of pieces that outlive a kill: downloads, features by shard, checkpoints.
 
     Raises BusyError where another one does. What holds it lies beside ``path`` as long as the block lasts.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.with_name(f".{path.name[:LONGEST_STEM]}.lock")
-    try:
-        with locked(lock, wait=False):
-            try:
-                yield
-            finally:
-                lock.unlink(missing_ok=True)
-    except BusyError:
-        raise BusyError(f"another process is making {path} now; wait for its end, or stop it, and run again.") from None
+    beside = path.with_name(f".{path.name[:LONGEST_STEM]}.lock")
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(beside, wait=False))
+        except BusyError:
+            raise BusyError(f"another process makes {path} now; wait for its end, or stop it, and run again.") from None
+        held.callback(beside.unlink, missing_ok=True)
+        yield
 
 
-def _lock(stream: IO[bytes], wait: bool) -> bool:
-    """Whether the lock of an open file was had; True where the file system has none."""
+def lock(stream: IO[bytes], *, wait: bool) -> bool:
+    """Lock an open file until it is closed; whether that was had, and True where the file system has no locks."""
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
@@ -139,6 +138,22 @@ def read_json(path: str | Path, *keys: str) -> Any:
     if missing := [key for key in keys if key not in content]:
         raise ValueError(f"{path} lacks {', '.join(missing)}; it is damaged or of another version: {_REMEDY}.")
     return content
+
+
+def read_json_lines(path: str | Path) -> list[Any]:
+    """The values of a file with a JSON value in each line; ValueError naming file and line where there is none."""
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text (byte {error.start:,}); it is damaged: {_REMEDY}.") from None
+    values = []
+    for number, line in enumerate(lines, 1):
+        try:
+            values.append(json.loads(line))
+        except (ValueError, RecursionError):
+            raise ValueError(f"{path}, line {number}, is not JSON; it is cut off or damaged: {_REMEDY}.") from None
+    return values
 
 
 _REMEDY = "delete it and run snakemake again, which makes it anew"
@@ -206,7 +221,8 @@ def fetched(path: Path) -> dict[str, Any]:
     root = None if content["root"] is None else Path(content["root"])
     if not isinstance(content["files"], dict) or (content["files"] and root is None):
         raise ValueError(f"{path} does not say where which files lie; it is damaged: {_REMEDY}.")
-    noted = path.stat().st_mtime_ns
+    status = path.stat()
+    noted = max(status.st_mtime_ns, status.st_ctime_ns)
     for name, facts in content["files"].items():
         file = root if root.is_file() else root / name
         if state := _change(file, facts, noted):

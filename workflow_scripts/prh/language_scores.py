@@ -27,7 +27,7 @@ import polars as pl
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from prh import loading, memory
+from prh import files, loading, memory
 from prh.files import writing
 from prh.modalities import language
 from prh.progress import Progress
@@ -321,7 +321,7 @@ def run_harness(
     results, _ = memory.halving(evaluate, fitting_batch(model, tokens) if batch_size is None else batch_size)
     with writing(out_json) as part:
         part.write_text(json.dumps(results, indent=1, sort_keys=True, default=str), encoding="utf-8")
-    return json.loads(Path(out_json).read_text(encoding="utf-8"))
+    return files.read_json(out_json)
 
 
 def harness_scores(results: Mapping | str | Path) -> pl.DataFrame:
@@ -334,7 +334,7 @@ def harness_scores(results: Mapping | str | Path) -> pl.DataFrame:
     name = "The results"
     if not isinstance(results, Mapping):
         name = str(results)
-        results = json.loads(Path(results).read_text(encoding="utf-8"))
+        results = files.read_json(results)
     if not results.get("results"):
         raise ValueError(f"{name} holds no lm-eval results (no entry `results`); run the harness again.")
     rows = [row for task in results["results"] for row in _task_rows(results, task)]

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
-from prh import text_files
+from prh import files, text_files
 from prh.files import writing
 from prh.progress import Progress
 from prh.world import World
@@ -105,7 +105,7 @@ def train_language(
     config = _language_config(tokenizer, architecture, width, depth, heads, context)
     settings = _settings(settings)
     with _seeded(_weight_seed(settings)):
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
     lines = text_files.split_lines(world.text(*_EXPERIENCE, density=density, seed=seed))
     # told at length (density > 1), an event has more words than one: cut to the shortest line
     encoded = [line.ids for line in tokenizer.backend_tokenizer.encode_batch(lines)]
@@ -125,7 +125,8 @@ def train_language(
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
-    return _train(model, loss, save, Path(out_dir), settings, checkpoint_every)
+    with files.making(out_dir):
+        return _train(model, loss, save, Path(out_dir), settings, checkpoint_every)
 
 
 def train_vision(
@@ -197,7 +198,8 @@ def train_vision(
         config = _timm_config(world, architecture, settings["model_args"], backbone)
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
-    return _train(learner, loss, save, Path(out_dir), settings, checkpoint_every)
+    with files.making(out_dir):
+        return _train(learner, loss, save, Path(out_dir), settings, checkpoint_every)
 
 
 # ---- language

@@ -111,7 +111,7 @@ def _exact(entry: Mapping[str, str]) -> str:
 
 def read(path: Path) -> dict[str, dict[str, dict[str, str]]]:
     """The entries of a lock file, by list and name; none where there is no file. LockError where it is not one."""
-    if not path.is_file():
+    if not path.exists() and not path.is_symlink():
         return {}
     try:
         content = yaml_files.read(path) or {}

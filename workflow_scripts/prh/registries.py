@@ -33,6 +33,8 @@ def expand(raw: Mapping[str, object], folder: str | Path = ".") -> dict[str, obj
     Files are looked up relative to ``folder``. Raises ConfigError with a line for each mistake: a missing file, a file
     that is no registry, a name that is not in it, an unknown key.
     """
+    if not isinstance(raw, Mapping):
+        raise ConfigError("an experiment must hold keys such as datasets and models.")
     mistakes: list[str] = []
     expanded = dict(raw)
     for kind in LISTS:

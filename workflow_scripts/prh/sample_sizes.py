@@ -32,15 +32,19 @@ def mistake(n: int, metric: str, k: Sequence[int] = (), *, halved: bool = False)
         return f"{why} needs at least {needed} samples and there are {n}; {change}, or take more samples."
     if halved and n // 2 < needed:
         return (
-            f"{why} needs at least {needed} samples, and alignment.subsamples and alignment.splits measure it on halves of "
-            f"the {n} there are ({n // 2}); {change}, set subsamples and splits to 0, or take more samples."
+            f"{why} needs at least {needed} samples, and alignment.subsamples and alignment.splits measure it on "
+            f"halves of the {n} there are ({n // 2}); {change}, set subsamples and splits to 0, or take more samples."
         )
     return None
 
 
 def _fewest(metric: str) -> int:
     """The fewest samples for which a metric is defined, neighbours aside."""
-    dims = inspect.signature(METRICS[metric].function).parameters.get("dims")
-    if dims is not None and isinstance(dims.default, int):
-        return int(METRICS[metric].options.get("dims", dims.default)) + 1
-    return UNBIASED if "biased" in metric else FEWEST
+    entry = METRICS[metric]
+    parameters = inspect.signature(entry.function).parameters
+    options = {name: parameter.default for name, parameter in parameters.items()} | entry.options
+    if "dims" in options:  # components, fewer than samples
+        return int(options["dims"]) + 1
+    if "folds" in options:  # each with two samples
+        return 2 * int(options["folds"])
+    return UNBIASED if "biased" in metric or metric.startswith("cknna") else FEWEST

@@ -46,7 +46,7 @@ def architectures() -> frozenset[str]:
 
 
 def _has_tag(tag: str) -> bool:
-    """Whether any architecture has weights of that tag: some are put together, so that only the tag is in the source."""
+    """Whether any weights have that tag: some names are put together, so that the source has the tag alone."""
     return any(f".{tag}{quote}" in _source() for quote in "'\"")
 
 

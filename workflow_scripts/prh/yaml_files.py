@@ -1,7 +1,7 @@
 """YAML as experiments, registries and lock files have it: data and nothing else, each key once, of a bounded size.
 
 Snakemake reads an experiment before any code of this repository can look at it: leniently, and with Python in it where
-the file says ``__use_yte__``. What is read here must be what Snakemake read, so whatever makes the two differ is refused.
+the file says ``__use_yte__``. What is read here must be what Snakemake read: whatever makes the two differ is refused.
 """
 
 from __future__ import annotations
@@ -95,7 +95,10 @@ def _parsed(text: str) -> object:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = " ".join(" ".join(filter(None, (error.context, error.problem))).split())
-        tab = "; YAML is indented by blanks, not by tabs" if "'\\t'" in what or "tab" in what else ""
+        lines = text.splitlines()
+        line = lines[mark.line] if mark is not None and mark.line < len(lines) else ""
+        is_tabbed = "\t" in line[: len(line) - len(line.lstrip())]
+        tab = "; YAML is indented by blanks, not by tabs" if is_tabbed else ""
         raise _MistakeError(f"is not YAML: {what}{tab}", None if mark is None else mark.line) from None
     except yaml.YAMLError as error:
         raise _MistakeError(f"is not YAML: {' '.join(str(error).split())}") from None
@@ -145,7 +148,7 @@ def _require_keys(node: yaml.MappingNode) -> None:
         name = (key.tag, key.value)
         if name in seen:
             raise _MistakeError(
-                f"has the key '{key.value}' twice (first in line {seen[name] + 1}), and the last one would count; remove one",
+                f"has the key '{key.value}' twice (first in line {seen[name] + 1}); the last would count: remove one",
                 key.start_mark.line,
             )
         seen[name] = key.start_mark.line
@@ -154,7 +157,7 @@ def _require_keys(node: yaml.MappingNode) -> None:
 def _require_no_code(key: object, line: int | None = None) -> None:
     if key == TEMPLATES:
         raise _MistakeError(
-            f"has the key {TEMPLATES}, by which Snakemake runs Python out of the file; an experiment is data: remove it",
+            f"has the key {TEMPLATES}, by which Snakemake runs Python in the file; an experiment is data: remove it",
             line,
         )
 
@@ -196,7 +199,7 @@ def _object(pairs: list[tuple[Hashable, object]]) -> dict:
     for key, value in pairs:
         _require_no_code(key)
         if key in content:
-            raise _MistakeError(f"has the key '{key}' twice, and the last one would count; remove one")
+            raise _MistakeError(f"has the key '{key}' twice; the last would count: remove one")
         content[key] = value
     return content
 
