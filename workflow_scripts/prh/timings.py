@@ -28,7 +28,7 @@ def collect(benchmarks: Path, logs: Path) -> pl.DataFrame:
     """
     rows = []
     for path in sorted(benchmarks.rglob("*.tsv")):
-        table = pl.read_csv(path, separator="\t", infer_schema=False)
+        table = pl.read_csv(path.read_bytes(), separator="\t", infer_schema=False)
         if table.height == 0 or not {"s", "cpu_time", "max_rss"} <= set(table.columns):
             continue
         relative = path.relative_to(benchmarks)
