@@ -1,13 +1,18 @@
 # The Platonic Representation Hypothesis, measured. The includes below are the stages, in the order in which data flow.
 
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.27")
 
-# An experiment given with --configfile is complete: config.yaml, the default experiment, does not leak into it.
+# An experiment given with --configfile is complete: config.yaml, the default experiment, does not leak into it. Without
+# one it is that of the folder where snakemake runs, or, where there is none, that of the workflow.
 if not workflow.overwrite_configfiles:
+    own = workflow.current_basedir.join("config.yaml").get_path_or_uri(secret_free=False)
+    default_experiment = "config.yaml" if Path("config.yaml").is_file() else own
 
-    configfile: "config.yaml"
+    configfile: default_experiment
 
 
 include: "rules/common.smk"

@@ -35,7 +35,7 @@ from prh.specs import Spec
 gc.set_threshold(100_000)
 
 try:
-    experiment = load(expand(config))
+    experiment = load(expand(config, ".", WORKFLOW))
 except ConfigError as error:
     raise WorkflowError(f"The experiment cannot run:\n{error}") from None
 
