@@ -1,24 +1,18 @@
 # The Platonic Representation Hypothesis, measured. The includes below are the stages, in the order in which data flow.
 
-from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
-
-from prh.registries import ConfigError, read
 
 min_version("9.27")
 
-# Before Snakemake reads config.yaml, and after it has read what is given with --configfile: it would take the last of two
-# equal keys, and run the Python of a file that asks for that.
-for configuration in workflow.overwrite_configfiles or ["config.yaml"]:
-    try:
-        read(configuration)
-    except ConfigError as error:
-        raise WorkflowError(f"The experiment cannot run:\n{error}") from None
 
-# An experiment given with --configfile is complete: config.yaml, the default experiment, does not leak into it.
+include: "rules/library.smk"
+
+
+# An experiment given with --configfile is complete: config.yaml, the default experiment, does not leak into it. Without
+# one it is that of the folder where snakemake runs, or, where there is none, that of the workflow.
 if not workflow.overwrite_configfiles:
 
-    configfile: "config.yaml"
+    configfile: default_experiment
 
 
 include: "rules/common.smk"

@@ -13,16 +13,6 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-# The code of the workflow, wherever it was started from and whatever prh the environment holds.
-WORKFLOW = Path(workflow.current_basedir.get_path_or_uri(secret_free=False)).parent
-PROGRAMS = WORKFLOW / "workflow_scripts"
-sys.path.insert(0, str(PROGRAMS))
-
-import prh
-
-if Path(prh.__file__).parents[1].resolve() != PROGRAMS.resolve():
-    raise WorkflowError(f"prh was imported from {Path(prh.__file__).parent} before {PROGRAMS} could be; start anew.")
-
 from prh import files, runs
 from prh.config import ConfigError, load
 from prh.job_specs import JobSpecs
@@ -36,7 +26,7 @@ from prh.specs import Spec
 gc.set_threshold(100_000)
 
 try:
-    experiment = load(expand(config))
+    experiment = load(expand(config, ".", WORKFLOW))
 except ConfigError as error:
     raise WorkflowError(f"The experiment cannot run:\n{error}") from None
 

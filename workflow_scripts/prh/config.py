@@ -49,6 +49,33 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 LONGEST_LINE = 1500
 
 
+def unusable_path(path: str) -> str | None:
+    """Why a path cannot stand in patterns of Snakemake and in messages; None if it can. Commands quote it."""
+    if not path.isprintable():
+        return "has a character that cannot be printed, such as a line break"
+    return next((f"has a {sign}, which has a meaning for Snakemake" for sign in "{}<>" if sign in path), None)
+
+
+def safe_folder(path: str) -> str:
+    """``path`` as the folder of results, without what says nothing (``./``, ``//``, a slash at its end).
+
+    Raises ValueError with a sentence for a path that means another thing to Snakemake, to the shell or to programs.
+    """
+    tidy = re.sub("(?<!^)/+$", "", re.sub("//+", "/", re.sub(r"^(\./+)+", "", path)))
+    reasons = {
+        "is no folder of its own": tidy in ("", ".", "/"),
+        "has a space at an end": path != path.strip(),
+        "begins with ~, which is not expanded here": tidy.startswith("~"),
+        "begins with -, like an option": tidy.startswith("-"),
+        "has a $, and variables are not expanded here": "$" in tidy,
+        "is an address (for a bucket see profiles/s3)": "://" in path,
+    }
+    reason = unusable_path(path) or next((reason for reason, holds in reasons.items() if holds), None)
+    if reason:
+        raise ValueError(f"results is {path!r}, which {reason}; name another folder, such as results")
+    return tidy
+
+
 class ConfigError(ValueError):
     """The configuration cannot be run; the message has one line for each mistake, without secrets of addresses."""
 
@@ -559,7 +586,7 @@ class Compute(Section):
 class Experiment(Section):
     """An experiment: data sets, models, and how they are compared."""
 
-    results: str = "results"
+    results: Annotated[str, AfterValidator(safe_folder)] = "results"
     """Folder for everything that is made. Experiments that share work name the same folder."""
     datasets: Annotated[list[Dataset], Field(min_length=1)]
     """The data sets; every model that can read a data set is run on it."""
@@ -826,7 +853,9 @@ def _missing_paths(experiment: Experiment, folder: Path) -> list[str]:
     for kind, group in zip(("data set", "model", "text", "harness task"), entries, strict=True):
         for entry in group:
             path = getattr(entry, "path", None)
-            if path is not None and not _exists(folder / path):
+            if path is not None and (unusable := unusable_path(path)):
+                mistakes.append(f"{kind} '{entry.name}': path {path!r} {unusable}; rename it.")
+            elif path is not None and not _exists(folder / path):
                 mistakes.append(f"{kind} '{entry.name}': path {path} does not exist (relative to {folder.resolve()}).")
     return mistakes
 

@@ -7,7 +7,7 @@ A registry has the lists of an experiment (models, datasets, probes ...); an exp
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -27,11 +27,12 @@ def read(path: str | Path) -> dict[str, object]:
     return content
 
 
-def expand(raw: Mapping[str, object], folder: str | Path = ".") -> dict[str, object]:
+def expand(raw: Mapping[str, object], folder: str | Path = ".", *others: str | Path) -> dict[str, object]:
     """``raw`` (a parsed experiment file) with every ``from`` replaced by the entries that it stands for.
 
-    Files are looked up relative to ``folder``. Raises ConfigError with a line for each mistake: a missing file, a file
-    that is no registry, a name that is not in it, an unknown key.
+    Files are looked up relative to ``folder``, and then to ``others`` (the workflow's own registries). Raises
+    ConfigError with a line for each mistake: a missing file, a file that is no registry, a name that is not in it, an
+    unknown key.
     """
     if not isinstance(raw, Mapping):
         raise ConfigError("an experiment must hold keys such as datasets and models.")
@@ -46,7 +47,7 @@ def expand(raw: Mapping[str, object], folder: str | Path = ".") -> dict[str, obj
                 expanded[kind].append(entry)
                 continue
             try:
-                expanded[kind] += _taken(kind, entry, Path(folder))
+                expanded[kind] += _taken(kind, entry, [Path(folder), *map(Path, others)])
             except ConfigError as error:
                 mistakes.append(str(error))
     if mistakes:
@@ -54,7 +55,7 @@ def expand(raw: Mapping[str, object], folder: str | Path = ".") -> dict[str, obj
     return expanded
 
 
-def _taken(kind: str, entry: Mapping, folder: Path) -> list[dict]:
+def _taken(kind: str, entry: Mapping, folders: Sequence[Path]) -> list[dict]:
     try:
         wanted = From.model_validate(entry)
     except ValidationError as error:
@@ -62,7 +63,8 @@ def _taken(kind: str, entry: Mapping, folder: Path) -> list[dict]:
         raise ConfigError(
             f"{kind}, from {entry['from']!r}: wrong {keys}; the keys are from, only, without, set."
         ) from None
-    known = _entries(kind, folder / wanted.file)
+    paths = [folder / wanted.file for folder in folders]
+    known = _entries(kind, next(filter(Path.is_file, paths), paths[0]))
     for name in [*(wanted.only or ()), *wanted.without]:
         if name not in known:
             raise ConfigError(f"{kind}: {wanted.file} has no entry '{name}'; it has {', '.join(known)}.")

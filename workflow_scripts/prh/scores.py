@@ -44,7 +44,7 @@ def published_scores(path: str | Path) -> pl.DataFrame:
     """
     types = pl.from_arrow(SCORES.empty_table()).schema
     columns = [name for name in types if name != "n"]
-    scores = pl.read_csv(path, schema_overrides={name: types[name] for name in columns})
+    scores = pl.read_csv(Path(path).read_bytes(), schema_overrides={name: types[name] for name in columns})
     if sorted(scores.columns) != sorted(columns):
         raise ValueError(f"{path} must have the columns {', '.join(columns)}; it has {', '.join(scores.columns)}.")
     for column, good in (("value", pl.col("value").is_between(0, 1)), ("source", pl.col("source").is_not_null())):

@@ -32,7 +32,7 @@ def collect(benchmarks: Path, logs: Path) -> pl.DataFrame:
     rows = []
     for path in sorted(benchmarks.rglob("*.tsv")):
         try:
-            table = pl.read_csv(path, separator="\t", infer_schema=False)
+            table = pl.read_csv(path.read_bytes(), separator="\t", infer_schema=False)  # bytes: a path may hold a *
         except (pl.exceptions.PolarsError, UnicodeDecodeError, OSError) as error:  # OSError: a folder, no permission
             if path.is_file() and path.stat().st_size:  # an empty one is a job that was killed
                 log.warning("%s is left out, for it is no table of times: %s", path, " ".join(str(error).split())[:100])
