@@ -9,8 +9,11 @@ from torch import nn
 
 from prh.models import ModelError
 
-_TIMM_TRUNKS = ("blocks", "stages", "layers", "layer1", "s1", "features", "network", "trunk")
-_NUMBERED = re.compile(r"^(layer|s)1$")
+_TIMM_TRUNKS = (
+    *("blocks", "stages", "layers", "layer1", "s1", "features", "network", "trunk"),
+    *("levels", "transformers", "dense_stages", "serial_blocks1", "stage1", "block1", "level1"),
+)
+_NUMBERED = re.compile(r"^(layer|s|serial_blocks|stage|block|level)1$")
 
 
 def named_blocks(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
@@ -55,7 +58,7 @@ def find_layers(model: nn.Module, pattern: str | None = None) -> list[tuple[str,
                 number += 1
             return stages
         return list(named_blocks(part, trunk))
-    for wrapped in ("encoder", "vision_model", "model", "backbone", "vision_tower"):
+    for wrapped in ("encoder", "vision_model", "model", "backbone", "vision_tower", "body"):
         inner = getattr(model, wrapped, None)
         if isinstance(inner, nn.Module):
             if isinstance(layer := getattr(inner, "layer", None), nn.ModuleList):

@@ -138,9 +138,11 @@ def _proved(
     model = f"model '{entry['name']}'" if "name" in entry else type(module).__name__
     module.eval()
     examples = vision_proofs.example_images(transform, model)
-    images = normalised(examples, mean, std, device, dtype)
+    # noise, since a preparation may pad images: what it pads with would be the same for both, as learned tokens are
+    noise = torch.randn(examples.shape, generator=torch.Generator().manual_seed(0))
+    images = normalised(noise, mean, std, device, dtype)
     layers = find_layers(module, entry["layers"])
-    layouts = prove_layouts(module, layers, images, twin, _widths(module))
+    layouts = prove_layouts(module, layers, images, twin, _widths(module), whole=entry["layers"] is None)
     encoder = VisionEncoder(
         module,
         transform,

@@ -1,0 +1,6 @@
+def families():
+    return []
+
+
+def check(name):
+    raise NotImplementedError
