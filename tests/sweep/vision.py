@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import transformers
 from PIL import Image
 
 from prh.models import ModelError
@@ -125,6 +126,7 @@ def main(arguments: list[str]) -> int:
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
+    transformers.utils.logging.disable_progress_bar()
     outcomes = list(sweep(options.slice, options.library, options.only, every=options.all))
     counts = collections.Counter(outcome.kind for outcome in outcomes)
     seconds = sum(outcome.seconds for outcome in outcomes)

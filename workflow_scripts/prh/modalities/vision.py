@@ -57,7 +57,8 @@ class VisionEncoder:
     ) -> None:
         self.parameters = parameter_count(module) if parameters is None else parameters
         self.module = module.eval()
-        self.transform, self.device, self.dtype, self._mean, self._std = transform, device, dtype, mean, std
+        self.transform, self.device, self.dtype = transform, device, dtype
+        self._colours = colours_of(mean, std, device)
         self._layers = find_layers(self.module, layers)
         self.layer_names = [name for name, _ in self._layers]
         if len(layouts) != len(self._layers):
@@ -88,15 +89,24 @@ class VisionEncoder:
 
     def as_input(self, images: Tensor) -> Tensor:
         """Decoded images as the module takes them: on its device, normalised, in its type, channels last."""
-        return normalised(images, self._mean, self._std, self.device, self.dtype)
+        return normalised(images, self._colours, self.device, self.dtype)
 
 
-def normalised(images: Tensor, mean: Sequence[float], std: Sequence[float], device: str, dtype: torch.dtype) -> Tensor:
-    """Images on ``device`` in ``dtype``, channels last; bytes become numbers of ``mean`` 0 and ``std`` 1."""
+Colours = tuple[Tensor, Tensor]
+"""What is subtracted from bytes, and what they are divided by: [channels, 1, 1] each."""
+
+
+def colours_of(mean: Sequence[float], std: Sequence[float], device: str) -> Colours:
+    """``mean`` and ``std`` of each channel (of values from 0 to 1) for bytes, on ``device``."""
+    shift, scale = (255 * torch.tensor(values, device=device).view(-1, 1, 1) for values in (mean, std))
+    return shift, scale
+
+
+def normalised(images: Tensor, colours: Colours, device: str, dtype: torch.dtype) -> Tensor:
+    """Images on ``device`` in ``dtype``, channels last; bytes become numbers of mean 0 and deviation 1."""
     images = images.to(device, non_blocking=True, memory_format=torch.channels_last)
     if images.dtype == torch.uint8:
-        shift, scale = (255 * torch.tensor(values, device=device).view(-1, 1, 1) for values in (mean, std))
-        images = torch.sub(images, shift).div_(scale)
+        images = torch.sub(images, colours[0]).div_(colours[1])
     return images.to(dtype)
 
 
@@ -140,7 +150,7 @@ def _proved(
     examples = vision_proofs.example_images(transform, model)
     # noise, since a preparation may pad images: what it pads with would be the same for both, as learned tokens are
     noise = torch.randn(examples.shape, generator=torch.Generator().manual_seed(0))
-    images = normalised(noise, mean, std, device, dtype)
+    images = normalised(noise, colours_of(mean, std, device), device, dtype)
     layers = find_layers(module, entry["layers"])
     layouts = prove_layouts(module, layers, images, twin, _widths(module), whole=entry["layers"] is None)
     encoder = VisionEncoder(
@@ -161,6 +171,12 @@ def _proved(
     )
     log.info("%s, pooled by %s: %s", model, encoder.pooling, encoder.selftest)
     return encoder
+
+
+def _place(model: nn.Module, device: str, dtype: torch.dtype) -> nn.Module:
+    """``model`` on ``device`` in ``dtype``, its kernels channels last, where they have no third axis for time."""
+    flat = all(parameter.ndim <= 4 for parameter in model.parameters())
+    return model.to(device=device, dtype=dtype, memory_format=torch.channels_last if flat else torch.preserve_format)
 
 
 def _widths(module: nn.Module) -> set[int]:
@@ -202,7 +218,7 @@ def _load_timm(entry: Mapping, root: Path | None, device: str, dtype: torch.dtyp
                 return None
 
     return _proved(
-        model.to(device=device, dtype=dtype, memory_format=torch.channels_last),
+        _place(model, device, dtype),
         create_transform(**preparation, is_training=False, normalize=False),
         entry,
         twin,
@@ -218,7 +234,7 @@ def _load_transformers(entry: Mapping, root: Path | None, device: str, dtype: to
     model, placed = auto_model(entry, root, device, dtype)
     model = _without_mask(vision_part(model), entry)
     if not placed:
-        model.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+        _place(model, device, dtype)
 
     def twin(size: tuple[int, int] | None) -> nn.Module | None:
         from transformers import AutoModel
