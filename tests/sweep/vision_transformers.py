@@ -27,8 +27,8 @@ IMAGES = 4
 OWN: dict[str, dict] = {
     "sam": {"vision_config": {"image_size": 64, "patch_size": 8, "num_hidden_layers": 3, "window_size": 4, "global_attn_indexes": [2], "hidden_size": 32, "num_attention_heads": 4, "mlp_dim": 64, "output_channels": 16}},
     "sam_vision_model": {"image_size": 64, "patch_size": 8, "num_hidden_layers": 3, "window_size": 4, "global_attn_indexes": [2], "hidden_size": 32, "num_attention_heads": 4, "mlp_dim": 64, "output_channels": 16},
-    "align": {"vision_config": {"image_size": 64, "depth_coefficient": 0.5, "width_coefficient": 0.5}},
-    "efficientnet": {"image_size": 64, "depth_coefficient": 0.5, "width_coefficient": 0.5},
+    "align": {"vision_config": {"image_size": 64, "depth_coefficient": 0.3, "width_coefficient": 1.0, "hidden_dim": 1280}},
+    "efficientnet": {"image_size": 64, "depth_coefficient": 0.3, "width_coefficient": 1.0, "hidden_dim": 1280},
     "perceiver": {"num_latents": 16, "d_latents": 32, "num_blocks": 1, "num_self_attends_per_block": 3, "num_self_attention_heads": 4, "num_cross_attention_heads": 4, "d_model": 32},
     "vitdet": {"image_size": 64, "pretrain_image_size": 64, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4},
     "yolos": {"image_size": [64, 64], "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48, "num_detection_tokens": 10},
@@ -127,7 +127,9 @@ def check(family: str) -> tuple[str, str]:
             return "equal", f"no hidden states ({type(error).__name__}); {facts}"
     chosen, encoder.pooling = encoder.pooling, "gap"
     ours = encoder.encode(images)
-    pooled = [by_hand(state) for state in states or ()]
+    if states is None:
+        return "equal", f"no hidden states; {facts}"
+    pooled = [by_hand(state) for state in states]
     matched = sum(any(same(layer, state) for layer in ours) for state in pooled if state is not None)
     words = f"{matched} of {len(pooled)} hidden states are layers"
     if chosen == "cls":

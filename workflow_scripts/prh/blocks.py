@@ -13,6 +13,7 @@ _TIMM_TRUNKS = (
     *("blocks", "stages", "layers", "layer1", "s1", "features", "network", "trunk"),
     *("levels", "transformers", "dense_stages", "serial_blocks1", "stage1", "block1", "level1"),
 )
+_LISTS = ("layer", "block")
 _NUMBERED = re.compile(r"^(layer|s|serial_blocks|stage|block|level)1$")
 
 
@@ -58,14 +59,16 @@ def find_layers(model: nn.Module, pattern: str | None = None) -> list[tuple[str,
                 number += 1
             return stages
         return list(named_blocks(part, trunk))
-    for wrapped in ("encoder", "vision_model", "model", "backbone", "vision_tower", "body"):
+    for wrapped in ("encoder", "vision_model", "model", "backbone", "vision_tower", "body", "timm_model"):
         inner = getattr(model, wrapped, None)
         if isinstance(inner, nn.Module):
-            if isinstance(layer := getattr(inner, "layer", None), nn.ModuleList):
-                return list(named_blocks(layer, f"{wrapped}.layer"))
+            for list_name in _LISTS:
+                if isinstance(blocks := getattr(inner, list_name, None), nn.ModuleList):
+                    return list(named_blocks(blocks, f"{wrapped}.{list_name}"))
             return [(f"{wrapped}.{name}", module) for name, module in find_layers(inner)]
-    if isinstance(layer := getattr(model, "layer", None), nn.ModuleList):
-        return list(named_blocks(layer, "layer"))
+    for list_name in _LISTS:
+        if isinstance(blocks := getattr(model, list_name, None), nn.ModuleList):
+            return list(named_blocks(blocks, list_name))
     raise ModelError(f"cannot tell the layers of {type(model).__name__}; give 'layers', one of {_some_names(model)}.")
 
 

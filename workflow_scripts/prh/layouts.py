@@ -159,7 +159,8 @@ def _axes(alone: tuple[int, ...], pair: tuple[int, ...], small: tuple[int, ...],
     places = tuple(axis for axis in others if small[axis] != large[axis])
     widths = [axis for axis in others if axis not in places]
     if len(widths) != 1:
-        which = "every axis of it changes" if not widths else f"of its axes only {list(places)} change"
+        some = f"of its axes only {', '.join(map(str, places))} changes" if places else "no axis of it changes"
+        which = some if widths else "every axis of it changes"
         raise _Unproved(f"{which} with the image's size, so that its width cannot be told")
     if len(places) > 2 or (windows > 1 and len(places) != 1):
         raise _Unproved(f"{len(places)} of its axes change with the image's size")

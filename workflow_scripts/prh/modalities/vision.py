@@ -329,9 +329,10 @@ class _ProcessorTransform:
 
     def __call__(self, image: Image.Image) -> Tensor:
         prepared = self.processor(image, return_tensors="pt")
-        if "pixel_values" not in prepared:
+        if not isinstance(prepared, Mapping) or "pixel_values" not in prepared:
+            names = ", ".join(prepared) if isinstance(prepared, Mapping) else f"a {type(prepared).__name__}"
             raise ModelError(
-                f"{type(self.processor).__name__} gives {', '.join(prepared)} and no pixel_values; a vision model must "
-                "take images as pixels."
+                f"{type(self.processor).__name__} gives {names} and no pixel_values; a vision model must take images as "
+                "pixels."
             )
         return prepared["pixel_values"][0]
