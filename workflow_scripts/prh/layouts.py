@@ -38,15 +38,22 @@ class _Unproved(Exception):
 
 
 def prove_layouts(
-    module: nn.Module, layers: Layers, images: Tensor, twin: Twin, widths: Collection[int] = (), *, whole: bool = False
+    module: nn.Module,
+    layers: Layers,
+    images: Tensor,
+    twin: Twin,
+    widths: Collection[int] = (),
+    *,
+    whole: bool = False,
+    model: str = "",
 ) -> list[Layout]:
     """The layout of each of ``layers``; ``images`` [2, channels, height, width] are two different ones.
 
     ``widths``: those that the model says it has; they decide only where the model cannot be built for another size.
     ``whole``: the layers should reach to the end of the model, as those do that were found and not asked for.
-    Raises ModelError, naming layer and shape, where nothing proves it.
+    ``model``: what to call it. Raises ModelError, naming model, layer and shape, where nothing proves it.
     """
-    kind = type(module).__name__
+    kind = f"{model} ({type(module).__name__})" if model else type(module).__name__
     alone, pair = look(module, layers, images[:1]), look(module, layers, images)
     if (failure := alone.failure or pair.failure) is not None:
         raise _failed(kind, images, failure)
