@@ -29,8 +29,9 @@ log = logging.getLogger(__name__)
 Twin = Callable[[tuple[int, int] | None], nn.Module | None]
 """Builds the model on the meta device for images of another [height, width], or as it is for None. None: cannot be."""
 
-EVEN_SIZES = (672, 1344, 2016)
-"""Sizes of image that are whole patches for all usual patches (672 = 2^5 * 3 * 7), so that patches grow evenly."""
+EVEN_SIZES = ((256, 512, 768), (224, 448, 672))
+"""Sizes of image that are whole patches of 8, 16 and 32 pixels, and of 14, so that patches grow evenly; the first stay
+whole when they are halved twice."""
 
 
 class _Unproved(Exception):
@@ -142,9 +143,9 @@ class _Evidence:
         yield pair, passed(twin(twice), twice)
         as_it_is = twin(None)
         yield pair, passed(as_it_is, twice)
-        even = [(size, size) for size in EVEN_SIZES]
-        yield tuple(passed(twin(size), size) for size in even)
-        yield tuple(passed(as_it_is, size) for size in even)
+        for sizes in EVEN_SIZES:
+            yield tuple(passed(twin((size, size)), (size, size)) for size in sizes)
+            yield tuple(passed(as_it_is, (size, size)) for size in sizes)
 
 
 def _batch_axis(alone: tuple[int, ...], pair: tuple[int, ...]) -> tuple[int, int]:
