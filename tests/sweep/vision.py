@@ -1,11 +1,11 @@
-"""Every family of vision models that timm and transformers list, small and with random weights, through our loading.
+"""Every family of vision models that timm, transformers and our registries list, small and with random weights, through our loading.
 
 Each is loaded as an experiment does (with its self-test), and its features are compared with the intermediates or hidden
 states that its library hands out, pooled here by hand. Every family ends as one of: equal; refused in one sentence;
 unchecked (it loads, and its library hands out nothing to compare with); not built (no small one is known); different;
 failed. The last two are faults.
 
-    python -m tests.sweep vision [--slice 1/4] [--library timm] [--only NAME ...] [--all]
+    python -m tests.sweep vision [--slice 1/4] [--library timm|transformers|registries] [--only NAME ...] [--all]
 """
 
 import argparse
@@ -119,7 +119,7 @@ def attempt(family: str, check) -> Outcome:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slice", default="1/1", help="which part of how many")
-    parser.add_argument("--library", choices=["timm", "transformers"], help="one of them only")
+    parser.add_argument("--library", choices=["timm", "transformers", "registries"], help="one only")
     parser.add_argument("--only", nargs="*", help="these families only")
     parser.add_argument("--all", action="store_true", help="timm: each variant in spelling, not only each module")
     options = parser.parse_args(arguments)
@@ -140,9 +140,11 @@ def sweep(part: str = "1/1", library: str | None = None, only: list[str] | None 
 
     number, parts = map(int, part.split("/"))
     tasks = []
-    if library != "transformers":
+    if library in (None, "timm"):
         tasks += [(f"timm {name}", vision_timm.check, name) for name in vision_timm.families(every=every)]
-    if library != "timm":
+    if library in (None, "registries"):
+        tasks += [(f"registry {name}", vision_timm.check_registered, name) for name in vision_timm.registered()]
+    if library in (None, "transformers"):
         tasks += [(f"transformers {name}", vision_transformers.check, name) for name in vision_transformers.families()]
     if only:
         tasks = [task for task in tasks if task[2] in only]

@@ -3,14 +3,17 @@
 import re
 from collections import defaultdict
 from contextlib import suppress
+from pathlib import Path
 
 import timm
 import torch
+import yaml
 
 from prh import modalities
 from tests.sweep.vision import entry, hooked_by_hand, pictures, same
 
-LARGEST = 120_000_000
+RESOURCES = Path(__file__).resolve().parents[2] / "resources/models"
+LARGEST = 140_000_000
 """Parameters above which a model is made shallower, where its constructor allows it, or not built."""
 SIZE_WORDS = [
     "test",
@@ -84,34 +87,51 @@ def _size(name: str) -> tuple:
     return (min(words, default=len(SIZE_WORDS)), sum(numbers), name)
 
 
-def _arguments(name: str) -> dict | None:
-    """Arguments that make a model small: images of 64 to 128 pixels where it takes them, few blocks if it is large."""
+def registered() -> dict[str, str | None]:
+    """The timm models that the registries of the repository name, and the layers that are asked of each."""
+    models = {}
+    for registry in ("vision", "newer"):
+        entries = yaml.safe_load((RESOURCES / f"{registry}.yaml").read_text())["models"]
+        for one in entries:
+            if one["modality"] == "vision" and one.get("library", "timm") == "timm":
+                models[one["id"]] = one.get("layers")
+    return dict(sorted(models.items()))
+
+
+SHALLOW = ({}, {"depth": 3}, {"depth": 3, "embed_dim": 192, "num_heads": 3})
+
+
+def _arguments(name: str, largest: int) -> dict | None:
+    """Arguments that make a model small: images of 128 pixels where it takes them, few narrow blocks if it is large."""
     config = timm.get_pretrained_cfg(name)
-    fixed = tuple(config.input_size) if config is not None else (3, 224, 224)
+    channels, height = (3, 224) if config is None else config.input_size[:2]
     overlay = {"pretrained_cfg_overlay": {"input_size": (3, 128, 128), "test_input_size": None}}
-    tries = [overlay, {}] if fixed[1] > 128 else [{}]
-    for shallow in ({}, {"depth": 3}):
-        for more in tries:
-            arguments = {**more, **shallow}
-            height = 128 if more else fixed[1]
-            try:
-                with torch.device("meta"), torch.inference_mode():
-                    model = timm.create_model(name, **arguments).eval()
-                    if sum(p.numel() for p in model.parameters()) > LARGEST:
-                        break
-                    model(torch.empty(1, fixed[0], height, height))
-                return arguments
-            except Exception:
-                continue
+    for shallow in SHALLOW:
+        for smaller in [overlay, {}] if height > 128 else [{}]:
+            with torch.device("meta"), torch.inference_mode(), suppress(Exception):
+                model = timm.create_model(name, **smaller, **shallow).eval()
+                if sum(p.numel() for p in model.parameters()) > largest:
+                    break
+                size = 128 if smaller else height
+                model(torch.empty(1, channels, size, size))
+                return {**smaller, **shallow}
     return None
 
 
-def check(name: str) -> tuple[str, str]:
+def check_registered(name: str) -> tuple[str, str]:
+    """As `check`, with a model that is made as small as it goes."""
+    from prh import architectures  # noqa: F401  (adds to timm's registry)
+
+    largest = LARGEST // 5 if _arguments(name, LARGEST // 5) is not None else LARGEST
+    return check(name, largest, registered()[name])
+
+
+def check(name: str, largest: int = LARGEST, layers: str | None = None) -> tuple[str, str]:
     """Compare the mean over the image of every intermediate with our layers; where there is one, the class token too."""
-    arguments = _arguments(name)
+    arguments = _arguments(name, largest)
     if arguments is None:
-        return "not built", f"no variant below {LARGEST} parameters runs"
-    encoder = modalities.load(entry(library="timm", id=name, model_args=arguments), None)
+        return "not built", f"no variant below {largest} parameters runs"
+    encoder = modalities.load(entry(library="timm", id=name, model_args=arguments, layers=layers), None)
     images = torch.stack([encoder.decode(picture) for picture in pictures()])
     kinds = sorted({str(layout) for layout in encoder.layouts})
     facts = f"{len(encoder.layer_names)} layers, {encoder.pooling}, {' | '.join(kinds)}"
