@@ -62,10 +62,11 @@ def same(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float = 1e-3) -> b
     )
 
 
-def by_hand(output) -> torch.Tensor | None:
+def by_hand(output, after: int = 0) -> torch.Tensor | None:
     """The mean over the image of an output for square images, told by nothing but squares; None where that fails.
 
-    The two equal axes of a map are the image. Of the tokens as many as make the largest square are; others are first.
+    The two equal axes of a map are the image. Of the tokens as many as make the largest square are; others are first,
+    but for the ``after`` last ones.
     """
     tensors = [output] if isinstance(output, torch.Tensor) else [x for x in output if isinstance(x, torch.Tensor)]
     state = next((x.float() for x in tensors if len(x) == 2), None)
@@ -74,6 +75,7 @@ def by_hand(output) -> torch.Tensor | None:
     if state.ndim == 2:
         return state
     if state.ndim == 3:
+        state = state[:, : state.shape[1] - after]
         places = math.isqrt(state.shape[1]) ** 2
         return state[:, state.shape[1] - places :].mean(1)
     _, a, b, c = state.shape
@@ -82,11 +84,11 @@ def by_hand(output) -> torch.Tensor | None:
     return state.mean((2, 3)) if b == c else state.mean((1, 2))
 
 
-def hooked_by_hand(encoder, images: torch.Tensor) -> str:
+def hooked_by_hand(encoder, images: torch.Tensor, after: int = 0) -> str:
     """How many of the layers equal a plain hook with pooling by hand; raises AssertionError for one that does not."""
     outputs = {}
     hooks = [
-        module.register_forward_hook(lambda _m, _i, output, name=name: outputs.update({name: by_hand(output)}))
+        module.register_forward_hook(lambda _m, _i, output, name=name: outputs.update({name: by_hand(output, after)}))
         for name, module in encoder._layers
     ]
     chosen, encoder.pooling = encoder.pooling, "gap"

@@ -30,9 +30,14 @@ OWN: dict[str, dict] = {
     "align": {"vision_config": {"image_size": 64, "depth_coefficient": 0.3, "width_coefficient": 1.0, "hidden_dim": 1280}},
     "efficientnet": {"image_size": 64, "depth_coefficient": 0.3, "width_coefficient": 1.0, "hidden_dim": 1280},
     "perceiver": {"num_latents": 16, "d_latents": 32, "num_blocks": 1, "num_self_attends_per_block": 3, "num_self_attention_heads": 4, "num_cross_attention_heads": 4, "d_model": 32},
+    **dict.fromkeys(["sam2", "sam2_vision_model", "sam2_video", "edgetam", "edgetam_vision_model"], {}),
     "vitdet": {"image_size": 64, "pretrain_image_size": 64, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4},
     "yolos": {"image_size": [64, 64], "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48, "num_detection_tokens": 10},
 }  # fmt: skip
+
+
+AFTER = {"yolos": 10}
+"""Tokens behind those of the image."""
 
 
 def families() -> list[str]:
@@ -98,6 +103,8 @@ def _small(family: str):
 
 
 def _image_size(config) -> int:
+    if "sam2" in config.model_type:
+        return 256
     for part in (config, getattr(config, "vision_config", None), getattr(config, "image_config", None)):
         size = getattr(part, "image_size", None)
         if size:
@@ -119,7 +126,7 @@ def check(family: str) -> tuple[str, str]:
         encoder = modalities.load(entry(library="transformers", source="local", path=folder), Path(folder))
     images = torch.stack([encoder.decode(picture) for picture in pictures()])
     kinds = sorted({str(layout) for layout in encoder.layouts})
-    facts = f"{hooked_by_hand(encoder, images)}; {encoder.pooling}, {' | '.join(kinds)}"
+    facts = f"{hooked_by_hand(encoder, images, AFTER.get(family, 0))}; {encoder.pooling}, {' | '.join(kinds)}"
     with torch.inference_mode():
         try:
             states = encoder.module(encoder.as_input(images), output_hidden_states=True).hidden_states
@@ -129,7 +136,7 @@ def check(family: str) -> tuple[str, str]:
     ours = encoder.encode(images)
     if states is None:
         return "equal", f"no hidden states; {facts}"
-    pooled = [by_hand(state) for state in states]
+    pooled = [by_hand(state, AFTER.get(family, 0)) for state in states]
     matched = sum(any(same(layer, state) for layer in ours) for state in pooled if state is not None)
     words = f"{matched} of {len(pooled)} hidden states are layers"
     if chosen == "cls":

@@ -72,7 +72,9 @@ def find_layers(model: nn.Module, pattern: str | None = None) -> list[tuple[str,
     raise ModelError(f"cannot tell the layers of {type(model).__name__}; give 'layers', one of {_some_names(model)}.")
 
 
-_VISION_PARTS = ("vision_model", "vision_tower", "vision_encoder", "image_model", "image_encoder", "visual")
+_VISION_PARTS = (
+    *("vision_model", "vision_tower", "vision_encoder", "image_model", "image_encoder", "image_tower", "visual"),
+)
 
 
 def vision_part(model: nn.Module) -> nn.Module:

@@ -160,9 +160,10 @@ def load(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> 
         parameters=parts.parameters,
     )
     encoder.selftest = {"pooled axis": vision_proofs.layouts_in_words(encoder.layer_names, layouts)}
-    encoder.selftest |= vision_proofs.prove_repeatable(
-        encoder.encode, examples, encoder.layer_names, model=model, dtype=dtype
-    )
+    if entry.get("selftest", True):
+        encoder.selftest |= vision_proofs.prove_repeatable(
+            encoder.encode, examples, encoder.layer_names, model=model, dtype=dtype
+        )
     log.info("%s, pooled by %s: %s", model, encoder.pooling, encoder.selftest)
     return encoder
 
