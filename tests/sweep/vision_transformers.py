@@ -30,7 +30,7 @@ OWN: dict[str, dict] = {
     "align": {"vision_config": {"image_size": 64, "depth_coefficient": 0.3, "width_coefficient": 1.0, "hidden_dim": 1280}},
     "efficientnet": {"image_size": 64, "depth_coefficient": 0.3, "width_coefficient": 1.0, "hidden_dim": 1280},
     "perceiver": {"num_latents": 16, "d_latents": 32, "num_blocks": 1, "num_self_attends_per_block": 3, "num_self_attention_heads": 4, "num_cross_attention_heads": 4, "d_model": 32},
-    **dict.fromkeys(["sam2", "sam2_vision_model", "sam2_video", "edgetam", "edgetam_vision_model"], {}),
+    **{name: {} for name in ("sam2", "sam2_vision_model", "sam2_video", "edgetam", "edgetam_vision_model")},
     "vitdet": {"image_size": 64, "pretrain_image_size": 64, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4},
     "yolos": {"image_size": [64, 64], "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48, "num_detection_tokens": 10},
 }  # fmt: skip

@@ -246,13 +246,13 @@ def test_layers_that_were_found_reach_to_the_end():
     class Longer(Maps):
         def __init__(self) -> None:
             super().__init__(lambda x: x)
-            self.rest = nn.Sequential(*(nn.Conv2d(5, 5, 1) for _ in range(4)))
+            self.rest = nn.Sequential(*(nn.Conv2d(5, 5, 1) for _ in range(6)))
 
         def forward(self, images):
             return self.rest(super().forward(images)[-1])
 
     assert len(prove(Longer)[2]) == 2
-    with pytest.raises(ModelError, match=r"goes on for more than half of its depth after blocks\.1"):
+    with pytest.raises(ModelError, match=r"goes on for three quarters of its depth after blocks\.1"):
         prove(Longer, whole=True)
 
 

@@ -64,9 +64,9 @@ def prove_layouts(
                 f"layer {name} of {kind} runs {pair.calls[number]} times in one pass, so that its output is not one "
                 "layer; give 'layers' that run once."
             )
-    if whole and 2 * pair.depths[len(layers) - 1] < pair.depths[-1]:
+    if whole and 4 * pair.depths[len(layers) - 1] < pair.depths[-1]:
         raise ModelError(
-            f"{kind} goes on for more than half of its depth after {layers[-1][0]}, the last of the layers that were "
+            f"{kind} goes on for three quarters of its depth after {layers[-1][0]}, the last of the layers that were "
             "found; give 'layers'."
         )
     special, class_tokens = learned_tokens(module, images)
