@@ -197,7 +197,7 @@ VISION = {
     [
         ("cait_xxs24_224", {"depth": 2, "img_size": 64}),
         ("xcit_nano_12_p16_224", {"depth": 2, "img_size": 64}),
-        ("volo_d1_224", {"layers": [1, 1, 1, 1], "img_size": 64}),
+        ("volo_d1_224", {"img_size": 64}),
     ],
 )
 def test_a_class_token_that_comes_after_the_blocks_is_not_looked_for_in_them(name, smaller):

@@ -9,8 +9,12 @@ from torch import nn
 
 from prh.models import ModelError
 
-_TIMM_TRUNKS = ("blocks", "stages", "layers", "layer1", "s1", "features", "network", "trunk")
-_NUMBERED = re.compile(r"^(layer|s)1$")
+_TIMM_TRUNKS = (
+    *("blocks", "stages", "layers", "layer1", "s1", "features", "network", "trunk"),
+    *("levels", "transformers", "dense_stages", "serial_blocks1", "stage1", "block1", "level1"),
+)
+_LISTS = ("layer", "block")
+_NUMBERED = re.compile(r"^(layer|s|serial_blocks|stage|block|level)1$")
 
 
 def named_blocks(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
@@ -55,18 +59,22 @@ def find_layers(model: nn.Module, pattern: str | None = None) -> list[tuple[str,
                 number += 1
             return stages
         return list(named_blocks(part, trunk))
-    for wrapped in ("encoder", "vision_model", "model", "backbone", "vision_tower"):
+    for wrapped in ("encoder", "vision_model", "model", "backbone", "vision_tower", "body", "timm_model"):
         inner = getattr(model, wrapped, None)
         if isinstance(inner, nn.Module):
-            if isinstance(layer := getattr(inner, "layer", None), nn.ModuleList):
-                return list(named_blocks(layer, f"{wrapped}.layer"))
+            for list_name in _LISTS:
+                if isinstance(blocks := getattr(inner, list_name, None), nn.ModuleList):
+                    return list(named_blocks(blocks, f"{wrapped}.{list_name}"))
             return [(f"{wrapped}.{name}", module) for name, module in find_layers(inner)]
-    if isinstance(layer := getattr(model, "layer", None), nn.ModuleList):
-        return list(named_blocks(layer, "layer"))
+    for list_name in _LISTS:
+        if isinstance(blocks := getattr(model, list_name, None), nn.ModuleList):
+            return list(named_blocks(blocks, list_name))
     raise ModelError(f"cannot tell the layers of {type(model).__name__}; give 'layers', one of {_some_names(model)}.")
 
 
-_VISION_PARTS = ("vision_model", "vision_tower", "vision_encoder", "image_model", "image_encoder", "visual")
+_VISION_PARTS = (
+    *("vision_model", "vision_tower", "vision_encoder", "image_model", "image_encoder", "image_tower", "visual"),
+)
 
 
 def vision_part(model: nn.Module) -> nn.Module:

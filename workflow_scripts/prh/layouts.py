@@ -29,8 +29,9 @@ log = logging.getLogger(__name__)
 Twin = Callable[[tuple[int, int] | None], nn.Module | None]
 """Builds the model on the meta device for images of another [height, width], or as it is for None. None: cannot be."""
 
-EVEN_SIZE = 672
-"""A size of image that is whole patches for all usual patches (2^5 * 3 * 7): twice it has four times the places."""
+EVEN_SIZES = ((256, 512, 768), (224, 448, 672))
+"""Sizes of image that are whole patches of 8, 16 and 32 pixels, and of 14, so that patches grow evenly; the first stay
+whole when they are halved twice."""
 
 
 class _Unproved(Exception):
@@ -38,14 +39,22 @@ class _Unproved(Exception):
 
 
 def prove_layouts(
-    module: nn.Module, layers: Layers, images: Tensor, twin: Twin, widths: Collection[int] = ()
+    module: nn.Module,
+    layers: Layers,
+    images: Tensor,
+    twin: Twin,
+    widths: Collection[int] = (),
+    *,
+    whole: bool = False,
+    model: str = "",
 ) -> list[Layout]:
     """The layout of each of ``layers``; ``images`` [2, channels, height, width] are two different ones.
 
     ``widths``: those that the model says it has; they decide only where the model cannot be built for another size.
-    Raises ModelError, naming layer and shape, where nothing proves it.
+    ``whole``: the layers should reach to the end of the model, as those do that were found and not asked for.
+    ``model``: what to call it. Raises ModelError, naming model, layer and shape, where nothing proves it.
     """
-    kind = type(module).__name__
+    kind = f"{model} ({type(module).__name__})" if model else type(module).__name__
     alone, pair = look(module, layers, images[:1]), look(module, layers, images)
     if (failure := alone.failure or pair.failure) is not None:
         raise _failed(kind, images, failure)
@@ -55,16 +64,21 @@ def prove_layouts(
                 f"layer {name} of {kind} runs {pair.calls[number]} times in one pass, so that its output is not one "
                 "layer; give 'layers' that run once."
             )
+    if whole and 4 * pair.depths[len(layers) - 1] < pair.depths[-1]:
+        raise ModelError(
+            f"{kind} goes on for three quarters of its depth after {layers[-1][0]}, the last of the layers that were "
+            "found; give 'layers'."
+        )
     special, class_tokens = learned_tokens(module, images)
     evidence = _Evidence([name for name, _ in layers], images, pair, twin)
     layouts: list[Layout] = []
     for number, (name, _) in enumerate(layers):
         shapes = pair.shapes[number] or {}
         reasons: list[str] = []
-        for small, large in evidence.of_layer(number):
+        for sizes in evidence.of_layer(number):
             try:
-                layout = _choose(alone.shapes[number] or {}, shapes, small, large, pair.consumed)
-                layouts.append(_with_tokens(layout, shapes, small, large, special, class_tokens, layouts))
+                layout = _choose(alone.shapes[number] or {}, shapes, *sizes[:2], pair.consumed)
+                layouts.append(_with_tokens(layout, shapes, sizes, special, class_tokens, layouts))
                 break
             except _Unproved as reason:
                 reasons.append(str(reason))
@@ -94,19 +108,19 @@ def _shown(shapes: Shapes) -> str:
 
 
 class _Evidence:
-    """Shapes at two sizes of image, the second twice the first; made when it is asked for, best first."""
+    """Shapes at two sizes of image, or three, that grow by the same step; made when it is asked for, best first."""
 
     def __init__(self, names: Sequence[str], images: Tensor, pair: Seen, twin: Twin) -> None:
-        self._made: list[tuple[Seen, Seen]] = []
+        self._made: list[tuple[Seen, ...]] = []
         self._rest = self._make(names, images, pair, twin)
 
-    def of_layer(self, number: int) -> Iterator[tuple[Shapes, Shapes]]:
+    def of_layer(self, number: int) -> Iterator[list[Shapes]]:
         made = 0
         while made < len(self._made) or self._more():
-            small, large = (seen.shapes[number] for seen in self._made[made])
+            sizes = [shapes for seen in self._made[made] if (shapes := seen.shapes[number]) is not None]
+            if len(sizes) == len(self._made[made]):
+                yield sizes
             made += 1
-            if small is not None and large is not None:
-                yield small, large
 
     def _more(self) -> bool:
         following = next(self._rest, None)
@@ -115,7 +129,7 @@ class _Evidence:
         return following is not None
 
     @staticmethod
-    def _make(names: Sequence[str], images: Tensor, pair: Seen, twin: Twin) -> Iterator[tuple[Seen, Seen]]:
+    def _make(names: Sequence[str], images: Tensor, pair: Seen, twin: Twin) -> Iterator[tuple[Seen, ...]]:
         def passed(model: nn.Module | None, size: tuple[int, int]) -> Seen:
             if model is None:
                 return Seen([None] * len(names))
@@ -129,9 +143,9 @@ class _Evidence:
         yield pair, passed(twin(twice), twice)
         as_it_is = twin(None)
         yield pair, passed(as_it_is, twice)
-        even, twice = (EVEN_SIZE, EVEN_SIZE), (2 * EVEN_SIZE, 2 * EVEN_SIZE)
-        yield passed(twin(even), even), passed(twin(twice), twice)
-        yield passed(as_it_is, even), passed(as_it_is, twice)
+        for sizes in EVEN_SIZES:
+            yield tuple(passed(twin((size, size)), (size, size)) for size in sizes)
+            yield tuple(passed(as_it_is, (size, size)) for size in sizes)
 
 
 def _batch_axis(alone: tuple[int, ...], pair: tuple[int, ...]) -> tuple[int, int]:
@@ -153,11 +167,12 @@ def _axes(alone: tuple[int, ...], pair: tuple[int, ...], small: tuple[int, ...],
     places = tuple(axis for axis in others if small[axis] != large[axis])
     widths = [axis for axis in others if axis not in places]
     if len(widths) != 1:
-        which = "every axis of it changes" if not widths else f"of its axes only {list(places)} change"
+        some = f"of its axes only {', '.join(map(str, places))} changes" if places else "no axis of it changes"
+        which = some if widths else "every axis of it changes"
         raise _Unproved(f"{which} with the image's size, so that its width cannot be told")
     if len(places) > 2 or (windows > 1 and len(places) != 1):
         raise _Unproved(f"{len(places)} of its axes change with the image's size")
-    if len(places) == 2 and any(abs(large[axis] - 2 * small[axis]) > 2 for axis in places):
+    if len(places) == 2 and any(small[axis] > 8 and large[axis] > 3 * small[axis] for axis in places):
         raise _Unproved("two of its axes grow faster than the image's sides, as between pairs of tokens")
     return Layout(places, widths[0], batch, windows=windows > 1)
 
@@ -187,13 +202,12 @@ def _choose(alone: Shapes, pair: Shapes, small: Shapes, large: Shapes, consumed:
 def _with_tokens(
     layout: Layout,
     pair: Shapes,
-    small: Shapes,
-    large: Shapes,
+    sizes: Sequence[Shapes],
     special: Mapping[int, Collection[frozenset[int]]],
     class_tokens: Mapping[int, int],
     before: Sequence[Layout],
 ) -> Layout:
-    """``layout`` with the tokens that are no place of the image, counted from two sizes and seen where they enter."""
+    """``layout`` with the tokens that are no place of the image, counted at several sizes and seen where they enter."""
     if len(layout.places) != 1:
         return layout
     axis = layout.places[0]
@@ -202,12 +216,12 @@ def _with_tokens(
         shape = shapes[layout.path]
         return shape[axis] * (shape[layout.batch] // 2 if layout.windows else 1)
 
-    count, rest = divmod(4 * tokens(small) - tokens(large), 3)
-    total = tokens(pair)
-    if rest or not 0 <= count < min(total, tokens(small)):
+    counts, total = [tokens(shapes) for shapes in sizes], tokens(pair)
+    count = _tokens_beside(counts)
+    if count is None or not 0 <= count < min(total, counts[0]):
         raise _Unproved(
-            f"{tokens(small)} tokens become {tokens(large)} at twice the image's sides, which no number of class and "
-            "other tokens explains"
+            f"{' and '.join(map(str, counts))} tokens at equal steps of the image's sides agree with no number of "
+            "class and other tokens"
         )
     candidates = special.get(total, ())
     fitting = [tokens for tokens in candidates if len(tokens) == count]
@@ -219,6 +233,22 @@ def _with_tokens(
     if inherited is not None and not candidates and (inherited.first, inherited.last) == (count, 0):
         return replace(layout, first=count, class_token=inherited.class_token)
     raise _Unproved(f"which {count} of its {total} tokens are no place of the image cannot be told")
+
+
+def _tokens_beside(counts: Sequence[int]) -> int | None:
+    """How many tokens are no place of the image, p, from counts of tokens; None if no whole number is.
+
+    Of two images, the sides of the second twice those of the first: n = p + hw and p + 4hw. Of three squares whose
+    sides grow evenly: n = p + h^2, p + (h + d)^2 and p + (h + 2d)^2, which holds for patches that overlap, too.
+    """
+    if len(counts) == 2:
+        count, rest = divmod(4 * counts[0] - counts[1], 3)
+        return None if rest else count
+    first, second, third = counts
+    step = math.isqrt(max(0, (third - 2 * second + first) // 2))
+    side, rest = divmod(second - first - step**2, 2 * step) if step else (0, 1)
+    fits = not rest and first - side**2 == third - (side + 2 * step) ** 2
+    return first - side**2 if fits else None
 
 
 def _at_the_ends(layout: Layout, tokens: Collection[int], total: int, class_token: int | None) -> Layout:

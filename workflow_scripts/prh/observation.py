@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,8 @@ class Seen:
     calls: Counter[int] = field(default_factory=Counter)
     consumed: Counter[Path] = field(default_factory=Counter)
     """How often the next layer was given the tensor at this path."""
+    depths: dict[int, int] = field(default_factory=dict)
+    """How many modules with weights had run when the layer was done; of the whole pass under -1."""
     failure: Exception | None = None
 
 
@@ -42,6 +45,7 @@ def look(module: nn.Module, layers: Layers, images: Tensor) -> Seen:
     A tensor that a layer was given and hands on is not what it computes, nor is one that it gives twice.
     """
     seen = Seen([None] * len(layers))
+    ran = itertools.count(1)
     before: list[tuple[Path, Tensor]] = []  # of the layer before: held, so that no later tensor is taken for it
 
     def take(number: int) -> Callable:
@@ -54,11 +58,17 @@ def look(module: nn.Module, layers: Layers, images: Tensor) -> Seen:
                     computed.setdefault(id(tensor), (path, tensor))
             before[:] = computed.values()
             seen.calls[number] += 1
+            seen.depths[number] = seen.depths.get(-1, 0)
             seen.shapes[number] = {path: tuple(tensor.shape) for path, tensor in before}
 
         return hook
 
-    hooks = (layer.register_forward_hook(take(number), with_kwargs=True) for number, (_, layer) in enumerate(layers))
+    def count(_module: nn.Module, _arguments: tuple, _output: object) -> None:
+        seen.depths[-1] = next(ran)
+
+    weighted = (part for part in module.modules() if next(part.parameters(recurse=False), None) is not None)
+    hooks = [part.register_forward_hook(count) for part in weighted]
+    hooks += [layer.register_forward_hook(take(number), with_kwargs=True) for number, (_, layer) in enumerate(layers)]
     with hooked(hooks):
         try:
             module(images)
