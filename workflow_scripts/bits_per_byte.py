@@ -38,20 +38,27 @@ def run(arguments: argparse.Namespace) -> None:
     root = files.fetched(arguments.weights)["root"]
     documents = [json.loads(line) for line in arguments.text.read_text(encoding="utf-8").splitlines()]
     device = loading.choose_device(arguments.device)
-    model, tokenizer = language_scores.load_causal(arguments.entry, root, device)
-    window = min(spec["window"], language.longest_text(model) or spec["window"])
+    entry = arguments.entry
+    try:
+        loaded = language_scores.load_causal(entry, root, device)
+    except language_scores.NotCausal as error:
+        reason = language_scores.reason_not_scored(error, entry)
+        made_by = tables.provenance(text=spec, device=device, not_scored=reason)
+        tables.write(joins.SCORES.empty_table(), arguments.output, made_by)
+        return
+    window = min(spec["window"], language.longest_text(loaded.model) or spec["window"])
     found = language_scores.bits_per_byte(
-        model,
-        tokenizer,
+        loaded.model,
+        loaded.tokenizer,
         documents,
         window=window,
         stride=spec["stride"],
-        batch_size=arguments.batch_size,
+        batch_size=loaded.batch_size(arguments.batch_size),
         progress=True,
     )
-    print(f"{arguments.entry['name']} on {spec['name']}: {found}")
+    print(f"{entry['name']} on {spec['name']}: {found}")
     row = {
-        "model": arguments.entry["name"],
+        "model": entry["name"],
         "task": spec["name"],
         "metric": "bits_per_byte",
         "value": found.value,
@@ -59,7 +66,8 @@ def run(arguments: argparse.Namespace) -> None:
         "n": found.bytes,
         "source": joins.MEASURED,
     }
-    tables.write(joins.scores_table(pl.DataFrame([row])), arguments.output, tables.provenance(text=spec, device=device))
+    made_by = tables.provenance(text=spec, device=device, selftest=loaded.selftest.as_footer())
+    tables.write(joins.scores_table(pl.DataFrame([row])), arguments.output, made_by)
 
 
 if __name__ == "__main__":

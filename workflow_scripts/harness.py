@@ -38,20 +38,31 @@ def run(arguments: argparse.Namespace) -> None:
     own = spec["source"] == "lm_eval"
     root = files.fetched(arguments.weights)["root"]
     device = loading.choose_device(arguments.device)
+    entry = arguments.entry
+    try:
+        loaded = language_scores.load_causal(entry, root, device)
+    except language_scores.NotCausal as error:
+        reason = language_scores.reason_not_scored(error, entry)
+        with files.writing(arguments.results) as part:
+            part.write_text(json.dumps({"results": {}, "not_scored": reason}, indent=1), encoding="utf-8")
+        tables.write(joins.SCORES.empty_table(), arguments.scores, tables.provenance(task=spec, not_scored=reason))
+        return
     language_scores.run_harness(
-        *language_scores.load_causal(arguments.entry, root, device),
+        loaded.model,
+        loaded.tokenizer,
         [spec["name"]],
         include_path=None if own else arguments.task.parent,
         data=arguments.task.parent / "data" if own else None,
         num_fewshot=spec["shots"],
         limit=spec["limit"],
-        batch_size=arguments.batch_size,
+        batch_size=loaded.batch_size(arguments.batch_size),
         out_json=arguments.results,
     )
     found = language_scores.harness_scores(arguments.results)
     print(found)
-    scores = found.with_columns(model=pl.lit(arguments.entry["name"]), source=pl.lit(joins.MEASURED))
-    tables.write(joins.scores_table(scores), arguments.scores, tables.provenance(task=spec))
+    scores = found.with_columns(model=pl.lit(entry["name"]), source=pl.lit(joins.MEASURED))
+    made_by = tables.provenance(task=spec, selftest=loaded.selftest.as_footer())
+    tables.write(joins.scores_table(scores), arguments.scores, made_by)
 
 
 if __name__ == "__main__":

@@ -168,7 +168,7 @@ def picture(seed: int) -> bytes:
 
 
 def entry(**changes):
-    return {"modality": "vision", "library": "timm", "source": "random", "id": None, "path": None, "seed": 0, "dtype": "auto",
+    return {"name": "m", "modality": "vision", "library": "timm", "source": "random", "id": None, "path": None, "seed": 0, "dtype": "auto",
             "model_args": {}, "pooling": "auto", "layers": None, "trust_remote_code": False, **changes}  # fmt: skip
 
 

@@ -199,7 +199,7 @@ def test_multiple_choice_runs_through_lm_eval(world, tmp_path):
     task = write_multiple_choice(world.multiple_choice(8, seed=0), tmp_path / "tasks")
     entry = {"dtype": "float32", "model_args": {}, "trust_remote_code": False}
     results = run_harness(
-        *load_causal(entry, folder), [task.stem], include_path=task.parent, out_json=tmp_path / "found.json"
+        *load_causal(entry, folder)[:2], [task.stem], include_path=task.parent, out_json=tmp_path / "found.json"
     )
     found = harness_scores(results)
     assert set(found["metric"]) == {"acc", "acc_norm"}

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from prh.config import Experiment
 from prh.metrics import METRICS
+from prh.models import may_be_causal
 from prh.sweeps import can_sweep
 
 # What of a model's entry is told in tables or to the scheduler only, what has no part in its weights, and what has none
@@ -26,10 +27,20 @@ from prh.sweeps import can_sweep
 ABOUT = {"family", "parameters", "objective", "training_data", "licence", "gated", "paper", "gpus"}
 NOT_IN_WEIGHTS = ABOUT | {
     *("pooling", "layers", "special_tokens", "template", "caption"),
-    *("dtype", "seed", "model_args", "trust_remote_code", "causal", "checkpoint", "device_map", "quantisation"),
+    *(
+        "dtype",
+        "seed",
+        "model_args",
+        "trust_remote_code",
+        "causal",
+        "selftest",
+        "checkpoint",
+        "device_map",
+        "quantisation",
+    ),
 }
 NOT_IN_FEATURES = ABOUT | {"causal"}
-NOT_IN_SCORES = ABOUT | {"causal", "pooling", "special_tokens", "template", "caption"}
+NOT_IN_SCORES = ABOUT | {"pooling", "special_tokens", "template", "caption"}
 NOT_IN_DATA = {"use", "models", "licence"}
 NOT_IN_TEXT = {"window", "stride", "licence"}
 
@@ -144,11 +155,11 @@ class Plan:
         return list(dict.fromkeys([dataset, *tests]))
 
     def scored(self) -> list[str]:
-        """The language models that can be scored on text."""
+        """The language models that are scored on text: causal ones, and those that may turn out to be so."""
         return [
             name
             for name, model in self.models.items()
-            if model.modality == "language" and model.library == "transformers" and model.causal
+            if model.modality == "language" and model.library == "transformers" and may_be_causal(model)
         ]
 
     def _vision(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +15,16 @@ if TYPE_CHECKING:
     from prh.modalities.word_vectors import WordVectors
 
 
+log = logging.getLogger(__name__)
+
+
 def load(entry: Mapping, root: Path | None, device: str = "cpu") -> VisionEncoder | LanguageEncoder | WordVectors:
     """The encoder of a model entry (see prh.config), with weights from ``root`` (None for random ones).
 
-    Raises ModelError, or the library's own error, where the weights do not fit the architecture.
+    Raises ModelError where the files are not whole, the weights do not fit the architecture, or the model fails its
+    self-test, whose result the encoder has as ``selftest``.
     """
-    from prh.loading import choose_dtype
+    from prh.loading import choose_dtype, explained
 
     dtype = choose_dtype(entry["dtype"], device)
     match entry["modality"], entry["library"]:
@@ -31,4 +36,8 @@ def load(entry: Mapping, root: Path | None, device: str = "cpu") -> VisionEncode
             from prh.modalities import word_vectors as modality
         case _:
             raise ModelError(f"cannot load {entry['modality']} models of library {entry['library']!r}.")
-    return modality.load(entry, root, device, dtype)
+    with explained(entry, root):
+        encoder = modality.load(entry, root, device, dtype)
+    if (selftest := getattr(encoder, "selftest", None)) is not None:
+        log.info("%s: %s", entry.get("name", entry["modality"]), selftest.log_line())
+    return encoder
