@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 import re
@@ -115,7 +116,7 @@ def _stored(file: Path) -> dict[str, Stored]:
 
 
 _TYPES = {
-    **{torch.int8: "I8", torch.uint8: "U8", torch.int16: "I16", torch.int32: "I32", torch.int64: "I64"},
+    torch.int8: "I8", torch.uint8: "U8", torch.int16: "I16", torch.int32: "I32", torch.int64: "I64",
     **dict.fromkeys((torch.float8_e4m3fn, torch.float8_e5m2), "F8"),
 }
 """What safetensors calls the types that `prh.weights` asks about."""
@@ -185,7 +186,9 @@ def _read(path: Path) -> object:
             f"{path} holds more than weights, or is damaged, and is not opened since that could run code ({reason}); "
             "save its state_dict in a file of its own and give that as source 'local'."
         ) from None
-    except (RuntimeError, EOFError, UnicodeDecodeError) as error:
+    except (RuntimeError, EOFError, UnicodeDecodeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which seeking in half a file gives
+            raise
         reason = str(error).split("\n", 1)[0]
         raise ModelError(f"{path} is not a whole PyTorch file ({reason}); fetch it again.") from None
 

@@ -122,9 +122,8 @@ def prove(report: LoadReport, used: nn.Module, run: Pass, name: str, *, hint: st
     """That every weight which ``run``, a pass of ``used``, reads came from the checkpoint; what was found, in words.
 
     ``used`` is ``report.model`` or a part of it. ``name``: that of the entry, and ``hint``, for messages. Raises
-    ModelError, naming
-    the weights, where one is missing, has another shape, lies on no device, is NaN or infinite, or where all of a
-    block's are zero; and where the checkpoint has weights of the kind that the pass should read (blocks, biases,
+    ModelError, naming the weights, where one is missing, has another shape, lies on no device, is NaN or infinite, or
+    where all of a block's are zero; and where the checkpoint has weights of the kind that the pass should read (blocks, biases,
     adapters, scales of quantisation) which the architecture has no place for.
     """
     with torch.inference_mode():
