@@ -34,7 +34,25 @@ EXACT = {
 SPECIAL_TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "unk_token_id": 3, "sep_token_id": 2, "cls_token_id": 1, "mask_token_id": 3, "decoder_start_token_id": 1, "pad_index": 0, "bos_index": 1, "eos_index": 2, "unk_index": 3, "mask_index": 4}  # fmt: skip
 
 # Settings of families whose sizes hang together in their own way.
-OWN: dict[str, dict] = {}
+OWN: dict[str, dict] = {
+    "bamba": {"attn_layer_indices": [1, 3]},
+    "dbrx": {"attn_config": {"kv_n_heads": 2, "rope_theta": 1e4}, "ffn_config": {"ffn_hidden_size": 48, "moe_num_experts": 4, "moe_top_k": 2}},
+    "falcon_h1": {"mamba_d_ssm": 64, "mamba_n_heads": 8, "mamba_d_head": 8},
+    "funnel": {"block_sizes": [2, 2], "num_decoder_layers": 1},
+    "gemma3n_text": {"num_kv_shared_layers": 0, "layer_types": ["full_attention"] * 4},
+    "gpt_neo": {"attention_types": [[["global", "local"], 2]]},
+    "granitemoehybrid": {"layer_types": ["mamba", "attention", "mamba", "attention"]},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1},
+    "kimi_linear": {"layer_types": ["linear_attention", "full_attention"] * 2},
+    "layoutlmv3": {"has_visual_segment_embedding": False, "visual_embed": False, "coordinate_size": 4, "shape_size": 8},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
+    "luke": {"entity_vocab_size": 50, "entity_emb_size": 8},
+    "mamba2": {"num_heads": 8, "head_dim": 8, "n_groups": 1},
+    "reformer": {"axial_pos_shape": [8, 16], "axial_pos_embds_dim": [16, 16], "attn_layers": ["local", "lsh"] * 2, "is_decoder": True, "hash_seed": 0},
+    "xmod": {"default_language": "en_XX"},
+    "zamba2": {"layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"], "layer_types": ["mamba", "hybrid", "mamba", "hybrid"], "num_mem_blocks": 1, "hybrid_layer_ids": [1, 3]},
+    "zaya": {"num_experts_per_tok": 1},
+}  # fmt: skip
 
 
 def shrunken(config_class: type, family: str = "", **others):

@@ -27,6 +27,8 @@ Batching = Literal["padded", "equal", "single"]
 """How texts may share a batch without changing each other: padded to one length, if of equal length, or not at all."""
 Item = tuple[Tensor, Tensor]
 
+LONG = 160
+"""Tokens of the longest text that is tried."""
 _SENTENCES = (
     "A dog runs.",
     "Two children in red coats are playing with a ball on the green grass near the lake.",
@@ -62,7 +64,7 @@ def test_encoder(encoder: LanguageEncoder, loaded: Loaded, entry: Mapping) -> tu
         results["weights"] = weights.prove(loaded.report, encoder.module, lambda: encoder.encode(short), name)
     alone = prove_repeatable(lambda: encoder.encode(short), name, tolerance)
     results["two passes"] = "equal"
-    batching, together = _shares_batches(encoder.encode, items, alone, tolerance)
+    batching, together = _shares_batches(encoder.encode, items, alone, encoder.limit, tolerance)
     results["batches"] = _SHARED[batching]
     if batching != "padded":
         log.warning("model %s: %s", name, _SHARED[batching])
@@ -76,16 +78,25 @@ def _shares_batches(
     encode: Callable[[Sequence[Item]], Sequence[Tensor]],
     items: Sequence[Item],
     alone: Sequence[Tensor],
+    limit: int | None,
     tolerance: float,
 ) -> tuple[Batching, list[Tensor]]:
     """How texts may share a batch, from the first of ``items`` alone and among the others; and a batch of them."""
     together = list(encode(items))
-    if distance(alone, [layer[:1] for layer in together]) <= tolerance:
+    far = encode([items[0], _long(items[-1], limit)])  # some approximate their attention above a length only
+    if all(distance(alone, [layer[:1] for layer in layers]) <= tolerance for layers in (together, far)):
         return "padded", together
     length = len(items[0][0])
     alike = [(ids[:length], mask[:length]) for ids, mask in items if len(ids) >= length]
     together = list(encode([(ids, mask if mask.any() else torch.ones_like(mask)) for ids, mask in alike]))
     return "equal" if distance(alone, [layer[:1] for layer in together]) <= tolerance else "single", together
+
+
+def _long(item: Item, limit: int | None) -> Item:
+    """The text over and over, up to LONG tokens or what the model has positions for."""
+    length = min(LONG, limit or LONG)
+    ids, mask = (part.repeat(-(-length // len(part)))[:length] for part in item)
+    return ids, mask
 
 
 def _constant_layers(together: Sequence[Tensor], names: Sequence[str], tolerance: float) -> list[str]:

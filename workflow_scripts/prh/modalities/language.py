@@ -178,9 +178,9 @@ def _language_blocks(module: nn.Module, device: str) -> tuple[list[nn.Module], i
                 "leave it out."
             ) from error
     states = getattr(output, "hidden_states", None) or ()
-    if not states or any(state.shape[:2] != ids.shape for state in states):
+    if not states or any(state.ndim != 3 or state.shape[:2] != ids.shape for state in states):
         raise ModelError(
-            f"{type(module).__name__} does not give a hidden state for each token and layer; leave it out."
+            f"{type(module).__name__} does not give a hidden state [width] for each token and layer; leave it out."
         )
     for parts, inputs in zip(lists, seen, strict=True):
         if _are_alike([*inputs, output.last_hidden_state], states):
@@ -219,12 +219,16 @@ def text_part(model: nn.Module) -> nn.Module:
         if isinstance(tower := getattr(part, name, None), nn.Module):
             log.info("of %s the part %s is taken", type(model).__name__, name)
             return text_part(tower) if hasattr(tower, "config") else tower
-    return part
+    if getattr(part, "get_output_embeddings", lambda: None)() is None:
+        return part
+    headless = getattr(part, "base_model", part)  # a few say wrongly what that is called
+    return getattr(part, "model", part) if headless is part else headless
 
 
 def longest_text(module: nn.Module) -> int | None:
     """The tokens that a model has positions for; None without a bound. Those of RoBERTa begin after that of padding."""
-    limit = getattr(module.config.get_text_config(), "max_position_embeddings", None)
+    config = getattr(module, "config", None)  # the encoder of a pair may have none of its own
+    limit = None if config is None else getattr(config.get_text_config(), "max_position_embeddings", None)
     if limit is None or limit <= 0:
         return None
     for name, part in module.named_modules():
