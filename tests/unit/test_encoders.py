@@ -116,14 +116,14 @@ def test_no_text_is_longer_than_the_positions_of_a_model(family, most):
             encoder.tokenize([" ".join(["cat"] * (most + 1))])
 
 
-@pytest.mark.parametrize("states", [None, [(1, 4, 6), (1, 2, 6)], TypeError("forward() got an unexpected keyword")])
+@pytest.mark.parametrize("states", [None, [(1, 7, 6), (1, 2, 6)], TypeError("forward() got an unexpected keyword")])
 def test_a_model_without_a_state_for_each_token_is_refused(states):
     class Model(torch.nn.Module):
         def forward(self, **_arguments):
             if isinstance(states, TypeError):
                 raise states
             given = None if states is None else [torch.zeros(shape) for shape in states]
-            return SimpleNamespace(hidden_states=given, last_hidden_state=torch.zeros(1, 4, 6))
+            return SimpleNamespace(hidden_states=given, last_hidden_state=torch.zeros(1, 7, 6))
 
     with pytest.raises(ModelError, match=r"Model does not give .* hidden state.*; leave it out"):
         LanguageEncoder(Model(), tokenizer())

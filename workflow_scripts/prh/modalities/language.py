@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_TRIED = 7
+"""Tokens of the text on which hidden states are looked for: no multiple of a window to which a model may pad itself."""
 _TEXT_PARTS = ("language_model", "text_model", "text_encoder", "text_backbone", "text_tower")
 """What models of text and something else call their part that reads text."""
 
@@ -124,6 +126,11 @@ class LanguageEncoder:
         pooled: list[Tensor] = []
 
         def pool(hidden: Tensor) -> None:
+            if hidden.shape[1] != ids.shape[1]:
+                raise ModelError(
+                    f"{type(self.module).__name__} gives hidden states of {hidden.shape[1]} tokens for {ids.shape[1]} "
+                    "(it pads texts of some lengths itself); leave it out."
+                )
             where = hidden.device
             vectors = pool_text(hidden, mask.to(where), lengths.to(where), self.pooling)
             pooled.append(vectors.to(self.device))
@@ -159,7 +166,7 @@ def _language_blocks(module: nn.Module, device: str) -> tuple[list[nn.Module], i
 
         return take
 
-    ids = torch.arange(4, device=device)[None]
+    ids = torch.arange(_TRIED, device=device)[None]
     inputs = {"input_ids": ids} | ({"attention_mask": torch.ones_like(ids)} if _takes(module, "attention_mask") else {})
     with hooked(
         part.register_forward_pre_hook(note(inputs), with_kwargs=True)
