@@ -18,7 +18,12 @@ from prh.selftest import SelfTest, distance
 from prh.text_checks import NotCausal
 from tests.small_models import TEXTS, entry, model_folder, rewritten, tokenizer
 
-LONG_TEXTS = [*TEXTS, "two birds sing", " ".join(["the dog runs on the green hill"] * 6), "a cat runs on the hill by the sea"]
+LONG_TEXTS = [
+    *TEXTS,
+    "two birds sing",
+    " ".join(["the dog runs on the green hill"] * 6),
+    "a cat runs on the hill by the sea",
+]
 
 
 def load(folder, **changes):
@@ -124,7 +129,9 @@ def test_a_model_that_draws_random_numbers_is_refused(folders, monkeypatch):
         return loaded
 
     monkeypatch.setattr(language, "load_auto", dropping)
-    with pytest.raises(ModelError, match=r"two passes of model 'm' over the same input differ by 0\.\d+ of its features"):
+    with pytest.raises(
+        ModelError, match=r"two passes of model 'm' over the same input differ by 0\.\d+ of its features"
+    ):
         load(folders("bert"))
 
 
@@ -132,7 +139,7 @@ def test_a_model_that_pads_texts_itself_is_refused(folders):
     """Reformer hands out hidden states of whole chunks: which of them are the text's it does not say."""
     sizes = {"num_buckets": 4, "axial_pos_embds": False, "attention_head_size": 8, "attn_layers": ["lsh"] * 2,
              "lsh_attn_chunk_length": 4, "feed_forward_size": 16, "is_decoder": False, "hash_seed": 0}  # fmt: skip
-    with pytest.raises(ModelError, match="ReformerModel does not give a hidden state .* for each token"):
+    with pytest.raises(ModelError, match=r"ReformerModel does not give a hidden state .* for each token"):
         load(folders("reformer", **sizes))
 
 
@@ -152,7 +159,9 @@ def test_layers_that_are_equal_for_all_texts_are_named(folders, caplog):
 
 
 def test_the_self_test_can_be_left_out_and_says_so(folders, tmp_path):
-    folder = rewritten(model_folder(tmp_path / "m", "bert"), lambda found: {k: v for k, v in found.items() if ".1." not in k})
+    folder = rewritten(
+        model_folder(tmp_path / "m", "bert"), lambda found: {k: v for k, v in found.items() if ".1." not in k}
+    )
     with pytest.raises(ModelError):
         load(folder)
     encoder = load(folder, selftest=False)
@@ -337,5 +346,3 @@ def test_a_token_beyond_the_embeddings_is_named(tmp_path):
     loaded = load_causal(entry(folder), folder)
     with pytest.raises(ValueError, match=r"token 5\d for the document 'a new35 dog' and the model has vectors for 40"):
         bits_per_byte(loaded.model, loaded.tokenizer, ["a dog", "a new35 dog"], window=8)
-
-

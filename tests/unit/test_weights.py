@@ -128,7 +128,9 @@ def test_weights_that_are_not_the_models_are_refused(llama, change, message):
 def test_blocks_that_the_config_leaves_out_are_refused_unless_the_entry_says_so(llama, caplog):
     expected = features(llama)
     rewritten(llama, lambda found: found, num_hidden_layers=2)
-    with pytest.raises(ModelError, match=r"has blocks that its config\.json has no place for: .*layers\.2\..*model_args"):
+    with pytest.raises(
+        ModelError, match=r"has blocks that its config\.json has no place for: .*layers\.2\..*model_args"
+    ):
         load(llama)
     rewritten(llama, lambda found: found, num_hidden_layers=3)
     shorter = features(llama, model_args={"num_hidden_layers": 2})
@@ -153,7 +155,9 @@ def test_what_a_pass_does_not_read_may_be_missing(bert):
     rewritten(bert, without("pooler"))
     encoder = load(bert)
     torch.testing.assert_close(encoder.encode(encoder.tokenize(TEXTS)), expected, rtol=0, atol=0)
-    assert encoder.selftest.as_footer()["weights"].endswith("pooler.dense.bias, pooler.dense.weight not in it and not read")
+    assert encoder.selftest.as_footer()["weights"].endswith(
+        "pooler.dense.bias, pooler.dense.weight not in it and not read"
+    )
 
 
 def test_a_head_of_another_task_may_be_left_over(tmp_path):
@@ -169,7 +173,9 @@ def test_a_head_that_is_scored_must_be_in_the_checkpoint(tmp_path, tied):
     if tied:
         load_causal(entry(folder), folder)
         return
-    with pytest.raises(ModelError, match=r"lacks lm_head\.weight, which LlamaForCausalLM computes with.*'causal: false'"):
+    with pytest.raises(
+        ModelError, match=r"lacks lm_head\.weight, which LlamaForCausalLM computes with.*'causal: false'"
+    ):
         load_causal(entry(folder), folder)
 
 
@@ -195,6 +201,20 @@ def test_the_encoder_of_a_pair_needs_no_decoder(tmp_path):
     torch.testing.assert_close(features(folder), expected)
     rewritten(folder, without("encoder.block.1."))
     with pytest.raises(ModelError, match=r"lacks encoder\.block\.1"):
+        load(folder)
+
+
+def test_positions_that_are_computed_need_not_be_in_the_checkpoint(tmp_path):
+    """FSMT and Marian do not save their sinusoids; a norm at its first values was lost all the same."""
+    sizes = {"d_model": 16, "encoder_layers": 2, "decoder_layers": 1, "encoder_attention_heads": 2,
+             "decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "src_vocab_size": 40,
+             "tgt_vocab_size": 40, "langs": ["en", "de"], "pad_token_id": 1}  # fmt: skip
+    folder = model_folder(tmp_path / "fsmt", "fsmt", **sizes)
+    expected = features(folder)
+    rewritten(folder, without("embed_positions"))
+    torch.testing.assert_close(features(folder), expected)
+    rewritten(folder, without("encoder.layers.0.final_layer_norm"))
+    with pytest.raises(ModelError, match=r"lacks encoder\.layers\.0\.final_layer_norm\.bias"):
         load(folder)
 
 

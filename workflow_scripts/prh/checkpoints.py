@@ -116,7 +116,11 @@ def _stored(file: Path) -> dict[str, Stored]:
 
 
 _TYPES = {
-    torch.int8: "I8", torch.uint8: "U8", torch.int16: "I16", torch.int32: "I32", torch.int64: "I64",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.int16: "I16",
+    torch.int32: "I32",
+    torch.int64: "I64",
     **dict.fromkeys((torch.float8_e4m3fn, torch.float8_e5m2), "F8"),
 }
 """What safetensors calls the types that `prh.weights` asks about."""

@@ -7,6 +7,7 @@ not read may lack, anything else may not.
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import re
@@ -123,8 +124,8 @@ def prove(report: LoadReport, used: nn.Module, run: Pass, name: str, *, hint: st
 
     ``used`` is ``report.model`` or a part of it. ``name``: that of the entry, and ``hint``, for messages. Raises
     ModelError, naming the weights, where one is missing, has another shape, lies on no device, is NaN or infinite, or
-    where all of a block's are zero; and where the checkpoint has weights of the kind that the pass should read (blocks, biases,
-    adapters, scales of quantisation) which the architecture has no place for.
+    where all of a block's are zero; and where the checkpoint has weights of the kind that the pass should read (blocks,
+    biases, adapters, scales of quantisation) which the architecture has no place for.
     """
     with torch.inference_mode():
         read = _read_by(report.missing, report.model, used, run)
@@ -147,23 +148,45 @@ def _read_by(names: Collection[str], model: nn.Module, used: nn.Module, run: Pas
     """Which of the weights ``names`` of ``model`` a pass of ``used`` reads: made NaN one by one, they change it.
 
     A weight of a block (or of an expert) counts as read if any of its like was called, for this input may pass by it.
+    Those that are computed and not learned (sinusoidal positions, counters) need not be in a checkpoint.
     """
     if not names:
         return []
     tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
     inside = {id(tensor) for tensor in (*used.parameters(), *used.buffers())}
-    names = [name for name in names if name not in tensors or id(tensors[name]) in inside]
     before, called = _called(model, run)
-    read = [name for name in names if name not in tensors or _is_in_called_block(name, model, called)]
-    doubtful = [name for name in names if name not in read]
-    for name in doubtful:
+
+    def is_read(name: str) -> bool:
+        if name not in tensors:
+            return True
         tensor = tensors[name]
-        if not tensor.is_floating_point():
-            if isinstance(tensor, nn.Parameter):
-                read.append(name)  # quantised; buffers of whole numbers are counters and positions, set when built
-        elif tensor.device.type == "meta" or _changes(tensor, before, run):
-            read.append(name)
-    return read
+        if id(tensor) not in inside or _is_computed(name, tensor, model):
+            return False
+        if not tensor.is_floating_point() or tensor.device.type == "meta":
+            return True
+        return _is_in_called_block(name, model, called) or _changes(tensor, before, run)
+
+    return [name for name in names if is_read(name)]
+
+
+def _is_computed(name: str, tensor: Tensor, model: nn.Module) -> bool:
+    """Whether a missing weight has the values that the architecture itself computes: the same for every seed, and not
+    a constant such as the ones and zeros with which norms and biases begin to learn.
+    """
+    if not tensor.is_floating_point():
+        return not isinstance(tensor, nn.Parameter)  # counters and positions
+    initialise, (owner, _, own) = getattr(model, "_init_weights", None), name.rpartition(".")
+    if initialise is None or tensor.device.type == "meta":
+        return False
+    values = [tensor.detach().float().cpu()]
+    for seed in (0, 1):
+        module = copy.deepcopy(model.get_submodule(owner))
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.manual_seed(seed)
+            initialise(module)
+        values.append(getattr(module, own).detach().to(tensor.dtype).float().cpu())
+    same = all(torch.allclose(values[0], value) for value in values[1:])
+    return same and values[0].unique().numel() > 1
 
 
 def _called(model: nn.Module, run: Pass) -> tuple[list[Tensor], set[nn.Module]]:
