@@ -57,13 +57,10 @@ class Loaded(NamedTuple):
     report: weights.LoadReport | None
 
 
-def timm_model(entry: Mapping, root: Path | None, *, pretrained: bool) -> nn.Module:
-    """The timm model of an entry; with the weights of ``root``, if that is a folder and they are wanted."""
-    return load_timm(entry, root, pretrained=pretrained).model
-
-
 def load_timm(entry: Mapping, root: Path | None, *, pretrained: bool = True) -> Loaded:
     """The timm model of an entry, with the weights of ``root``, a folder or a file of weights (None: random ones).
+
+    pretrained: whether the weights are wanted and not the architecture alone.
 
     Raises ModelError where they do not fit the architecture.
     """
@@ -89,12 +86,6 @@ def load_timm(entry: Mapping, root: Path | None, *, pretrained: bool = True) -> 
     return Loaded(
         model, placed=False, report=weights.LoadReport(model, root, missing, unexpected, chosen=_is_changed(entry))
     )
-
-
-def auto_model(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> tuple[nn.Module, bool]:
-    """The model of `load_auto` (encoders only of pairs), and whether it is placed."""
-    loaded = load_auto(entry, root, device, dtype)
-    return without_decoder(loaded.model), loaded.placed
 
 
 def without_decoder(model: nn.Module) -> nn.Module:
@@ -240,7 +231,7 @@ def count_parameters(entry: Mapping, root: Path | None = None) -> int:
 
     with torch.device("meta"):
         if entry["library"] == "timm":
-            return parameter_count(timm_model(entry, root, pretrained=False))
+            return parameter_count(load_timm(entry, root, pretrained=False).model)
         config = auto_config(entry, root)
         released = getattr(transformers, (config.architectures or [""])[0], None)
         if released is None:

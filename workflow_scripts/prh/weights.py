@@ -11,7 +11,7 @@ import copy
 import logging
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,6 +142,29 @@ def prove(report: LoadReport, used: nn.Module, run: Pass, name: str, *, hint: st
     count = sum(1 for _ in used.parameters())
     unread = f", {few('', report.missing).strip()} not in it and not read" if report.missing else ""
     return f"{count} tensors from the checkpoint{unread}"
+
+
+def prove_blocks(
+    report: LoadReport | None, used: nn.Module, blocks: Sequence[nn.Module], run: Callable[[], object], name: str
+) -> str:
+    """`prove` for the outputs of ``blocks`` in a pass ``run`` of ``used``; without a report the weights are random.
+
+    What comes after the last block (a head, a pooler) is not read.
+    """
+    if report is None:
+        return "random, as the entry says"
+    outputs: list[Tensor] = []
+
+    def take(_module: nn.Module, _inputs: object, output: object) -> None:
+        outputs.append(output if isinstance(output, Tensor) else output[0])
+
+    def outputs_of_pass() -> list[Tensor]:
+        outputs.clear()
+        with hooked(block.register_forward_hook(take) for block in blocks):
+            run()
+        return list(outputs)
+
+    return prove(report, used, outputs_of_pass, name)
 
 
 def _read_by(names: Collection[str], model: nn.Module, used: nn.Module, run: Pass) -> list[str]:

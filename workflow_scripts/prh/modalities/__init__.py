@@ -25,6 +25,7 @@ def load(entry: Mapping, root: Path | None, device: str = "cpu") -> VisionEncode
     self-test, whose result the encoder has as ``selftest``.
     """
     from prh.loading import choose_dtype, explained
+    from prh.selftest import SelfTest
 
     dtype = choose_dtype(entry["dtype"], device)
     match entry["modality"], entry["library"]:
@@ -38,6 +39,6 @@ def load(entry: Mapping, root: Path | None, device: str = "cpu") -> VisionEncode
             raise ModelError(f"cannot load {entry['modality']} models of library {entry['library']!r}.")
     with explained(entry, root):
         encoder = modality.load(entry, root, device, dtype)
-    if (selftest := getattr(encoder, "selftest", None)) is not None:
-        log.info("%s: %s", entry.get("name", entry["modality"]), selftest.log_line())
+    encoder.selftest = SelfTest.of(encoder.selftest)
+    log.info("%s: %s", entry["name"], encoder.selftest.log_line())
     return encoder

@@ -14,12 +14,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from prh import checkpoints
+from prh import weights
 from prh.blocks import find_layers
 from prh.folding import fold_norms
 from prh.hooks import hooked
-from prh.loading import auto_model, count_parameters, parameter_count, timm_model
+from prh.loading import Loaded, count_parameters, load_auto, load_timm, parameter_count, without_decoder
 from prh.models import ModelError
+from prh.selftest import SelfTest
 
 # These timm models add their class token after the blocks (ConViT: after most of them), so that blocks have none.
 _LATE_CLASS_TOKEN = {"Cait", "ConVit", "VOLO", "Xcit"}
@@ -85,6 +86,7 @@ class VisionEncoder:
         self.transform, self.device, self.dtype = transform, device, dtype
         self._mean, self._std = (255 * torch.tensor(values, device=device).view(-1, 1, 1) for values in (mean, std))
         self._prefix, self._channels_last = prefix, channels_last
+        self.selftest = SelfTest()
         self._layers = find_layers(self.module, layers)
         self.layer_names = [name for name, _ in self._layers]
 
@@ -125,17 +127,17 @@ def _load_timm(entry: Mapping, root: Path | None, device: str, dtype: torch.dtyp
     from timm.data import create_transform, resolve_model_data_config
 
     torch.manual_seed(entry["seed"])
-    model = timm_model(entry, root, pretrained=True)
-    if root is not None and root.is_file():
-        checkpoints.fill(model, root, **entry.get("checkpoint", {}))
+    loaded = load_timm(entry, root)
+    model = loaded.model.eval()
     size = entry["model_args"].get("img_size")
     preparation = resolve_model_data_config(model, args={} if size is None else {"img_size": size})
     prefix = 0 if type(model).__name__ in _LATE_CLASS_TOKEN else getattr(model, "num_prefix_tokens", 0)
     parameters = parameter_count(model)
+    image = torch.randn(1, *preparation["input_size"])
+    selftest = _proved_weights(loaded, model, entry, image)  # of the architecture as it was loaded, before norms fold
     if device == "cpu":  # elsewhere it gains little, and types of 16 bits would round other weights
-        image = torch.randn(1, *preparation["input_size"])
         model = fold_norms(model, image, [name for name, _ in find_layers(model, entry["layers"])])
-    return VisionEncoder(
+    encoder = VisionEncoder(
         model,
         create_transform(**preparation, is_training=False, normalize=False),
         mean=preparation["mean"],
@@ -149,17 +151,32 @@ def _load_timm(entry: Mapping, root: Path | None, device: str, dtype: torch.dtyp
         dtype=dtype,
         parameters=parameters,
     )
+    encoder.selftest = selftest
+    return encoder
+
+
+def _proved_weights(loaded: Loaded, model: nn.Module, entry: Mapping, image: Tensor) -> SelfTest:
+    """That the weights of ``model``, up to its last layer, came from the checkpoint, in a pass over ``image``."""
+    if not entry.get("selftest", True):
+        return SelfTest.left_out()
+    blocks = [block for _, block in find_layers(model, entry["layers"])]
+    return SelfTest(
+        {"weights": weights.prove_blocks(loaded.report, model, blocks, lambda: model(image), entry["name"])}
+    )
 
 
 def _load_transformers(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> VisionEncoder:
     from transformers import AutoImageProcessor
 
-    model, placed = auto_model(entry, root, device, dtype)
+    loaded = load_auto(entry, root, device, dtype)
+    model = without_decoder(loaded.model)
     model = getattr(model, "vision_model", model)
     embeddings = getattr(model, "embeddings", None)
     class_token = any(getattr(embeddings, name, None) is not None for name in ("cls_token", "class_embedding"))
-    processor = AutoImageProcessor.from_pretrained(root or entry["path"], local_files_only=True)
-    return VisionEncoder(
+    processor = AutoImageProcessor.from_pretrained(
+        root or entry["path"], local_files_only=True, trust_remote_code=entry["trust_remote_code"]
+    )
+    encoder = VisionEncoder(
         model,
         _ProcessorTransform(processor),
         pooling=entry["pooling"],
@@ -168,9 +185,17 @@ def _load_transformers(entry: Mapping, root: Path | None, device: str, dtype: to
         class_token=class_token,
         device=device,
         dtype=dtype,
-        placed=placed,
+        placed=loaded.placed,
         parameters=count_parameters(entry, root),
     )
+    image = encoder.as_input(_example(encoder.transform)[None])
+    encoder.selftest = _proved_weights(loaded, model, entry, image)
+    return encoder
+
+
+def _example(transform: Callable[[Image.Image], Tensor]) -> Tensor:
+    """A grey image as the model takes it."""
+    return transform(Image.new("RGB", (320, 240), (90, 120, 150)))
 
 
 class _ProcessorTransform:
