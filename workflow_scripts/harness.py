@@ -10,7 +10,7 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 import polars as pl
 import torch
 
-from prh import files, joins, language_scores, loading, tables
+from prh import causal_models, files, joins, language_scores, loading, tables, text_checks
 from prh.command import batch_size, failing_in_one_sentence
 from prh.devices import holding_gpus
 
@@ -40,9 +40,9 @@ def run(arguments: argparse.Namespace) -> None:
     device = loading.choose_device(arguments.device)
     entry = arguments.entry
     try:
-        loaded = language_scores.load_causal(entry, root, device)
-    except language_scores.NotCausal as error:
-        reason = language_scores.reason_not_scored(error, entry)
+        loaded = causal_models.load_causal(entry, root, device)
+    except text_checks.NotCausal as error:
+        reason = causal_models.reason_not_scored(error, entry)
         with files.writing(arguments.results) as part:
             part.write_text(json.dumps({"results": {}, "not_scored": reason}, indent=1), encoding="utf-8")
         tables.write(joins.SCORES.empty_table(), arguments.scores, tables.provenance(task=spec, not_scored=reason))

@@ -18,7 +18,7 @@ from unittest import mock
 
 import torch
 
-from prh import language_scores, modalities
+from prh import causal_models, modalities
 from prh.modalities import language
 from prh.modalities.language import text_part
 from prh.models import ModelError
@@ -143,7 +143,7 @@ def _compared(family: str, encoder, scored: str) -> Outcome:
 def _scored(family: str, folder: Path) -> str:
     """Whether the folder is scored as a language model, or why not."""
     try:
-        loaded = language_scores.load_causal(entry(folder, name=family), folder)
+        loaded = causal_models.load_causal(entry(folder, name=family), folder)
     except NotCausal:
         return "not causal"
     except ModelError as error:

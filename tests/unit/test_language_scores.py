@@ -21,8 +21,9 @@ from transformers import (
 )
 
 from prh import language_scores
+from prh.causal_models import load_causal
 from prh.config import LanguageModel
-from prh.language_scores import Window, bits_per_byte, harness_scores, load_causal, run_harness, windows
+from prh.language_scores import Window, bits_per_byte, harness_scores, run_harness, windows
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
 STORIES = REAL / "weights" / "language" / "stories260K"

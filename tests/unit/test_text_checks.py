@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from prh import modalities, tables, text_checks
+from prh.causal_models import load_causal
 from prh.features import encode_texts, length_batches
-from prh.language_scores import bits_per_byte, load_causal
+from prh.language_scores import bits_per_byte
 from prh.modalities import language
 from prh.models import ModelError, may_be_causal
 from prh.selftest import SelfTest, distance
@@ -310,6 +311,23 @@ def test_the_program_writes_an_empty_table_for_an_encoder_and_fails_if_the_entry
     assert done.returncode == 0, done.stderr
     assert pl.read_parquet(output).height == 1
     assert tables.made_by(output)["selftest"]["causal"]
+
+
+@pytest.mark.slow
+def test_the_harness_writes_empty_results_for_an_encoder(folders, repository, tmp_path):
+    folder = folders("bert", "AutoModelForMaskedLM")
+    (tmp_path / "weights.json").write_text(json.dumps({"root": str(folder), "files": {}, "revision": None}))
+    command = [
+        *(sys.executable, str(repository / "workflow_scripts/harness.py"), "--device", "cpu"),
+        *("--spec", json.dumps({"name": "h", "source": "local", "shots": None, "limit": None})),
+        *("--entry", json.dumps(entry(folder)), "--task", str(tmp_path / "h.yaml")),
+        *("--weights", str(tmp_path / "weights.json"), "--results", str(tmp_path / "r.json")),
+        *("--scores", str(tmp_path / "scores.parquet")),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "is no causal language model" in json.loads((tmp_path / "r.json").read_text())["not_scored"]
+    assert pl.read_parquet(tmp_path / "scores.parquet").is_empty()
 
 
 # ---- towers and tokens ----------------------------------------------------------------------------------------

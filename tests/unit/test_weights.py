@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from prh import checkpoints, loading, modalities, weights
-from prh.language_scores import load_causal
+from prh.causal_models import load_causal
 from prh.models import ModelError
 from tests.small_models import TEXTS, entry, model_folder, rewritten
 
