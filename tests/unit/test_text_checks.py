@@ -27,8 +27,26 @@ LONG_TEXTS = [
 ]
 
 
+CONVBERT = {"embedding_size": 16}
+
+
 def load(folder, **changes):
     return modalities.load(entry(folder, **changes), folder)
+
+
+@pytest.mark.parametrize("family", ["llama", "convbert"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_types_of_16_bits_pass_within_their_rounding(folders, family, dtype, caplog):
+    encoder = load(folders(family, **(CONVBERT if family == "convbert" else {})), dtype=dtype)
+    assert encoder.batching == ("padded" if family == "llama" else "equal")
+    assert "equal for all texts" not in caplog.text
+
+
+def test_a_type_that_a_model_cannot_compute_with_is_said(folders):
+    with pytest.raises(
+        ModelError, match=r"FNetModel does not give .*Unsupported dtype BFloat16\); try 'dtype: float32'"
+    ):
+        load(folders("fnet"), dtype="bfloat16")
 
 
 # ---- batches --------------------------------------------------------------------------------------------------
@@ -46,9 +64,6 @@ def folders(tmp_path_factory):
         return made[key]
 
     return folder
-
-
-CONVBERT = {"embedding_size": 16}
 
 
 @pytest.mark.parametrize(

@@ -300,7 +300,8 @@ class LanguageModel(_Model):
     library: Literal["transformers", "word_vectors"] = "transformers"
     """Library that has the architecture; word_vectors: a folder with vectors.safetensors and vocab.txt."""
     pooling: Literal["mean", "last", "cls"] = "mean"
-    """A layer's vector: mean over the tokens of the text, the last token, or the first."""
+    """A layer's vector: mean over the tokens of the text, the last token (of the text towers of CLIP and its like the
+    one that ends the text, from which they take their embedding), or the first."""
     training: LanguageTraining | None = None
     """world: how it is trained."""
     causal: bool | None = None

@@ -27,6 +27,8 @@ Batching = Literal["padded", "equal", "single"]
 """How texts may share a batch without changing each other: padded to one length, if of equal length, or not at all."""
 Item = tuple[Tensor, Tensor]
 
+_SAME = 1e-6
+"""How far vectors of one batch may lie apart that are the same."""
 LONG = 160
 """Tokens of the longest text that is tried."""
 _SENTENCES = (
@@ -68,7 +70,7 @@ def test_encoder(encoder: LanguageEncoder, loaded: Loaded, entry: Mapping) -> tu
     results["batches"] = _SHARED[batching]
     if batching != "padded":
         log.warning("model %s: %s", name, _SHARED[batching])
-    if same := _constant_layers(together, encoder.layer_names, tolerance):
+    if same := _constant_layers(together, encoder.layer_names):
         results["layers that are equal for all texts"] = ", ".join(same)
         log.warning("model %s: layers that are equal for all texts tried: %s", name, ", ".join(same))
     return SelfTest(results, time.monotonic() - start), batching
@@ -99,12 +101,12 @@ def _long(item: Item, limit: int | None) -> Item:
     return ids, mask
 
 
-def _constant_layers(together: Sequence[Tensor], names: Sequence[str], tolerance: float) -> list[str]:
+def _constant_layers(together: Sequence[Tensor], names: Sequence[str]) -> list[str]:
     """Names of the layers whose vector is the same for every text of a batch."""
     return [
         name
         for layer, name in zip(together, names, strict=True)
-        if len(layer) > 1 and distance([layer], [layer[:1].expand_as(layer)]) <= tolerance
+        if len(layer) > 1 and distance([layer], [layer[:1].expand_as(layer)]) <= _SAME
     ]
 
 

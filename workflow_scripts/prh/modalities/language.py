@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx")
+"""What configurations call the number of tokens that a model has positions for."""
 _TRIED = 7
 """Tokens of the text on which hidden states are looked for: no multiple of a window to which a model may pad itself."""
 _TEXT_PARTS = ("language_model", "text_model", "text_encoder", "text_backbone", "text_tower")
@@ -180,9 +182,10 @@ def _language_blocks(module: nn.Module, device: str) -> tuple[list[nn.Module], i
         except (
             Exception
         ) as error:  # code that knows no such argument, wants other input or more of it, or trips over it
+            advice = "leave it out" if _is_float32(module) else "try 'dtype: float32', or leave it out"
             raise ModelError(
                 f"{type(module).__name__} does not give its hidden states for a text ({in_short(error)[:-1]}); "
-                "leave it out."
+                f"{advice}."
             ) from error
     states = getattr(output, "hidden_states", None) or ()
     if not states or any(state.ndim != 3 or state.shape[:2] != ids.shape for state in states):
@@ -207,6 +210,10 @@ def _takes(module: nn.Module, argument: str) -> bool:
     """Whether the module can be called with an argument of that name."""
     parameters = inspect.signature(module.forward).parameters.values()
     return any(p.name == argument or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _is_float32(module: nn.Module) -> bool:
+    return all(parameter.dtype == torch.float32 for parameter in module.parameters())
 
 
 def vocabulary_size(module: nn.Module) -> int | None:
@@ -235,7 +242,8 @@ def text_part(model: nn.Module) -> nn.Module:
 def longest_text(module: nn.Module) -> int | None:
     """The tokens that a model has positions for; None without a bound. Those of RoBERTa begin after that of padding."""
     config = getattr(module, "config", None)  # the encoder of a pair may have none of its own
-    limit = None if config is None else getattr(config.get_text_config(), "max_position_embeddings", None)
+    named = [] if config is None else [getattr(config.get_text_config(), name, None) for name in _POSITIONS]
+    limit = next((value for value in named if isinstance(value, int)), None)
     if limit is None or limit <= 0:
         return None
     for name, part in module.named_modules():
