@@ -9,7 +9,7 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 import polars as pl
 import torch
 
-from prh import files, language_scores, loading, scores, tables
+from prh import causal_models, files, language_scores, loading, scores, tables, text_checks
 from prh.arguments import ProgramParser
 from prh.command import batch_size, failing_in_one_sentence
 from prh.config import Model, Text
@@ -37,15 +37,21 @@ def run(arguments: argparse.Namespace) -> None:
     root = files.fetched(arguments.weights)["root"]
     documents = files.read_json_lines(arguments.text)
     device = loading.choose_device(arguments.device)
-    model, tokenizer = language_scores.load_causal(entry, root, device)
-    window = min(text.window, language.longest_text(model) or text.window)
+    facts = {**arguments.spec.provenance, "model": entry["name"], "text": text.name, "device": device}
+    try:
+        loaded = causal_models.load_causal(entry, root, device)
+    except text_checks.NotCausal as error:
+        reason = causal_models.reason_not_scored(error, entry)
+        tables.write(scores.SCORES.empty_table(), arguments.output, tables.provenance(**facts, not_scored=reason))
+        return
+    window = min(text.window, language.longest_text(loaded.model) or text.window)
     found = language_scores.bits_per_byte(
-        model,
-        tokenizer,
+        loaded.model,
+        loaded.tokenizer,
         documents,
         window=window,
         stride=text.stride,
-        batch_size=arguments.batch_size,
+        batch_size=loaded.batch_size(arguments.batch_size),
         progress=True,
     )
     print(f"{entry['name']} on {text.name}: {found}")
@@ -58,7 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
         "n": found.bytes,
         "source": scores.MEASURED,
     }
-    made_by = tables.provenance(**arguments.spec.provenance, model=entry["name"], text=text.name, device=device)
+    made_by = tables.provenance(**facts, selftest=loaded.selftest.as_footer())
     tables.write(scores.scores_table(pl.DataFrame([row])), arguments.output, made_by)
 
 

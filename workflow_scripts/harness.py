@@ -1,6 +1,7 @@
 """A task of lm-eval on a language model; its results file is kept whole."""
 
 import argparse
+import json
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 import polars as pl
 import torch
 
-from prh import files, language_scores, loading, scores, tables
+from prh import causal_models, files, language_scores, loading, scores, tables, text_checks
 from prh.arguments import ProgramParser
 from prh.command import batch_size, failing_in_one_sentence
 from prh.config import HarnessTask, Model
@@ -37,20 +38,30 @@ def run(arguments: argparse.Namespace) -> None:
     own = task.source == "lm_eval"
     root = files.fetched(arguments.weights)["root"]
     device = loading.choose_device(arguments.device)
+    facts = {**arguments.spec.provenance, "model": entry["name"], "task": task.name}
+    try:
+        loaded = causal_models.load_causal(entry, root, device)
+    except text_checks.NotCausal as error:
+        reason = causal_models.reason_not_scored(error, entry)
+        with files.writing(arguments.results) as part:
+            part.write_text(json.dumps({"results": {}, "not_scored": reason}, indent=1), encoding="utf-8")
+        tables.write(scores.SCORES.empty_table(), arguments.scores, tables.provenance(**facts, not_scored=reason))
+        return
     language_scores.run_harness(
-        *language_scores.load_causal(entry, root, device),
+        loaded.model,
+        loaded.tokenizer,
         [task.name],
         include_path=None if own else arguments.task.parent,
         data=arguments.task.parent / "data" if own else None,
         num_fewshot=task.shots,
         limit=task.limit,
-        batch_size=arguments.batch_size,
+        batch_size=loaded.batch_size(arguments.batch_size),
         out_json=arguments.results,
     )
     found = language_scores.harness_scores(arguments.results)
     print(found)
     table = scores.scores_table(found.with_columns(model=pl.lit(entry["name"]), source=pl.lit(scores.MEASURED)))
-    made_by = tables.provenance(**arguments.spec.provenance, model=entry["name"], task=task.name)
+    made_by = tables.provenance(**facts, selftest=loaded.selftest.as_footer())
     tables.write(table, arguments.scores, made_by)
 
 

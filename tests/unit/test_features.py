@@ -10,6 +10,7 @@ from prh import datasets, features, modalities, tables
 from prh.features import FeatureError, extract, length_batches
 from prh.modalities.language import LanguageEncoder
 from prh.modalities.word_vectors import WordVectors
+from prh.selftest import SelfTest
 from tests.unit.test_datasets import picture
 from tests.unit.test_encoders import TEXTS, entry, language_model, tokenizer
 
@@ -68,6 +69,7 @@ def test_progress_counts_samples_batch_by_batch(shards, llama, vit):
 
 
 def test_rows_are_in_sample_order_with_a_footer(shards, tmp_path, llama):
+    llama.selftest = SelfTest({"two passes": "equal"})
     extract(llama, shards, tmp_path / "f.parquet", model="llama", digest="d", made_by={"device": "cpu"})
     table = tables.read(tmp_path / "f.parquet")
     assert table["sample_id"].to_pylist() == [f"s{i}" for i in range(11)]
@@ -75,6 +77,7 @@ def test_rows_are_in_sample_order_with_a_footer(shards, tmp_path, llama):
     assert footer["layer_names"] == ["embeddings", "block_1", "block_2", "last_hidden_state"]
     assert footer["parameters"] == llama.parameters
     assert footer["device"] == "cpu"
+    assert footer["selftest"] == llama.selftest.as_footer()
     assert "torch" in footer["libraries"]
     for i in (0, 5, 10):
         alone = llama.encode(llama.tokenize([TEXTS[i % 4]]))

@@ -21,8 +21,9 @@ from transformers import (
 )
 
 from prh import language_scores
+from prh.causal_models import load_causal
 from prh.config import LanguageModel
-from prh.language_scores import Window, bits_per_byte, harness_scores, load_causal, run_harness, windows
+from prh.language_scores import Window, bits_per_byte, harness_scores, run_harness, windows
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
 STORIES = REAL / "weights" / "language" / "stories260K"
@@ -343,11 +344,11 @@ def test_a_model_is_scored_as_its_entry_says():
     """Whole, without its last blocks, or with random weights: the fewer it keeps, the more bits a byte costs."""
     entries = [stories(), stories(model_args={"num_hidden_layers": 4}), stories()]
     values = [
-        bits_per_byte(*load_causal(entry, root), DOCUMENTS, window=64).value
+        bits_per_byte(*load_causal(entry, root)[:2], DOCUMENTS, window=64).value
         for entry, root in zip(entries, [STORIES, STORIES, None], strict=True)
     ]
     assert values == sorted(values)
-    assert values[2] == bits_per_byte(*load_causal(stories(), None), DOCUMENTS, window=64).value, "seeded"
+    assert values[2] == bits_per_byte(*load_causal(stories(), None)[:2], DOCUMENTS, window=64).value, "seeded"
 
 
 @pytest.mark.slow
@@ -357,7 +358,7 @@ def test_harness_runs_a_local_task_without_the_network(endings, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_CACHE", str(endings / "cache"))
     out = endings / "results.json"
     run_harness(
-        *load_causal(stories(), STORIES), ["endings"], include_path=endings, num_fewshot=0, limit=4, out_json=out
+        *load_causal(stories(), STORIES)[:2], ["endings"], include_path=endings, num_fewshot=0, limit=4, out_json=out
     )
     (row,) = harness_scores(out).rows(named=True)
     assert row["value"] == 1.0

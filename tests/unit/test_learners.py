@@ -192,14 +192,15 @@ def test_learners_of_both_modalities_find_the_pmi(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_multiple_choice_runs_through_lm_eval(world, tmp_path):
-    from prh.language_scores import harness_scores, load_causal, run_harness
+    from prh.causal_models import load_causal
+    from prh.language_scores import harness_scores, run_harness
     from prh.world import write_multiple_choice
 
     folder = train_language(world, tmp_path / "model", **LANGUAGE | {"context": 15})
     task = write_multiple_choice(world.multiple_choice(8, seed=0), tmp_path / "tasks")
-    entry = {"dtype": "float32", "model_args": {}, "trust_remote_code": False}
+    entry = {"name": "m", "dtype": "float32", "model_args": {}, "trust_remote_code": False}
     results = run_harness(
-        *load_causal(entry, folder), [task.stem], include_path=task.parent, out_json=tmp_path / "found.json"
+        *load_causal(entry, folder)[:2], [task.stem], include_path=task.parent, out_json=tmp_path / "found.json"
     )
     found = harness_scores(results)
     assert set(found["metric"]) == {"acc", "acc_norm"}

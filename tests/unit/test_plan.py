@@ -248,3 +248,24 @@ def test_jobs_that_could_ask_the_hub_are_offline(repository, program):
     """huggingface_hub and datasets read these variables when they are imported."""
     text = (repository / "workflow_scripts" / program).read_text()
     assert text.index('os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")') < text.index("from prh import")
+
+
+def test_language_models_are_scored_unless_it_is_known_that_they_are_not_causal(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["BertForMaskedLM"]}))
+    local = {"source": "local", "path": str(tmp_path)}
+    entries = [
+        *(language("unknown"), language("told", causal=True), language("encoder", causal=False)),
+        *(language("seen", **local), language("insists", **local, causal=True)),
+    ]
+    assert plan_of(entries).scored() == ["unknown", "told", "insists"]
+
+
+def test_a_self_test_counts_where_it_can_change_a_result():
+    """It may cut batches to equal lengths, so features and scores depend on it, and weights do not."""
+    with_it, without = (plan_of([language("m", selftest=value)]) for value in (True, False))
+    assert with_it.weights_spec("m") == without.weights_spec("m")
+    assert with_it.features_spec("m") != without.features_spec("m")
+    assert with_it.scoring_spec("m") != without.scoring_spec("m")
+    told = plan_of([language("m", causal=True)])
+    assert told.scoring_spec("m") != with_it.scoring_spec("m"), "an error instead of an empty table"
+    assert told.features_spec("m") == with_it.features_spec("m")

@@ -301,6 +301,9 @@ class _Model(Section):
     """Type of weights and activations; auto: bfloat16 on a GPU that has it, else float32. Features are float32."""
     trust_remote_code: bool = False
     """Run code from the model's repository. Read it first."""
+    selftest: bool = True
+    """Prove, before anything is read from the model, that its weights are those of the checkpoint, that two passes are
+    equal and that a sample does not depend on its batch. false leaves that out, and tables say so."""
     device_map: Literal["auto"] | None = None
     """auto: spread a transformers model over its GPUs, then memory, then disk, where one GPU is too small for it."""
     gpus: Annotated[int, Field(ge=1)] | None = None
@@ -377,11 +380,14 @@ class LanguageModel(_Model):
     library: Literal["transformers", "word_vectors"] = "transformers"
     """Library that has the architecture; word_vectors: a folder with vectors.safetensors and vocab.txt."""
     pooling: Literal["mean", "last", "cls"] = "mean"
-    """A layer's vector: mean over the tokens of the text, the last token, or the first."""
+    """A layer's vector: mean over the tokens of the text, the last token (of the text towers of CLIP and its like the
+    one that ends the text, from which they take their embedding), or the first."""
     training: LanguageTraining | None = None
     """world: how it is trained."""
-    causal: bool = True
-    """Whether it predicts the next token: texts and harness tasks are scored for such models only."""
+    causal: bool | None = None
+    """Whether it predicts the next token: texts and harness tasks are scored for such models only. null: what the model
+    turns out to be when it is loaded; for one that is not causal the tables of scores are empty and say why. true: an
+    error if it is not. false: no scores are asked for."""
     special_tokens: bool = True
     """Whether the mean takes in special tokens such as BOS (the paper does; a BOS adds a constant to every sample)."""
     template: str = "{caption}"

@@ -26,6 +26,8 @@ from torch.utils.data import DataLoader, Dataset
 from prh import files, memory, tables, versions
 from prh.about import about
 from prh.progress import Progress
+from prh.selftest import SelfTest
+from prh.text_checks import Batching
 
 if TYPE_CHECKING:  # a job depends on the modality of its own model only
     from prh.modalities.language import LanguageEncoder
@@ -53,16 +55,24 @@ def _untold(_count: float) -> None:
 # ---- batches --------------------------------------------------------------------------------------------------
 
 
-def length_batches(lengths: Sequence[int], tokens: int, size: int | None = None) -> Iterator[list[int]]:
+def length_batches(
+    lengths: Sequence[int], tokens: int, size: int | None = None, batching: Batching = "padded"
+) -> Iterator[list[int]]:
     """Positions of texts in batches of similar length, the longest first.
 
     A batch padded to its longest text holds at most ``tokens`` tokens (but one text always fits), or exactly
     ``size`` texts where that is given. The longest batch comes first, so that memory runs out at once or never.
+    ``batching``: whether its texts may be padded, must be of equal length, or must be single.
     """
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     start = 0
     while start < len(order):
-        stop = start + (size or max(1, tokens // max(1, lengths[order[start]])))
+        longest = lengths[order[start]]
+        stop = start + (size or max(1, tokens // max(1, longest)))
+        if batching == "single":
+            stop = start + 1
+        elif batching == "equal":
+            stop = next((i for i in range(start, min(stop, len(order))) if lengths[order[i]] != longest), stop)
         yield order[start:stop]
         start = stop
 
@@ -169,7 +179,8 @@ def encode_texts(
     lengths = [len(ids) for ids, _ in items]
     encode = memory.Halving(encoder.encode, cost=_padded_tokens)
     result: list[np.ndarray] | None = None
-    for batch in length_batches(lengths, TOKENS[encoder.device], batch_size):
+    batching = getattr(encoder, "batching", "padded")
+    for batch in length_batches(lengths, TOKENS[encoder.device], batch_size, batching):
         layers = encode([items[i] for i in batch])
         advance(len(batch))
         if result is None:
@@ -291,7 +302,12 @@ def extract(
             layers = [layers[number] for number in kept]
             check_finite(layers, ids, names, model)
             tables.write(tables.layers_table(ids, layers, kept), parts[i], {"digest": digest})
-    facts = {"model": model, "layer_names": list(encoder.layer_names), "parameters": encoder.parameters}
+    facts = {
+        "model": model,
+        "layer_names": list(encoder.layer_names),
+        "parameters": encoder.parameters,
+        "selftest": getattr(encoder, "selftest", SelfTest()).as_footer(),
+    }
     _join_parts(parts, output, tables.provenance(**facts, digest=digest, **(made_by or {})))
 
 

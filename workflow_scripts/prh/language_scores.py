@@ -27,7 +27,7 @@ import polars as pl
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from prh import files, loading, memory
+from prh import files, memory
 from prh.files import writing
 from prh.modalities import language
 from prh.progress import Progress
@@ -111,6 +111,7 @@ def bits_per_byte(
     _check_window(model, window, stride, room, size)
 
     ids = _tokenise(tokenizer, documents)
+    _refuse_unknown_ids(model, prefix, documents, ids)
     # longest first: windows of a batch are alike in length, and too large a batch fails at once, not after hours
     todo = sorted(windows([len(d) for d in ids], room, stride), key=lambda w: w.start - w.stop)
     bits = [0.0] * len(documents)
@@ -143,30 +144,6 @@ def fitting_batch(model: PreTrainedModel, tokens: int) -> int:
     return max(1, min(8, LOGITS // each))
 
 
-def load_causal(
-    entry: Mapping, root: str | Path | None, device: str = "cpu"
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The causal language model and the tokeniser of a model entry (see prh.config), with weights from ``root``.
-
-    As in `prh.modalities.load`: the same type of weights, the same placement of big and quantised models, and random
-    weights where ``root`` is None.
-    """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    config, dtype = loading.auto_config(entry, root), loading.choose_dtype(entry["dtype"], device)
-    trust = {"trust_remote_code": entry["trust_remote_code"]}
-    config.use_cache = True  # tasks that are answered in words generate them
-    placement = loading.placing(entry, device, dtype)
-    if root is None:
-        torch.manual_seed(entry["seed"])
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype, **trust)
-    else:
-        settings = {"local_files_only": True, "weights_only": True, **trust, **placement}
-        model = AutoModelForCausalLM.from_pretrained(root, config=config, dtype=dtype, **settings)
-    tokenizer = AutoTokenizer.from_pretrained(root or entry["path"], local_files_only=True, **trust)
-    return model.eval() if placement else model.eval().to(device), tokenizer
-
-
 def _prefix(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
         if token is not None:
@@ -182,6 +159,18 @@ def _check_window(model: PreTrainedModel, window: int, stride: int, room: int, b
         raise ValueError(f"The stride must lie between 1 and {room} (what fits a window of {window}), got {stride}.")
     if batch_size < 1:
         raise ValueError(f"The batch size must be at least 1, got {batch_size}.")
+
+
+def _refuse_unknown_ids(
+    model: PreTrainedModel, prefix: Sequence[int], documents: Sequence[str], ids: Sequence[Sequence[int]]
+) -> None:
+    known = language.vocabulary_size(model)
+    for document, tokens in zip(documents, ids, strict=True):
+        if known is not None and (largest := max([*prefix, *tokens], default=0)) >= known:
+            raise ValueError(
+                f"The tokeniser gives token {largest} for the document {document[:60]!r} and the model has vectors for "
+                f"{known}: it is the tokeniser of another model."
+            )
 
 
 def _tokenise(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str]) -> list[list[int]]:

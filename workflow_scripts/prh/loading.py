@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import nn
 
+from prh import checkpoints, weights
 from prh.models import ModelError
 
 if TYPE_CHECKING:
@@ -43,41 +45,145 @@ def choose_dtype(wanted: str, device: str) -> torch.dtype:
     return getattr(torch, wanted)
 
 
-def timm_model(entry: Mapping, root: Path | None, *, pretrained: bool) -> nn.Module:
-    """The timm model of an entry; with the weights of ``root``, if that is a folder and they are wanted."""
+class Loaded(NamedTuple):
+    """A model as a library has loaded it.
+
+    placed: whether it lies on its devices already, as it does with ``device_map`` or ``quantisation``. report: what
+    `prh.weights.prove` is to prove; None for random weights.
+    """
+
+    model: nn.Module
+    placed: bool
+    report: weights.LoadReport | None
+
+
+def load_timm(entry: Mapping, root: Path | None, *, pretrained: bool = True) -> Loaded:
+    """The timm model of an entry, with the weights of ``root``, a folder or a file of weights (None: random ones).
+
+    pretrained: whether the weights are wanted and not the architecture alone.
+
+    Raises ModelError where they do not fit the architecture.
+    """
     import timm
 
     from prh import architectures  # noqa: F401  (adds to timm's registry)
 
-    if root is not None and root.is_dir():
-        return timm.create_model(f"local-dir:{root}", pretrained=pretrained, **entry["model_args"])
-    return timm.create_model(entry["id"], pretrained=False, **entry["model_args"])
+    if root is None or not pretrained or root.is_file():
+        name = f"local-dir:{root}" if root is not None and root.is_dir() else entry["id"]
+        model = timm.create_model(name, pretrained=False, **entry["model_args"])
+        if root is None or not pretrained:
+            return Loaded(model, placed=False, report=None)
+        checkpoints.fill(model, root, **entry.get("checkpoint", {}))  # strict: nothing is missing
+        return Loaded(model, placed=False, report=weights.LoadReport(model, root))
+    checkpoints.refuse_pointers(root)
+    checkpoints.read_json(_required(root / "config.json"))
+    with explained(entry, root), weights.recorded_loads() as loads:
+        model = timm.create_model(f"local-dir:{root}", pretrained=True, **entry["model_args"])
+    found = [(missing, unexpected) for module, missing, unexpected in loads if module is model]
+    if not found:  # a loader of the architecture's own (of .npz files) that goes another way
+        raise ModelError(f"model {entry['name']!r}: timm did not load the weights in {root} as a state dict.")
+    missing, unexpected = found[-1]
+    return Loaded(
+        model, placed=False, report=weights.LoadReport(model, root, missing, unexpected, chosen=_is_changed(entry))
+    )
 
 
-def auto_model(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> tuple[nn.Module, bool]:
-    """The headless model of a transformers folder, without a cache of keys and values; encoders only of pairs.
+def without_decoder(model: nn.Module) -> nn.Module:
+    """The encoder of an encoder-decoder; any other model as it is."""
+    return model.get_encoder() if getattr(model.config, "is_encoder_decoder", False) else model
 
-    Also says whether it lies on its devices already, as it does with ``device_map`` or ``quantisation``.
+
+def load_auto(
+    entry: Mapping, root: Path | None, device: str, dtype: torch.dtype, *, kind: str = "AutoModel", cache: bool = False
+) -> Loaded:
+    """The transformers model of an entry, with the weights of the folder ``root`` (None: random ones).
+
+    kind: class of transformers that chooses the architecture, headless by default. cache: whether it may keep keys and
+    values, to generate text. Raises ModelError where files are absent or damaged, or the library cannot load them.
     """
-    from transformers import AutoModel
+    import transformers
 
-    config, trust = auto_config(entry, root), entry["trust_remote_code"]
-    placement = placing(entry, device, dtype)
-    if root is None:
-        torch.manual_seed(entry["seed"])
-        model = AutoModel.from_config(config, dtype=dtype, trust_remote_code=trust)
-    else:
-        settings = {"local_files_only": True, "trust_remote_code": trust, "weights_only": True, **placement}
-        model = AutoModel.from_pretrained(root, config=config, dtype=dtype, **settings)
-    return model.get_encoder() if getattr(config, "is_encoder_decoder", False) else model, bool(placement)
+    auto = getattr(transformers, kind)
+    with explained(entry, root):
+        config, trust = auto_config(entry, root), entry["trust_remote_code"]
+        config.use_cache = cache
+        placement = placing(entry, device, dtype)
+        if root is None:
+            torch.manual_seed(entry["seed"])
+            return Loaded(
+                auto.from_config(config, dtype=dtype, trust_remote_code=trust), placed=bool(placement), report=None
+            )
+        stored = checkpoints.stored_tensors(root)
+        weights.refuse_integers(stored, config.to_dict(), root)
+        model, info = auto.from_pretrained(
+            root,
+            config=config,
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=trust,
+            weights_only=True,
+            key_mapping=weights.renames(stored) or None,
+            ignore_mismatched_sizes=True,  # the report names them, and the proof refuses them
+            output_loading_info=True,
+            **placement,
+        )
+    shapes = {name: f"{tuple(file)} for {tuple(own)}" for name, file, own in info["mismatched_keys"]}
+    report = weights.LoadReport(
+        model,
+        root,
+        frozenset(info["missing_keys"]) | shapes.keys(),
+        frozenset(info["unexpected_keys"]),
+        shapes,
+        chosen=_is_changed(entry),
+    )
+    return Loaded(model, bool(placement), report)
+
+
+def _is_changed(entry: Mapping) -> bool:
+    return bool(entry["model_args"])
+
+
+def _required(path: Path) -> Path:
+    if not path.is_file():
+        raise ModelError(f"{path.parent} has no {path.name}, which says what the model is; fetch it too.")
+    return path
+
+
+@contextmanager
+def explained(entry: Mapping, root: str | Path | None) -> Iterator[None]:
+    """Make one sentence of what a library raises while it loads the model of an entry; a ModelError stays as it is."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except (KeyboardInterrupt, SystemExit, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # every library has errors of its own, some derived from Exception alone
+        where = f" from {root}" if root is not None else ""
+        raise ModelError(f"model {entry.get('name', '')!r} cannot be loaded{where}: {in_short(error)}") from error
+
+
+def in_short(error: BaseException) -> str:
+    """The kind of an error and the first sentence or two that it says, on one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines[:2])[:300] or "no reason is given"
+    kind = "" if isinstance(error, ValueError | OSError | ImportError) else f"{type(error).__name__}: "
+    return f"{kind}{text.rstrip('.')}."
 
 
 def auto_config(entry: Mapping, root: Path | None) -> PreTrainedConfig:
-    """The transformers configuration of an entry, its ``model_args`` put in."""
+    """The transformers configuration of an entry, its ``model_args`` put in.
+
+    Raises ModelError for a config.json that is absent, invalid or of an architecture that is not known here.
+    """
     from transformers import AutoConfig
 
-    folder = root or entry["path"]
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=entry["trust_remote_code"])
+    folder = Path(root or entry["path"])
+    settings = checkpoints.read_json(_required(folder / "config.json"))
+    if "model_type" not in settings and not settings.get("auto_map"):
+        raise ModelError(f"{folder / 'config.json'} names no model_type, so that nothing says what the model is.")
+    with explained(entry, root):
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=entry["trust_remote_code"])
     config.use_cache = False
     for key, value in entry["model_args"].items():
         setattr(config, key, value)
@@ -125,7 +231,7 @@ def count_parameters(entry: Mapping, root: Path | None = None) -> int:
 
     with torch.device("meta"):
         if entry["library"] == "timm":
-            return parameter_count(timm_model(entry, root, pretrained=False))
+            return parameter_count(load_timm(entry, root, pretrained=False).model)
         config = auto_config(entry, root)
         released = getattr(transformers, (config.architectures or [""])[0], None)
         if released is None:

@@ -5,8 +5,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prh.config import LanguageModel
 
 # The same weights in several forms: the first form that a repository has is taken, and no other.
 WEIGHTS = (
@@ -18,11 +24,37 @@ WEIGHTS = (
     ("*.bin", "*.bin.index.json"),
     ("*.pt", "*.pth"),
 )
+# Endings of the names of classes with a head that predicts something else than the next token.
+_OTHER_HEADS = tuple(
+    f"For{task}"
+    for task in ("MaskedLM", "SequenceClassification", "TokenClassification", "QuestionAnswering", "MultipleChoice")
+)
 COMPANIONS = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py")
 
 
 class ModelError(ValueError):
     """A model cannot be fetched, loaded or read the way its entry asks for."""
+
+
+def may_be_causal(entry: LanguageModel) -> bool:
+    """Whether a language model is scored as one that predicts the next token: what its entry says, or else whether
+    nothing says that it is another kind.
+
+    A config.json that lies here may say so: that of an encoder-decoder, or with a head that is not for the next token.
+    Of other models it is known when they are loaded; their jobs then write an empty table.
+    """
+    if entry.causal is not None:
+        return entry.causal
+    path = Path(entry.path or "", "config.json")
+    if entry.source not in ("local", "random") or not entry.path or not path.is_file():
+        return True
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        heads = [str(name) for name in config.get("architectures") or []]
+        pair = bool(config.get("is_encoder_decoder"))
+    except (ValueError, AttributeError, TypeError):
+        return True  # the job says what is wrong with the file
+    return not pair and not (heads and all(name.endswith(_OTHER_HEADS) for name in heads))
 
 
 def hub_repository(library: str, identity: str) -> str:

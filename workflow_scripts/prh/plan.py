@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from prh.config import Experiment
 from prh.metrics import METRICS
+from prh.models import may_be_causal
 from prh.preparation import preparation_arguments
 from prh.sweeps import can_sweep
 
@@ -119,11 +120,11 @@ class Plan:
         return list(dict.fromkeys([dataset, *tests]))
 
     def scored(self) -> list[str]:
-        """The language models that can be scored on text."""
+        """The language models that are scored on text: causal ones, and those that may turn out to be so."""
         return [
             name
             for name, model in self.models.items()
-            if model.modality == "language" and model.library == "transformers" and model.causal
+            if model.modality == "language" and model.library == "transformers" and may_be_causal(model)
         ]
 
     def _vision(self) -> list[str]:

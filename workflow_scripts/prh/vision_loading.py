@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from prh import checkpoints
+from prh import vision_proofs, weights
 from prh.blocks import find_layers, vision_part
 from prh.folding import fold_norms
 from prh.layouts import Twin
-from prh.loading import auto_config, auto_model, count_parameters, parameter_count, timm_model
+from prh.loading import Loaded, auto_config, count_parameters, load_auto, load_timm, parameter_count, without_decoder
 from prh.models import ModelError
 
 log = logging.getLogger(__name__)
@@ -25,13 +25,14 @@ log = logging.getLogger(__name__)
 class Parts:
     """What an encoder is made of: ``module`` lies on its devices, in its types; see `VisionEncoder` for the others.
 
-    ``twin`` builds the module again for another size of image, without weights.
+    ``twin`` builds the module again for another size of image, without weights. ``weights``: what was proved of them.
     """
 
     module: nn.Module
     transform: Callable[[Image.Image], Tensor]
     twin: Twin
     parameters: int
+    weights: str
     mean: Sequence[float] = (0.0,)
     std: Sequence[float] = (1.0,)
 
@@ -41,21 +42,22 @@ def from_timm(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype
     from timm.data import create_transform, resolve_model_data_config
 
     torch.manual_seed(entry["seed"])
-    model = timm_model(entry, root, pretrained=True)
-    if root is not None and root.is_file():
-        checkpoints.fill(model, root, **entry.get("checkpoint", {}))
+    loaded = load_timm(entry, root)
+    model = loaded.model.eval()
     size = entry["model_args"].get("img_size")
     preparation = resolve_model_data_config(model, args={} if size is None else {"img_size": size})
     parameters = parameter_count(model)
+    image = torch.randn(1, *preparation["input_size"])
+    proved = _proved_weights(loaded, model, entry, image)  # of the architecture as it was loaded, before norms fold
     if device == "cpu":  # elsewhere it gains little, and types of 16 bits would round other weights
-        model = _folded(model, torch.randn(1, *preparation["input_size"]), entry)
+        model = _folded(model, image, entry)
 
     def twin(size: tuple[int, int] | None) -> nn.Module | None:
         changed = {} if size is None else {"img_size": size}
         with torch.device("meta"):
             try:
                 other = {**entry, "model_args": {**entry["model_args"], **changed}}
-                return timm_model(other, root, pretrained=False).eval()
+                return load_timm(other, root, pretrained=False).model.eval()
             except Exception as error:  # a model of one size, or one whose constructor is not told the size
                 log.debug("no model for images of %s: %s", size, error)
                 return None
@@ -65,6 +67,7 @@ def from_timm(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype
         transform=create_transform(**preparation, is_training=False, normalize=False),
         twin=twin,
         parameters=parameters,
+        weights=proved,
         mean=preparation["mean"],
         std=preparation["std"],
     )
@@ -87,10 +90,12 @@ def _place(model: nn.Module, device: str, dtype: torch.dtype) -> nn.Module:
 
 def from_transformers(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> Parts:
     """A transformers model, with weights from the folder ``root``; the part that takes images, of one of several."""
-    model, placed = auto_model(entry, root, device, dtype)
-    model = _without_mask(vision_part(model), entry)
-    if not placed:
+    loaded = load_auto(entry, root, device, dtype)
+    model = _without_mask(vision_part(without_decoder(loaded.model)), entry).eval()
+    if not loaded.placed:
         _place(model, device, dtype)
+    transform = ProcessorTransform(_processor(entry, root))
+    image = vision_proofs.example_images(transform, f"model {entry.get('name', '')!r}")[:1].to(device, dtype)
 
     def twin(size: tuple[int, int] | None) -> nn.Module | None:
         from transformers import AutoModel
@@ -109,11 +114,20 @@ def from_transformers(entry: Mapping, root: Path | None, device: str, dtype: tor
         return _without_mask(vision_part(built), entry).eval()
 
     return Parts(
-        module=model.eval(),
-        transform=ProcessorTransform(_processor(entry, root)),
+        module=model,
+        transform=transform,
         twin=twin,
         parameters=count_parameters(entry, root),
+        weights=_proved_weights(loaded, model, entry, image),
     )
+
+
+def _proved_weights(loaded: Loaded, model: nn.Module, entry: Mapping, image: Tensor) -> str:
+    """That the weights of ``model``, up to its last layer, came from the checkpoint, in a pass over ``image``."""
+    if not entry.get("selftest", True):
+        return "not proved, by selftest: false of the entry"
+    blocks = [block for _, block in find_layers(model, entry["layers"])]
+    return weights.prove_blocks(loaded.report, model, blocks, lambda: model(image), entry.get("name", ""))
 
 
 def _resize(config: object, size: tuple[int, int]) -> Iterator[object]:

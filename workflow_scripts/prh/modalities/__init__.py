@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from prh.modalities.word_vectors import WordVectors
 
 
+log = logging.getLogger(__name__)
+
+
 def home_of(modality: str, library: str) -> str:
     """The module that reads models of a modality: that of their library, where it has one of its own."""
     own = f"prh.modalities.{library}"
@@ -25,11 +29,17 @@ def home_of(modality: str, library: str) -> str:
 def load(entry: Mapping, root: Path | None, device: str = "cpu") -> VisionEncoder | LanguageEncoder | WordVectors:
     """The encoder of a model entry (see prh.config), with weights from ``root`` (None for random ones).
 
-    Raises ModelError, or the library's own error, where the weights do not fit the architecture.
+    Raises ModelError where the files are not whole, the weights do not fit the architecture, or the model fails its
+    self-test, whose result the encoder has as ``selftest``.
     """
-    from prh.loading import choose_dtype
+    from prh.loading import choose_dtype, explained
+    from prh.selftest import SelfTest
 
     home = home_of(entry["modality"], entry["library"])
     if find_spec(home) is None:
         raise ModelError(f"cannot load {entry['modality']} models of library {entry['library']!r}.")
-    return import_module(home).load(entry, root, device, choose_dtype(entry["dtype"], device))
+    with explained(entry, root):
+        encoder = import_module(home).load(entry, root, device, choose_dtype(entry["dtype"], device))
+    encoder.selftest = SelfTest.of(encoder.selftest)
+    log.info("%s: %s", entry["name"], encoder.selftest.log_line())
+    return encoder

@@ -7,7 +7,6 @@ the model is loaded.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -24,8 +23,6 @@ from prh.models import ModelError
 from prh.pooling import Layout, pool, pool_image
 
 __all__ = ["VisionEncoder", "load", "pool_image"]
-
-log = logging.getLogger(__name__)
 
 
 class VisionEncoder:
@@ -157,12 +154,14 @@ def load(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> 
         dtype=dtype,
         parameters=parts.parameters,
     )
-    encoder.selftest = {"pooled axis": vision_proofs.layouts_in_words(encoder.layer_names, layouts)}
+    encoder.selftest = {
+        "weights": parts.weights,
+        "pooled axis": vision_proofs.layouts_in_words(encoder.layer_names, layouts),
+    }
     if entry.get("selftest", True):
         encoder.selftest |= vision_proofs.prove_repeatable(
             encoder.encode, examples, encoder.layer_names, model=model, dtype=dtype
         )
-    log.info("%s, pooled by %s: %s", model, encoder.pooling, encoder.selftest)
     return encoder
 
 

@@ -10,18 +10,23 @@ import torch
 from torch import Tensor
 
 from prh import text_files
+from prh.checkpoints import refuse_pointers, tensors
 from prh.models import ModelError
+from prh.selftest import SelfTest
 
 
 class WordVectors:
     """A static baseline: the mean of the vectors of a text's known words (lower-cased, letters only)."""
 
     layer_names = ("mean_vector",)
+    batching = "padded"
+    """Texts may share a batch: each is averaged on its own."""
 
     def __init__(self, vectors: Tensor, vocabulary: Sequence[str], device: str = "cpu") -> None:
         if len(vectors) != len(vocabulary):
             raise ModelError(f"{len(vectors)} word vectors and {len(vocabulary)} words: they must be as many.")
         self.parameters = vectors.numel()
+        self.selftest = SelfTest({"weights": f"{len(vocabulary)} vectors of {vectors.shape[1]} numbers from the file"})
         self.vectors, self.device = vectors.float().to(device), device
         self._row = {word: i for i, word in enumerate(vocabulary)}
 
@@ -42,12 +47,13 @@ class WordVectors:
 
 
 def load(_entry: Mapping, root: Path, device: str, _dtype: torch.dtype) -> WordVectors:
-    from safetensors.torch import load_file
-
     for name in ("vectors.safetensors", "vocab.txt"):
         if not (root / name).is_file():
             raise ModelError(
                 f"{root} has no {name}; word vectors are vectors.safetensors (tensor 'vectors') + vocab.txt."
             )
-    vectors = load_file(root / "vectors.safetensors")["vectors"]
+    refuse_pointers(root)
+    vectors = tensors(root / "vectors.safetensors").get("vectors")
+    if vectors is None or vectors.ndim != 2 or not bool(torch.isfinite(vectors.float()).all()):
+        raise ModelError(f"{root / 'vectors.safetensors'} has no tensor 'vectors' of finite numbers, [words, width].")
     return WordVectors(vectors, text_files.lines(root / "vocab.txt"), device)
