@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     facts = {
         "model": source["model"],
-        "dataset": source["dataset"],
+        "dataset": source.get("dataset"),
         "samples": tables.digest_of_samples(ids),
         "layer_names": source["layer_names"],
         "ties": ties,

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from scipy.stats import binom
 
+from prh import config
 from prh.alignment import Representation, compare
 from prh.config import ConfigError, listed_for_halves, load, schema
 from prh.registries import expand
@@ -175,3 +176,10 @@ def test_the_experiment_of_the_readme_loads(repository):
     readme = (repository / "README.md").read_text(encoding="utf-8")
     experiment = load(expand(yaml.safe_load(readme.split("```yaml\n")[1].split("```")[0])))
     assert [model.modality for model in experiment.models] == ["vision", "language"]
+
+
+@pytest.mark.parametrize("results", ["./out", "out/", ".//out//", "././out", "out"])
+def test_what_says_nothing_in_the_folder_of_results_is_left_out(results):
+    assert config.safe_folder(results) == "out"
+    assert config.safe_folder("/a//b/") == "/a/b"
+    assert config.safe_folder("../out") == "../out"
