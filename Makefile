@@ -64,6 +64,7 @@ lock: $(STAMP)
 
 schema: $(STAMP)
 	$(BIN)/python -m prh.config > config.schema.yaml
+	$(BIN)/python -m prh.specs
 
 clean:
 	rm -rf .venv .snakemake results/*

@@ -66,16 +66,16 @@ wildcard_constraints:
 
 
 @functools.cache
-def spec_of(rule, *names):
+def spec_of(stage, *names):
     """What a job depends on besides its inputs: its settings and its code. See prh/job_specs.py."""
-    return getattr(specs, rule)(*names)
+    return getattr(specs, stage)(*names)
 
 
-def spec(rule, *wildcards_of_spec):
+def spec(stage, *wildcards_of_spec):
     """The parameter `spec` of a rule, as a function of some of its wildcards."""
 
     def text(wildcards):
-        return str(spec_of(rule, *(getattr(wildcards, name) for name in wildcards_of_spec)))
+        return str(spec_of(stage, *(getattr(wildcards, name) for name in wildcards_of_spec)))
 
     return text
 
@@ -136,27 +136,27 @@ def lists(**options):
     return text
 
 
-def digest(rule, *wildcards_of_spec):
+def digest(stage, *wildcards_of_spec):
     """The digest of the settings that tables of a rule are made by: their reader refuses others."""
 
     def text(wildcards):
-        return spec_of(rule, *(getattr(wildcards, name) for name in wildcards_of_spec)).digest
+        return spec_of(stage, *(getattr(wildcards, name) for name in wildcards_of_spec)).digest
 
     return text
 
 
-def row_digests(rule):
+def row_digests(kind):
     """The digests of the settings of each table of a kind, features or neighbours, that a row reads; none if it reads
     none.
     """
 
     def texts(wildcards):
-        if not plan.row_needs(wildcards.metric, rule):
+        if not plan.row_needs(wildcards.metric, kind):
             return []
         names = plan.row(wildcards.dataset, wildcards.model)
-        if rule == "neighbours":
-            return [spec_of(rule).digest] * len(names)
-        return [spec_of(rule, wildcards.dataset, name).digest for name in names]
+        if kind == "neighbours":
+            return [spec_of(kind).digest] * len(names)
+        return [spec_of(kind, wildcards.dataset, name).digest for name in names]
 
     return texts
 

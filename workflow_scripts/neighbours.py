@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"{source['model']}: left out, as it is the same for all samples: layer {which}")
     facts |= {
         "model": source["model"],
-        "dataset": source["dataset"],
+        "dataset": source.get("dataset"),
         "samples": tables.digest_of_samples(ids),
         "layer_names": source["layer_names"],
     }

@@ -75,6 +75,7 @@ def test_an_archive_that_leads_out_of_its_folder(tmp_path, pack, name):
         ),
         (tar_of(**{"n" * 256: "x"}), "is not unpacked: File name too long"),
     ],
+    ids=["text", "empty", "short tar", "cut tar", "cut zip", "flipped zip", "long name"],
 )
 def test_what_is_no_archive(tmp_path, data, message):
     refused(tmp_path, data, message)

@@ -10,6 +10,7 @@ import torch
 
 from prh import loading, modalities, tables
 from prh.config import ConfigError, load
+from prh.job_specs import JobSpecs
 from prh.models import ModelError
 from prh.plan import Plan
 from tests.conftest import REPOSITORY
@@ -130,12 +131,12 @@ def test_unknown_values_are_named(key, value):
 def test_features_depend_on_the_quantisation_and_weights_do_not():
     def plan(**changes):
         models = [{"name": "m-8bit", "modality": "language", "source": "hub", "id": "a/b", **changes}]
-        return Plan(load({"datasets": [{"name": "d", "source": "hub", "id": "a/b"}], "models": models}))
+        return JobSpecs(Plan(load({"datasets": [{"name": "d", "source": "hub", "id": "a/b"}], "models": models})))
 
     plain, quantised = plan(), plan(quantisation="8bit", device_map="auto", gpus=2)
-    assert plain.features_spec("m-8bit") != quantised.features_spec("m-8bit")
-    assert plain.weights_spec("m-8bit") == quantised.weights_spec("m-8bit")
-    assert json.loads(quantised.models_spec())[0]["quantisation"] == "8bit"
+    assert plain.features("d", "m-8bit") != quantised.features("d", "m-8bit")
+    assert plain.download_model("m-8bit") == quantised.download_model("m-8bit")
+    assert quantised.best_layers().settings["models"][0]["quantisation"] == "8bit"
 
 
 def test_tables_of_models_and_of_best_layers_tell_the_quantisation(tmp_path):
@@ -148,14 +149,18 @@ def test_tables_of_models_and_of_best_layers_tell_the_quantisation(tmp_path):
     ]
     features = []
     for model in models:
-        path = tmp_path / f"{model['model']}.parquet"
-        facts = {"model": model["model"], "layer_names": ["a", "b"], "parameters": 3}
+        path = tmp_path / "d" / f"{model['model']}.parquet"
+        facts = {"model": model["model"], "dataset": "d", "layer_names": ["a", "b"], "parameters": 3}
         tables.write(pl.DataFrame({"sample_id": ["s"]}).to_arrow(), path, facts)
         features.append(str(path))
     row = tmp_path / "d" / "mutual_knn" / "q.best.parquet"
     best = {"model_x": "q", "model_y": "v", "score": 0.5, "layer_x": 0, "layer_y": 1}
     row.parent.mkdir(parents=True)
-    tables.write(pl.DataFrame([best], schema=comparisons.BEST).to_arrow(), row, {})
+    tables.write(
+        pl.DataFrame([best], schema=comparisons.BEST).to_arrow(),
+        row,
+        {"model": "q", "dataset": "d", "metric": "mutual_knn"},
+    )
     script = REPOSITORY / "workflow_scripts" / "best_layers.py"
     places = [
         "--rows",
@@ -167,7 +172,7 @@ def test_tables_of_models_and_of_best_layers_tell_the_quantisation(tmp_path):
         "--best",
         tmp_path / "b.parquet",
     ]
-    subprocess.run([sys.executable, script, "--spec", json.dumps(models), *map(str, places)], check=True)
+    subprocess.run([sys.executable, script, "--spec", json.dumps({"models": models}), *map(str, places)], check=True)
     told = pl.read_parquet(tmp_path / "models.parquet").select("model", "parameters", "quantisation", "layers")
     assert told.rows() == [("q", 7, "4bit", 2), ("v", 3, None, 2)]
     found = pl.read_parquet(tmp_path / "b.parquet").select("quantisation_x", "quantisation_y")

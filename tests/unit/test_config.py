@@ -7,6 +7,7 @@ import pytest
 import yaml
 from scipy.stats import binom
 
+from prh import config
 from prh.alignment import Representation, compare
 from prh.config import ConfigError, listed_for_halves, load, schema
 from prh.registries import expand
@@ -267,3 +268,10 @@ def test_addresses_that_differ_in_a_secret_only_are_refused_without_telling_it(r
     with pytest.raises(ConfigError, match="the addresses of 'a' and 'b' differ only in what may be") as error:
         load(raw, tmp_path)
     assert "5ecret" not in str(error.value)
+
+
+@pytest.mark.parametrize("results", ["./out", "out/", ".//out//", "././out", "out"])
+def test_what_says_nothing_in_the_folder_of_results_is_left_out(results):
+    assert config.safe_folder(results) == "out"
+    assert config.safe_folder("/a//b/") == "/a/b"
+    assert config.safe_folder("../out") == "../out"

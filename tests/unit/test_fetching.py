@@ -19,7 +19,7 @@ from huggingface_hub import constants
 from huggingface_hub.hf_api import RepoFile
 from PIL import Image
 
-from prh import config, datasets, fetching, hub_data, models, tables
+from prh import datasets, fetching, hub_data, models, tables
 from prh.fetching import FetchError
 from prh.lockfile import Lock, adopt, read
 from tests.hub import Hub
@@ -454,8 +454,8 @@ def run(program: str, hub, *arguments: object, **environment: str) -> subprocess
 
 
 def model_entry(**changes) -> str:
-    entry = {"name": "mine", "library": "transformers", "source": "hub", "id": "me/model", "revision": None}
-    return json.dumps({**entry, "url": None, "sha256": None, "path": None, **changes})
+    entry = {"name": "mine", "modality": "language", "source": "hub", "id": "me/model"}
+    return json.dumps({"model": entry | changes})
 
 
 def test_the_program_for_models(hub, commit, tmp_path):
@@ -579,7 +579,7 @@ def dataset_entry(**changes) -> dict:
 )
 def test_only_the_files_of_a_split(hub, tmp_path, form, subset, split, fetched, count):
     commit = hub.push("me/pictures", FORMS[form], "dataset")
-    spec, folder = json.dumps(dataset_entry(subset=subset, split=split)), tmp_path / "mine"
+    spec, folder = json.dumps({"dataset": dataset_entry(subset=subset, split=split)}), tmp_path / "mine"
     source, lock, cache = folder / "source.json", tmp_path / "paper.lock.yaml", {"HF_HOME": str(tmp_path / "cache")}
     done = run("download_dataset.py", hub, "--spec", spec, "--lock", lock, "--output", source, **cache)
     assert done.returncode == 0, done.stderr
@@ -626,7 +626,7 @@ def test_files_of_a_split(tmp_path, form, subset, split, expected):
 
 def test_a_split_that_is_not_there_costs_no_download(hub, tmp_path):
     hub.push("me/pictures", FORMS["names"], "dataset")
-    spec = json.dumps(dataset_entry(split="val"))
+    spec = json.dumps({"dataset": dataset_entry(split="val")})
     done = run("download_dataset.py", hub, "--spec", spec, "--output", tmp_path / "source.json")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "error: there is no split 'val'; there are train, test."
@@ -651,9 +651,9 @@ def test_only_the_named_files_of_a_data_set(hub, tmp_path):
 def test_a_text_of_the_hub_is_fetched_cut_and_tidied_up(hub, tmp_path):
     lines = b"".join(json.dumps({"text": text}).encode() + b"\n" for text in ("one two", "three", "four"))
     commit = hub.push("me/text", {"train.jsonl": lines, "other.jsonl": lines}, "dataset")
-    text = config.Text(name="t", source="hub", id="me/text", files=["train*"], bytes=9)
+    text = json.dumps({"text": {"name": "t", "source": "hub", "id": "me/text", "files": ["train*"], "bytes": 9}})
     output, lock = tmp_path / "texts/t.jsonl", tmp_path / "paper.lock.yaml"
-    done = run("download_text.py", hub, "--spec", text.model_dump_json(), "--lock", lock, "--output", output)
+    done = run("download_text.py", hub, "--spec", text, "--lock", lock, "--output", output)
     assert done.returncode == 0, done.stderr
     made = content(tmp_path / "texts")
     assert yaml.safe_load(made.pop("t.lock.yaml")) == read(lock)
@@ -680,18 +680,18 @@ def test_a_task_of_lm_eval_is_locked_fetched_and_run_without_the_hub(hub, tmp_pa
     lock.write_text(f"harness: {{hellaswag: {{id: Rowan/hellaswag, revision: {first}}}}}\n")
     spec = {"name": "hellaswag", "source": "lm_eval", "shots": 0, "limit": 3}
     task, weights = tmp_path / "tasks/hellaswag/hellaswag.yaml", tmp_path / "weights.json"
-    done = run("download_task.py", hub, "--spec", json.dumps(spec), "--lock", lock, "--output", task)
+    done = run("download_task.py", hub, "--spec", json.dumps({"task": spec}), "--lock", lock, "--output", task)
     assert done.returncode == 0, done.stderr
     assert content(task.parent / "data") == files
     assert first in task.read_text()
 
     path = str(real / "weights/language/stories260K")
-    model = config.LanguageModel(name="m", modality="language", source="local", path=path).model_dump_json()
-    done = run("download_model.py", hub, "--spec", model, "--output", weights)
+    model = {"name": "m", "modality": "language", "source": "local", "path": path}
+    done = run("download_model.py", hub, "--spec", json.dumps({"model": model}), "--output", weights)
     assert done.returncode == 0, done.stderr
     hub.stop()
     scores = tmp_path / "scores.parquet"
-    options = ["--spec", json.dumps(spec), "--entry", model, "--task", task, "--weights", weights]
+    options = ["--spec", json.dumps({"task": spec, "model": model}), "--task", task, "--weights", weights]
     outputs = ["--results", tmp_path / "results.json", "--scores", scores]
     offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")}
     done = run("harness.py", hub, *options, *outputs, **offline)
@@ -706,7 +706,8 @@ def test_an_archive_of_the_web_as_data_set(hub, tmp_path):
     Image.new("RGB", (8, 8)).save(stream, "PNG")
     files = {f"photos/{i}.png": stream.getvalue() for i in range(3)}
     url = hub.serve("photos.zip", zip_of(**files, **{"photos/metadata.jsonl": "\n".join(map(json.dumps, rows))}))
-    spec = json.dumps(dataset_entry(source="url", url=url, sha256=None, folder="photos"))
+    entry = {"name": "mine", "source": "url", "url": url, "folder": "photos"}
+    spec = json.dumps({"dataset": entry})
     lock = tmp_path / "paper.lock.yaml"
     done = run("download_dataset.py", hub, "--spec", spec, "--lock", lock, "--output", tmp_path / "mine/source.json")
     assert done.returncode == 0, done.stderr

@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from prh import joins, registries
-from prh.joins import figure2, figure3, figure4, model_map, published_scores, solved
+from prh.joins import figure2, figure3, figure4, model_map, solved
+from prh.scores import SCORES, published_for, published_scores
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTING = {"dataset": "d", "metric": "mutual_knn", "k": 10, "n": 100}
@@ -313,22 +314,22 @@ def test_an_unknown_kind_of_alignment_is_refused():
 
 def test_the_published_scores_are_usable():
     scores = published_scores(ROOT / "resources" / "published_scores.csv")
-    assert scores.columns == joins.SCORES.names
+    assert scores.columns == SCORES.names
     assert not scores["model"].str.contains("bloom-").any()  # BLOOM is not BLOOMZ
 
 
 def test_published_scores_are_found_by_a_model_s_id_or_name():
-    columns = {name: [None] * 3 for name in joins.SCORES.names}
+    columns = {name: [None] * 3 for name in SCORES.names}
     columns |= {"model": ["org/a", "b", "org/c"], "task": ["t"] * 3, "value": [0.1, 0.2, 0.3]}
-    named = joins.published_for({"first": "org/a", "again": "org/a", "b": "b"}, pl.DataFrame(columns))
-    assert named.columns == joins.SCORES.names
+    named = published_for({"first": "org/a", "again": "org/a", "b": "b"}, pl.DataFrame(columns))
+    assert named.columns == SCORES.names
     assert sorted(named.select("model", "value").rows()) == [("again", 0.1), ("b", 0.2), ("first", 0.1)]
 
 
 def test_the_registry_s_language_models_find_their_published_scores():
     source = [{"from": "resources/models/language.yaml"}]
     models = {entry["name"]: entry["id"] for entry in registries.expand({"models": source}, ROOT)["models"]}
-    found = joins.published_for(models, published_scores(ROOT / "resources" / "published_scores.csv"))
+    found = published_for(models, published_scores(ROOT / "resources" / "published_scores.csv"))
     assert {"llama-7b", "llama-13b", "open_llama_3b", "gemma-2b"} <= set(found["model"])
 
 

@@ -130,7 +130,7 @@ def test_tasks_begin_again_with_smaller_batches_when_memory_runs_out(model, monk
 
 
 def fetch_task(repository, source, output):
-    spec = json.dumps({"name": "mine", "source": "local", "path": str(source)})
+    spec = json.dumps({"task": {"name": "mine", "source": "local", "path": str(source)}})
     command = [
         sys.executable,
         str(repository / "workflow_scripts/download_task.py"),

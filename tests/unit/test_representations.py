@@ -55,7 +55,7 @@ def test_the_program_finds_neighbours_of_prepared_layers(tmp_path, repository, s
     layers = two_layers(tmp_path / "f.parquet")
     preparation = {"clamp": 0.9, "clamp_scope": scope, "normalise": True}
     command = [sys.executable, repository / "workflow_scripts/neighbours.py", "--memory-gb", "1e-5"]
-    settings = ["--spec", json.dumps({**preparation, "k_max": 12}), "--features", tmp_path / "f.parquet"]
+    settings = ["--spec", json.dumps({"alignment": {**preparation, "k_max": 12}}), "--features", tmp_path / "f.parquet"]
     subprocess.run([*command, *settings, "--output", tmp_path / "n.parquet"], check=True, capture_output=True)
     found = representations.representation("m", None, tmp_path / "n.parquet", preparation)
     wanted = [nearest(layer, 12).indices for layer in prepare(layers, **preparation)]

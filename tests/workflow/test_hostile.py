@@ -70,15 +70,6 @@ def test_results_of_other_meanings_are_refused(repository, tmp_path, results):
     assert_nothing_else(workflow, before)
 
 
-@pytest.mark.parametrize("results", ["./out", "out/", ".//out//"])
-def test_what_says_nothing_is_left_out(repository, tmp_path, results):
-    from prh.config import safe_folder
-
-    assert safe_folder(results) == "out"
-    assert safe_folder("/a//b/") == "/a/b"
-    assert safe_folder("../out") == "../out"
-
-
 def test_paths_of_any_name_run(repository, tmp_path):
     """A data set, a model, a text and a task in folders of each name."""
     workflow = small(repository, tmp_path / "w")
