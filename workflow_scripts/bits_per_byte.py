@@ -53,6 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
         stride=text.stride,
         batch_size=loaded.batch_size(arguments.batch_size),
         progress=True,
+        name=entry["name"],
     )
     print(f"{entry['name']} on {text.name}: {found}")
     row = {
@@ -62,6 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
         "value": found.value,
         "stderr": found.stderr,
         "n": found.bytes,
+        "altered": found.altered_share,
         "source": scores.MEASURED,
     }
     made_by = tables.provenance(**facts, selftest=loaded.selftest.as_footer())

@@ -24,6 +24,7 @@ from prh import language_scores
 from prh.causal_models import load_causal
 from prh.config import LanguageModel
 from prh.language_scores import Window, bits_per_byte, harness_scores, run_harness, windows
+from prh.models import ModelError
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
 STORIES = REAL / "weights" / "language" / "stories260K"
@@ -198,10 +199,20 @@ def test_a_uniform_model_needs_the_logarithm_of_its_vocabulary(model):
     assert bits_per_byte(silent, byte_tokenizer(), DOCUMENTS, window=8).value == pytest.approx(math.log2(258))
 
 
-def test_a_tokeniser_that_alters_text_is_noticed(model):
-    with pytest.warns(UserWarning, match=r"alters 1 of 2 documents.*'Upper' becomes 'upper'"):
-        result = bits_per_byte(model, byte_tokenizer(lower=True), ["Upper", "lower"], window=8)
+def test_a_tokenizer_that_alters_text_is_noticed(model):
+    long = "a lower text of more than a hundred letters " * 3
+    with pytest.warns(UserWarning, match=r"alters 1 of 2 documents \(0.74% .*'Upper' becomes 'upper'"):
+        result = bits_per_byte(model, byte_tokenizer(lower=True), ["Upper", long], window=8)
     assert result.altered == 1
+    assert result.altered_share == pytest.approx(1 / (5 + len(long.strip())))
+
+
+@pytest.mark.filterwarnings("ignore:The tokenizer alters")
+def test_a_tokenizer_that_alters_too_much_gives_no_score(model):
+    with pytest.raises(
+        ModelError, match=r"model 'm': its tokenizer .* alters 10.0% of the characters .*'Upper' becomes"
+    ):
+        bits_per_byte(model, byte_tokenizer(lower=True), ["Upper", "lower"], window=8, name="m")
 
 
 def test_stderr_is_the_spread_over_documents(model):

@@ -1,5 +1,6 @@
 """Which jobs an experiment asks for, and what they need."""
 
+import json
 import subprocess
 import sys
 

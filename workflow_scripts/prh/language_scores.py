@@ -15,6 +15,7 @@ So every token, and with it every byte, is scored exactly once.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import warnings
@@ -27,7 +28,7 @@ import polars as pl
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from prh import files, memory
+from prh import files, memory, tokenizer_proofs
 from prh.files import writing
 from prh.modalities import language
 from prh.progress import Progress
@@ -35,6 +36,8 @@ from prh.progress import Progress
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
 
+
+log = logging.getLogger(__name__)
 
 LOGITS = 2 << 30
 """Bytes of logits that a batch may have: a vocabulary of 250,000 makes 0.5 GB of each window of 512 tokens."""
@@ -47,8 +50,9 @@ class BitsPerByte:
     """Bits per byte of a text under a model.
 
     value: total bits / total bytes. stderr: its standard error with documents as the independent units (NaN for one).
-    altered: documents that the tokeniser does not give back as they were (case, accents, unknown characters ...); their
-    lost text costs the model nothing, so a large share means that the value is too low to compare.
+    altered: documents that the tokenizer does not give back as they were (case, accents, unknown characters ...);
+    altered_share: how much of the text that is (`prh.tokenizer_proofs.altered`). What is lost costs the model nothing,
+    so a value with a large share would be too low to compare, and is refused.
     """
 
     value: float
@@ -57,6 +61,7 @@ class BitsPerByte:
     tokens: int
     documents: int
     altered: int
+    altered_share: float
 
 
 class Window(NamedTuple):
@@ -90,15 +95,17 @@ def bits_per_byte(
     stride: int | None = None,
     batch_size: int | None = None,
     progress: bool = False,
+    name: str = "",
 ) -> BitsPerByte:
     """Bits per byte (UTF-8) of ``text``, one document or several, under a causal language model.
 
     window: tokens the model sees at once, the prefix token included. stride: tokens scored by each window after a
     document's first (window // 2 by default); the smaller, the more context and the more work.
     batch_size: windows in a batch, halved when memory runs out (None: what `fitting_batch` says). The value does not
-    depend on it: windows are padded on the right, where a causal model never looks.
+    depend on it: windows are padded on the right, where a causal model never looks. name: of the model, for messages.
 
-    Raises ValueError for text without bytes, a window beyond what the model can see, or a model that returns NaN.
+    Raises ValueError for text without bytes, a window beyond what the model can see, a model that returns NaN, and a
+    tokenizer that does not know the text, or does not give it back (`prh.tokenizer_proofs`).
     """
     documents = [text] if isinstance(text, str) else list(text)
     sizes = [len(document.encode("utf-8")) for document in documents]
@@ -112,6 +119,9 @@ def bits_per_byte(
 
     ids = _tokenise(tokenizer, documents)
     _refuse_unknown_ids(model, prefix, documents, ids)
+    report = tokenizer_proofs.prove(tokenizer, documents, ids, name)
+    altered, altered_share = _altered(tokenizer, documents, ids, name)
+    log.info("tokenizer: %s, %.2f%% of the characters altered", report.in_words(), 100 * altered_share)
     # longest first: windows of a batch are alike in length, and too large a batch fails at once, not after hours
     todo = sorted(windows([len(d) for d in ids], room, stride), key=lambda w: w.start - w.stop)
     bits = [0.0] * len(documents)
@@ -134,7 +144,8 @@ def bits_per_byte(
         bytes=sum(sizes),
         tokens=sum(map(len, ids)),
         documents=len(documents),
-        altered=_altered(tokenizer, documents, ids),
+        altered=altered,
+        altered_share=altered_share,
     )
 
 
@@ -221,21 +232,30 @@ def _ratio_stderr(bits: Sequence[float], sizes: Sequence[int]) -> float:
     return math.sqrt(n / (n - 1) * squares) / sum(sizes)
 
 
-def _altered(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str], ids: Sequence[Sequence[int]]) -> int:
-    """How many documents do not decode to themselves (spaces at the ends aside); warns with an example."""
-    changed = []
-    for document, tokens in zip(documents, ids, strict=True):
-        decoded = tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        if decoded.strip() != document.strip():
-            changed.append((document, decoded))
+def _altered(
+    tokenizer: PreTrainedTokenizerBase, documents: Sequence[str], ids: Sequence[Sequence[int]], name: str
+) -> tuple[int, float]:
+    """How many documents do not decode to themselves (spaces at the ends aside), and the share of their characters that
+    is lost; warns with an example. Raises ModelError where that is too much.
+    """
+    decoded = [
+        tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False) for tokens in ids
+    ]
+    changed = [
+        (before.strip()[:60], after.strip()[:60])
+        for before, after in zip(documents, decoded, strict=True)
+        if before.strip() != after.strip()
+    ]
+    share = tokenizer_proofs.altered(documents, decoded)
     if changed:
-        before, after = (text.strip()[:60] for text in changed[0])
+        before, after = changed[0]
         warnings.warn(
-            f"The tokeniser alters {len(changed)} of {len(documents)} documents, so bits per byte may be too low: "
-            f"{before!r} becomes {after!r}.",
+            f"The tokenizer alters {len(changed)} of {len(documents)} documents ({share:.2%} of the characters), so bits "
+            f"per byte may be a little low: {before!r} becomes {after!r}.",
             stacklevel=3,
         )
-    return len(changed)
+        tokenizer_proofs.require_unaltered(share, tokenizer, changed[0], name)
+    return len(changed), share
 
 
 def source_of_task(task: str) -> tuple[str, str | None]:

@@ -29,7 +29,11 @@ _OTHER_HEADS = tuple(
     f"For{task}"
     for task in ("MaskedLM", "SequenceClassification", "TokenClassification", "QuestionAnswering", "MultipleChoice")
 )
-COMPANIONS = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py")
+# Configuration, code, and every file that a tokenizer of transformers reads (a test asks the classes for their names).
+COMPANIONS = (
+    *("*.json", "*.txt", "*.jinja", "*.py"),
+    *("*.model", "*.spm", "*.tiktoken", "*.codes", "*.bpe", "*.tokenizer", "*.vocab"),
+)
 
 
 class ModelError(ValueError):

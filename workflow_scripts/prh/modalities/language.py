@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from prh import text_checks
+from prh import text_checks, tokenizer_files, tokenizer_proofs
 from prh.hooks import hooked
 from prh.loading import count_parameters, explained, in_short, load_auto, parameter_count, without_decoder
 from prh.models import ModelError
@@ -57,8 +57,8 @@ class LanguageEncoder:
     padding and keep their positions, for encoders the attention mask hides it, so a feature does not depend on its
     batch. Where it does, ``batching`` says which texts may share one. ``limit``: tokens that it has positions for
     (None: no bound). ``vocabulary``: ids that it has vectors for (None: not known). ``placed`` and ``parameters`` are
-    those of VisionEncoder: a module may lie on several devices, then each
-    hidden state is pooled on its own.
+    those of VisionEncoder: a module may lie on several devices, then each hidden state is pooled on its own. ``name``:
+    that of the model, for messages.
     """
 
     def __init__(
@@ -72,7 +72,9 @@ class LanguageEncoder:
         dtype: torch.dtype = torch.float32,
         placed: bool = False,
         parameters: int | None = None,
+        name: str = "",
     ) -> None:
+        self.name = name
         self.parameters = parameter_count(module) if parameters is None else parameters
         self.module = module.eval() if placed else module.eval().to(device=device, dtype=dtype)
         self.tokenizer, self.pooling, self.special_tokens, self.device = tokenizer, pooling, special_tokens, device
@@ -104,6 +106,7 @@ class LanguageEncoder:
             special = torch.tensor(list(chain.from_iterable(encoded["special_tokens_mask"])), dtype=torch.int64)
             pooled = (1 - special).split(lengths)
         items = list(zip(ids, pooled, strict=True))
+        tokenizer_proofs.prove(self.tokenizer, texts, rows, self.name)
         for text, (tokens, counted) in zip(texts, items, strict=True):
             if not counted.any():
                 raise ModelError(f"the tokenizer gives no token for the text {text!r}.")
@@ -253,12 +256,10 @@ def longest_text(module: nn.Module) -> int | None:
 
 
 def load_tokenizer(entry: Mapping, root: str | Path | None) -> PreTrainedTokenizerBase:
-    """The tokenizer of a transformers entry, from its folder."""
-    from transformers import AutoTokenizer
-
+    """The tokenizer of a transformers entry, from its folder: see `prh.tokenizer_files`."""
     with explained(entry, root):
-        return AutoTokenizer.from_pretrained(
-            root or entry["path"], local_files_only=True, trust_remote_code=entry["trust_remote_code"]
+        return tokenizer_files.load(
+            Path(root or entry["path"]), entry.get("name", ""), trust_remote_code=entry["trust_remote_code"]
         )
 
 
@@ -274,6 +275,7 @@ def load(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> 
         dtype=dtype,
         placed=loaded.placed,
         parameters=count_parameters(entry, root),
+        name=entry.get("name", ""),
     )
     if not entry.get("selftest", True):
         encoder.selftest = SelfTest.left_out()
