@@ -21,6 +21,7 @@ EXACT = {
     **dict.fromkeys(["head_dim"], 8),
     **dict.fromkeys(["max_position_embeddings"], 128),
     **dict.fromkeys(["num_detection_tokens"], 10),
+    **dict.fromkeys(["num_register_tokens"], 4),
 }
 IMAGES = 4
 """Patches on a side, of models that say how large a patch is."""

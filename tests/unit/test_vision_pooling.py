@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch import nn
 
 from prh import modalities, vision_proofs
@@ -353,6 +354,41 @@ def test_a_model_that_mixes_the_images_of_a_batch_is_refused():
         repeat(lambda images: [images.flatten(1), (images - images.mean(0)).flatten(1)])
 
 
+def test_rounding_that_grows_is_told_from_mixing():
+    """A map that is chaotic (x -> 4 x (1 - x)) makes rounding large in float32; what mixes images does so in float64."""
+
+    def chaos(images, dtype=torch.float32, mixing=0.0):
+        state = (images.to(dtype).flatten(1) - mixing * images.mean()).sigmoid() * (
+            1 + 1e-7 * len(images) * (dtype == torch.float32)
+        )
+        for _ in range(22):
+            state = 4 * state * (1 - state)
+        return [state.float()]
+
+    images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def check(mixing):
+        return vision_proofs.prove_repeatable(
+            lambda x: chaos(x, mixing=mixing),
+            images,
+            ["only"],
+            model="model 'm'",
+            exact=lambda x: chaos(x, torch.float64, mixing),
+        )
+
+    assert check(0.0)["an image alone and in a batch"].startswith("equal in float64 (rounding grows to")
+    with pytest.raises(ModelError, match="gives different features"):
+        check(0.1)
+
+
+def test_features_in_double_are_those_in_float():
+    encoder = modalities.load(entry(id="test_resnet"), None)
+    images = encoder.transform(Image.fromarray(np.random.default_rng(0).integers(0, 255, (99, 99, 3), np.uint8)))[None]
+    for double, single in zip(encoder.encode_in_double(images), encoder.encode(images), strict=True):
+        torch.testing.assert_close(double, single, atol=1e-4, rtol=1e-4)
+    assert next(encoder.module.parameters()).dtype == torch.float32
+
+
 def test_nan_is_no_repetition():
     with pytest.raises(ModelError, match="two passes of the same images differ"):
         repeat(lambda images: [images.flatten(1) * float("nan"), images.flatten(1)])
@@ -401,8 +437,6 @@ def test_layouts_of_timm(name):
 
 
 def encoder_size(encoder):
-    from PIL import Image
-
     return encoder.transform(Image.new("RGB", (30, 40))).shape
 
 

@@ -13,6 +13,7 @@ _TIMM_TRUNKS = (
     *("blocks", "stages", "layers", "layer1", "s1", "features", "network", "trunk"),
     *("levels", "transformers", "dense_stages", "serial_blocks1", "stage1", "block1", "level1"),
 )
+_WRAPPERS = ("encoder", "vision_model", "model", "backbone", "vision_tower", "body", "timm_model", "transformer")
 _LISTS = ("layer", "block")
 _NUMBERED = re.compile(r"^(layer|s|serial_blocks|stage|block|level)1$")
 
@@ -59,7 +60,7 @@ def find_layers(model: nn.Module, pattern: str | None = None) -> list[tuple[str,
                 number += 1
             return stages
         return list(named_blocks(part, trunk))
-    for wrapped in ("encoder", "vision_model", "model", "backbone", "vision_tower", "body", "timm_model"):
+    for wrapped in _WRAPPERS:
         inner = getattr(model, wrapped, None)
         if isinstance(inner, nn.Module):
             for list_name in _LISTS:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from prh.models import ModelError
-from prh.observation import Layers, Seen, Shapes, learned_tokens, look
+from prh.observation import Layers, Learned, Seen, Shapes, class_tokens, look
 from prh.pooling import Layout, Path
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,8 @@ def prove_layouts(
     ``model``: what to call it. Raises ModelError, naming model, layer and shape, where nothing proves it.
     """
     kind = f"{model} ({type(module).__name__})" if model else type(module).__name__
-    alone, pair = look(module, layers, images[:1]), look(module, layers, images)
+    learned: Learned = {}
+    alone, pair = look(module, layers, images[:1]), look(module, layers, images, learned)
     if (failure := alone.failure or pair.failure) is not None:
         raise _failed(kind, images, failure)
     for number, (name, _) in enumerate(layers):
@@ -69,7 +70,7 @@ def prove_layouts(
             f"{kind} goes on for three quarters of its depth after {layers[-1][0]}, the last of the layers that were "
             "found; give 'layers'."
         )
-    special, class_tokens = learned_tokens(module, images)
+    of_class = class_tokens(module, images, learned)
     evidence = _Evidence([name for name, _ in layers], images, pair, twin)
     layouts: list[Layout] = []
     for number, (name, _) in enumerate(layers):
@@ -78,7 +79,7 @@ def prove_layouts(
         for sizes in evidence.of_layer(number):
             try:
                 layout = _choose(alone.shapes[number] or {}, shapes, *sizes[:2], pair.consumed)
-                layouts.append(_with_tokens(layout, shapes, sizes, special, class_tokens, layouts))
+                layouts.append(_with_tokens(layout, shapes, sizes, learned, of_class, layouts))
                 break
             except _Unproved as reason:
                 reasons.append(str(reason))
@@ -86,7 +87,7 @@ def prove_layouts(
             try:
                 if reasons:
                     raise _Unproved(reasons[0])
-                layouts.append(_by_width(alone.shapes[number] or {}, shapes, special, class_tokens, widths))
+                layouts.append(_by_width(alone.shapes[number] or {}, shapes, learned, of_class, widths))
             except _Unproved as reason:
                 raise ModelError(
                     f"layer {name} of {kind} gives {_shown(shapes)} for two images, and {reason}; give 'layers' whose "
@@ -99,7 +100,7 @@ def _failed(kind: str, images: Tensor, cause: Exception) -> ModelError:
     text = next(iter(str(cause).strip().splitlines()), "")
     return ModelError(
         f"{kind} does not take images of shape {tuple(images.shape)} ({type(cause).__name__}: {text[:200]}); a vision "
-        "model must take a batch of single images, of the size that its preparation gives."
+        "model must take a batch of single images (no videos, no pairs), of the size that its preparation gives."
     )
 
 
@@ -203,8 +204,8 @@ def _with_tokens(
     layout: Layout,
     pair: Shapes,
     sizes: Sequence[Shapes],
-    special: Mapping[int, Collection[frozenset[int]]],
-    class_tokens: Mapping[int, int],
+    learned: Learned,
+    of_class: Mapping[int, int],
     before: Sequence[Layout],
 ) -> Layout:
     """``layout`` with the tokens that are no place of the image, counted at several sizes and seen where they enter."""
@@ -223,12 +224,12 @@ def _with_tokens(
             f"{' and '.join(map(str, counts))} tokens at equal steps of the image's sides agree with no number of "
             "class and other tokens"
         )
-    candidates = special.get(total, ())
+    candidates = [constant for number, constant in learned if number == total]
     fitting = [tokens for tokens in candidates if len(tokens) == count]
     if count == 0 and not candidates:
         return layout
     if len(fitting) == 1 and not layout.windows:
-        return _at_the_ends(layout, fitting[0], total, class_tokens.get(total))
+        return _at_the_ends(layout, fitting[0], total, of_class.get(total))
     inherited = next((one for one in reversed(before) if one.first + one.last), None)
     if inherited is not None and not candidates and (inherited.first, inherited.last) == (count, 0):
         return replace(layout, first=count, class_token=inherited.class_token)
@@ -262,8 +263,8 @@ def _at_the_ends(layout: Layout, tokens: Collection[int], total: int, class_toke
 def _by_width(
     alone: Shapes,
     pair: Shapes,
-    special: Mapping[int, Collection[frozenset[int]]],
-    class_tokens: Mapping[int, int],
+    learned: Learned,
+    of_class: Mapping[int, int],
     widths: Collection[int],
 ) -> Layout:
     """The layout where no larger image can be passed: one axis is as long as a width of the model, no other is."""
@@ -285,7 +286,7 @@ def _by_width(
     if len(places) != 1:
         return layout
     total = shape[places[0]]
-    sets = list(special.get(total, [frozenset()]))
+    sets = [constant for number, constant in learned if number == total] or [frozenset()]
     if len(sets) != 1 or math.isqrt(total - len(sets[0])) ** 2 != total - len(sets[0]):
         raise _Unproved("the model takes images of one size only, so that its tokens cannot be told apart")
-    return _at_the_ends(layout, sets[0], total, class_tokens.get(total))
+    return _at_the_ends(layout, sets[0], total, of_class.get(total))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from prh.hooks import hooked
 from prh.pooling import Path, tensors_in
@@ -34,15 +35,22 @@ class Seen:
     failure: Exception | None = None
 
 
+Key = tuple[str, int, int, int]
+"""Where tokens were seen: name of the module that was given them, which of its calls, which tensor, how many tokens."""
+Learned = dict[tuple[int, frozenset[int]], tuple[Key, Tensor]]
+"""By the number of all tokens and the indices of those that are the same for two images: where they enter, and all."""
+
+
 class _Enough(Exception):
     """All that was looked for has been seen."""
 
 
 @torch.inference_mode()
-def look(module: nn.Module, layers: Layers, images: Tensor) -> Seen:
+def look(module: nn.Module, layers: Layers, images: Tensor, learned: Learned | None = None) -> Seen:
     """Pass ``images`` and note what every layer gives; a pass that fails midway has shown the layers before.
 
-    A tensor that a layer was given and hands on is not what it computes, nor is one that it gives twice.
+    A tensor that a layer was given and hands on is not what it computes, nor is one that it gives twice. ``learned`` is
+    filled, if given, with the tokens that are the same for the two ``images``.
     """
     seen = Seen([None] * len(layers))
     ran = itertools.count(1)
@@ -66,55 +74,61 @@ def look(module: nn.Module, layers: Layers, images: Tensor) -> Seen:
     def count(_module: nn.Module, _arguments: tuple, _output: object) -> None:
         seen.depths[-1] = next(ran)
 
+    def keep(key: Key, tokens: Tensor) -> None:
+        same = (tokens[0] == tokens[1]).all(-1)
+        constant = frozenset(same.nonzero().flatten().tolist())
+        if 0 < len(constant) < len(same) and (len(same), constant) not in learned:
+            learned[len(same), constant] = key, tokens.clone()
+
     weighted = (part for part in module.modules() if next(part.parameters(recurse=False), None) is not None)
     hooks = [part.register_forward_hook(count) for part in weighted]
     hooks += [layer.register_forward_hook(take(number), with_kwargs=True) for number, (_, layer) in enumerate(layers)]
+    if learned is not None:
+        hooks += _token_hooks(module, keep)
     with hooked(hooks):
         try:
             module(images)
+        except torch.OutOfMemoryError:
+            raise
         except Exception as error:
             seen.failure = error
     return seen
 
 
-Key = tuple[str, int, int]
-"""Where tokens were seen: name of the module that was given them, which of its calls, how many tokens."""
+def _token_hooks(module: nn.Module, visit: Callable[[Key, Tensor], None]) -> list[RemovableHandle]:
+    """Hooks that call ``visit`` for every [2, tokens, width] that any part of ``module`` is given."""
+    calls: Counter[str] = Counter()
+
+    def look_at(name: str) -> Callable:
+        def hook(_module: nn.Module, arguments: tuple, named: dict) -> None:
+            calls[name] += 1
+            for index, (_, tensor) in enumerate(tensors_in([arguments, named])):
+                if tensor.ndim == 3 and tensor.is_floating_point() and 2 in tensor.shape[:2]:
+                    tokens = tensor if len(tensor) == 2 else tensor.transpose(0, 1)
+                    visit((name, calls[name], index, tokens.shape[1]), tokens)
+
+        return hook
+
+    return [part.register_forward_pre_hook(look_at(name), with_kwargs=True) for name, part in module.named_modules()]
 
 
-def learned_tokens(module: nn.Module, images: Tensor) -> tuple[dict[int, list[frozenset[int]]], dict[int, int]]:
-    """Of two different ``images``: the tokens that are the same for both, and which of them is the class token.
-
-    Both by how many tokens there are in all (a model may add tokens between its blocks). Of the former there may be
-    several candidates. Both are empty where the module has no tokens.
-    """
-    first_seen: dict[tuple[int, frozenset[int]], tuple[Key, Tensor]] = {}
-
-    def keep(key: Key, tokens: Tensor) -> None:
-        same = (tokens[0] == tokens[1]).all(-1)
-        constant = frozenset(same.nonzero().flatten().tolist())
-        if 0 < len(constant) < key[2] and (key[2], constant) not in first_seen:
-            first_seen[key[2], constant] = key, tokens.clone()
-
-    _walk_tokens(module, images, {}, keep)
-    candidates: dict[int, list[frozenset[int]]] = {}
-    for count, constant in first_seen:
-        candidates.setdefault(count, []).append(constant)
-    return candidates, _class_tokens(module, images, dict(first_seen.values()))
-
-
-def _class_tokens(module: nn.Module, images: Tensor, wanted: Mapping[Key, Tensor]) -> dict[int, int]:
-    """The index of the class token by the number of all tokens; ``wanted``: the tokens where they enter."""
+def class_tokens(module: nn.Module, images: Tensor, learned: Learned) -> dict[int, int]:
+    """The index of the class token by the number of all tokens, of those ``learned``; {} where there is none."""
+    wanted = dict(learned.values())
     parameters = [(name, value) for name, value in module.named_parameters() if _CLASS_TOKEN.fullmatch(name)]
     found: dict[int, int] = {}
     for name, value in parameters if wanted else ():
         if value.is_meta:  # held elsewhere until it is used, where it cannot be changed: the first, as everywhere
-            return {key[2]: 0 for key in wanted}
-        for (_, _, count), moved in _moved_tokens(module, images, {name: value + 1}, wanted).items():
+            return {key[-1]: 0 for key in wanted}
+        # no number for all: a norm behind it would hide that
+        change = torch.linspace(1, 2, value.numel(), device=value.device, dtype=value.dtype).view_as(value)
+        for key, moved in _moved_tokens(module, images, {name: value + change}, wanted).items():
             if len(moved) == 1:
-                found.setdefault(count, moved[0])
+                found.setdefault(key[-1], moved[0])
     return found
 
 
+@torch.inference_mode()
 def _moved_tokens(
     module: nn.Module, images: Tensor, changed: Mapping[str, Tensor], wanted: Mapping[Key, Tensor]
 ) -> dict[Key, list[int]]:
@@ -127,30 +141,6 @@ def _moved_tokens(
             if len(moved) == len(wanted):
                 raise _Enough
 
-    with suppress(_Enough):
-        _walk_tokens(module, images, changed, compare)
+    with hooked(_token_hooks(module, compare)), suppress(_Enough):
+        torch.func.functional_call(module, dict(changed), (images,))
     return moved
-
-
-@torch.inference_mode()
-def _walk_tokens(
-    module: nn.Module, images: Tensor, changed: Mapping[str, Tensor], visit: Callable[[Key, Tensor], None]
-) -> None:
-    """Call ``visit`` for every [2, tokens, width] that any module is given, with some parameters ``changed``."""
-    calls: Counter[str] = Counter()
-
-    def look_at(name: str) -> Callable:
-        def hook(_module: nn.Module, arguments: tuple, named: dict) -> None:
-            calls[name] += 1
-            for _, tensor in tensors_in([arguments, named]):
-                if tensor.ndim == 3 and tensor.is_floating_point():
-                    if len(tensor) == len(images):
-                        visit((name, calls[name], tensor.shape[1]), tensor)
-                    elif tensor.shape[1] == len(images):
-                        visit((name, calls[name], len(tensor)), tensor.transpose(0, 1))
-
-        return hook
-
-    hooks = (part.register_forward_pre_hook(look_at(name), with_kwargs=True) for name, part in module.named_modules())
-    with hooked(hooks):
-        torch.func.functional_call(module, dict(changed), (images,)) if changed else module(images)
