@@ -137,7 +137,7 @@ def lists(**options):
 
 
 def digest(stage, *wildcards_of_spec):
-    """The digest of the settings that tables of a rule are made by: their reader refuses others."""
+    """The digest of the settings by which a stage makes its tables: their reader refuses others."""
 
     def text(wildcards):
         return spec_of(stage, *(getattr(wildcards, name) for name in wildcards_of_spec)).digest

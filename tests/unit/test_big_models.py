@@ -145,7 +145,7 @@ def test_tables_of_models_and_of_best_layers_tell_the_quantisation(tmp_path):
 
     models = [
         {"model": "q", "modality": "language", "family": "q", "parameters": 7, "quantisation": "4bit"},
-        {"model": "v", "modality": "vision", "family": "v", "parameters": None, "quantisation": None},
+        {"model": "v", "modality": "vision", "family": "v"},
     ]
     features = []
     for model in models:
@@ -211,8 +211,10 @@ def test_a_spread_model_takes_as_many_gpus_as_its_weights_fill_and_memory_for_th
         assert plan({"device": device}, **big).memory("m-4bit", 1) > 261_000
     assert plan(**big, dtype="float16").memory("m-4bit", 1) < 140_000
     assert plan().memory("m-4bit", 2) == 2 * plan().memory("m-4bit", 1) == 32_000
-    assert plan(**big).features_spec("m-4bit") == plan(**big, gpus=3).features_spec("m-4bit")
-    assert plan(**big).scoring_spec("m-4bit") == plan(**big, gpus=3).scoring_spec("m-4bit")
+    few, many = (JobSpecs(plan(**big, **gpus)) for gpus in ({}, {"gpus": 3}))
+    data = next(iter(few.plan.datasets))
+    assert few.features(data, "m-4bit") == many.features(data, "m-4bit")
+    assert few._scored("m-4bit") == many._scored("m-4bit")
 
 
 @pytest.mark.parametrize(
