@@ -1,9 +1,9 @@
 """What two threads cost where the cores are busy, and how threads that sleep help: python benchmarks/busy_cores.py
 
-1,024 images of 32 pixels through a small convnet (timm's test_resnet), alone and while two other processes compute. Prints
-a markdown table of medians. With OMP_WAIT_POLICY active, as OpenMP has it by itself, a thread that has done its share of
-an operation spins until the other one has done its own, which cannot go on while this one has its core; passive threads
-sleep. On two free cores both are as fast.
+1,024 images of 32 pixels through a small convnet (timm's test_resnet), alone and beside two processes that compute.
+Prints a markdown table of medians. With OMP_WAIT_POLICY active, as OpenMP has it by itself, a thread that has done its
+share of an operation spins until the other has done its own, which cannot go on while this one has its core; passive
+threads sleep. On two free cores both are as fast.
 """
 
 from __future__ import annotations

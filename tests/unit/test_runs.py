@@ -22,8 +22,10 @@ def test_a_second_run_is_told_of_the_first(tmp_path):
 
 def test_programs_that_the_run_starts_do_not_hold_it(tmp_path):
     held = runs.hold(tmp_path)
-    program = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], close_fds=False)
+    code = "import time; print(1, flush=True); time.sleep(60)"
+    program = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, close_fds=False)
     try:
+        program.stdout.readline()  # until it is that program, it is a fork of this one with all its files
         held.close()
         runs.hold(tmp_path).close()
     finally:

@@ -774,7 +774,8 @@ def _too_large(raw: object) -> str | None:
     while todo:
         key, value = todo.pop()
         if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
-            return f"{key}: a number of {int((value.bit_length() - 1) * math.log10(2)) + 1} digits is too large (at most {LARGEST_NUMBER:,})."
+            digits = int((value.bit_length() - 1) * math.log10(2)) + 1
+            return f"{key}: a number of {digits} digits is too large (at most {LARGEST_NUMBER:,})."
         if id(value) in seen or not isinstance(value, (Mapping, list)):
             continue
         seen.add(id(value))
