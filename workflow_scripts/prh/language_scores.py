@@ -250,8 +250,8 @@ def _altered(
     if changed:
         before, after = changed[0]
         warnings.warn(
-            f"The tokenizer alters {len(changed)} of {len(documents)} documents ({share:.2%} of the characters), so bits "
-            f"per byte may be a little low: {before!r} becomes {after!r}.",
+            f"The tokenizer alters {len(changed)} of {len(documents)} documents ({share:.2%} of the characters), so "
+            f"bits per byte may be a little low: {before!r} becomes {after!r}.",
             stacklevel=3,
         )
         tokenizer_proofs.require_unaltered(share, tokenizer, changed[0], name)
