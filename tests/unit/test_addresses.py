@@ -33,6 +33,7 @@ SIGNED = "https://bucket.s3.amazonaws.com/a.zip?X-Amz-Credential=AKIA%2F1&X-Amz-
         ("https://host/a?" + "f" * 32, "https://host/a?***"),
         ("ftp://me:x@host/a", "ftp://***@host/a"),
         ("https://[broken", "https://***"),
+        ("https://me:hunter2", "https://***"),
         ("https://host:8080/@me/a.zip", "https://host:8080/@me/a.zip"),
         ("me/model", "me/model"),
         ("", ""),

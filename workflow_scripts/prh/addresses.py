@@ -37,7 +37,8 @@ def redacted(url: str) -> str:
         return url
     try:
         parts = urlsplit(url)
-    except ValueError:  # no address, such as https://[x: nobody can say what of it is secret
+        _ = parts.port
+    except ValueError:  # no address, such as https://[x or https://me:password: nobody can say what of it is secret
         return f"{scheme}://{HIDDEN}"
     # the last @ before the path: a password may hold one
     user, at, host = parts.netloc.rpartition("@")
@@ -48,6 +49,15 @@ def redacted(url: str) -> str:
     fragment = _query(parts.fragment) if "=" in parts.fragment else parts.fragment
     clean = urlunsplit((parts.scheme, netloc, parts.path, _query(parts.query), fragment))
     return url if _same(clean, url) else clean
+
+
+def is_complete(url: str) -> bool:
+    """Whether ``url`` has a host, and nothing but a number for its port: else it may be a password without its @."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def redacted_text(text: str) -> str:

@@ -19,7 +19,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
 from prh import local_forms, sample_sizes, timm_names
-from prh.addresses import redacted, redacted_text
+from prh.addresses import is_complete, redacted, redacted_text
 from prh.metrics import METRICS
 
 # The lists of an experiment, which are those of a registry too (prh/registries.py).
@@ -38,10 +38,16 @@ def _is_pattern(text: str) -> str:
     return text
 
 
+def _is_address(text: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#]+\S*", text) or not is_complete(text):
+        raise ValueError("it is no address of the web: one begins with https:// or http://, then the host")
+    return text
+
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=LONGEST_NAME)]
 Pattern = Annotated[str, AfterValidator(_is_pattern)]
 # The secrets of an address are for the download alone: what jobs depend on, and tell in their logs, are redacted ones.
-Url = Annotated[str, PlainSerializer(redacted, return_type=str, when_used="json")]
+Url = Annotated[str, AfterValidator(_is_address), PlainSerializer(redacted, return_type=str, when_used="json")]
 Seed = Annotated[int, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 

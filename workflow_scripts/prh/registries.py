@@ -59,7 +59,7 @@ def _taken(kind: str, entry: Mapping, folders: Sequence[Path]) -> list[dict]:
     try:
         wanted = From.model_validate(entry)
     except ValidationError as error:
-        keys = ", ".join(str(item["loc"][-1]) for item in error.errors())
+        keys = ", ".join(str(item["loc"][-1]) if item["loc"] else str(item["ctx"]["error"]) for item in error.errors())
         raise ConfigError(
             f"{kind}, from {entry['from']!r}: wrong {keys}; the keys are from, only, without, set."
         ) from None
