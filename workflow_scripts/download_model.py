@@ -35,8 +35,8 @@ def main() -> None:
         "revision": revision,
         "files": {} if root is None else files.listing(root),
     }
-    if entry["source"] == "random" and entry.get("path"):
-        weights["configuration"] = files.listing(Path(entry["path"]))  # a changed one makes other random weights
+    if entry.source == "random" and entry.path:
+        weights["configuration"] = files.listing(Path(entry.path))  # a changed one makes other random weights
     with files.writing(arguments.output) as part:
         part.write_text(json.dumps(weights, indent=1), encoding="utf-8")
 

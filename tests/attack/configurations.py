@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from prh.config import ConfigError, load
+from prh.job_specs import JobSpecs
 from prh.plan import Plan
 from prh.registries import expand, read
 
@@ -157,12 +158,13 @@ def outcome(experiment: object, folder: Path) -> str:
         return "refused"
     plan = Plan(loaded)
     list(plan.figures())
-    told = [plan.models_spec(), plan.neighbours_spec(), plan.world_spec(), plan.published_spec()]
-    told += [plan.dataset_spec(name) for name in plan.datasets]
-    told += [plan.features_spec(name) for name, model in plan.models.items() if model.modality != "world"]
-    told += [plan.weights_spec(name) for name, model in plan.models.items() if model.modality != "world"]
-    told += [plan.row_spec(metric) for metric in loaded.alignment.metrics]
-    assert SECRET not in "".join(told), "a secret of an address is in what jobs depend on"
+    specs = JobSpecs(plan)
+    told = [specs.best_layers(), specs.neighbours(), specs.scores()]
+    told += [specs.download_dataset(name) for name in plan.datasets]
+    told += [specs.features(*run) for run in plan.runs()]
+    told += [specs.download_model(name) for name, model in plan.models.items() if model.modality != "world"]
+    told += [specs.alignment(name, metric) for name in plan.datasets for metric in loaded.alignment.metrics]
+    assert SECRET not in "".join(map(str, told)), "a secret of an address is in what jobs depend on"
     return "runs"
 
 

@@ -241,7 +241,7 @@ def test_a_path_longer_than_any_file_name_is_said_to_be_missing(raw, tmp_path):
         (["alignment"], {"clamp": float("nan")}, "clamp"),
         (["compute"], {"memory_gb": float("inf")}, "finite number"),
         (["datasets", 0, "path"], "x/" * 3000, "does not exist"),
-        (["datasets", 0, "path"], "a\0b", "does not exist"),
+        (["datasets", 0, "path"], "a\0b", "has a character that cannot be printed"),
     ],
     ids=lambda value: repr(value)[:40],
 )

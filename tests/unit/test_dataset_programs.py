@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from prh import config, tables
+from prh.job_specs import JobSpecs
 from prh.plan import Plan
 
 PROGRAMS = Path(tables.__file__).parents[1]
@@ -21,12 +22,13 @@ MODEL = {"name": "m", "modality": "vision", "source": "random", "id": "resnet18"
 def sharded(root: Path, out: Path, *, environment=(), **entry):
     """What download_dataset and shard_dataset make of a local data set; its manifest, or what the last one said."""
     raw = {"datasets": [{"name": "mine", "source": "local", "path": str(root), **entry}], "models": [MODEL]}
-    spec = Plan(config.load(raw)).dataset_spec("mine")
+    specs = JobSpecs(Plan(config.load(raw)))
+    fetched, cut = str(specs.download_dataset("mine")), str(specs.shard_dataset("mine"))
     source, manifest = out / "source.json", out / "manifest.json"
     outputs = ["--manifest", manifest, "--shards", out / "shards"]
     steps = (
-        ["download_dataset.py", "--spec", spec, "--output", source],
-        ["shard_dataset.py", "--spec", spec, "--source", source, *outputs],
+        ["download_dataset.py", "--spec", fetched, "--output", source],
+        ["shard_dataset.py", "--spec", cut, "--source", source, *outputs],
     )
     for program, *arguments in steps:
         command = [sys.executable, PROGRAMS / program, *map(str, arguments)]

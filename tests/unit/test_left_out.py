@@ -168,7 +168,7 @@ PREPARATION = {"clamp": None, "clamp_scope": "layer", "normalise": True}
 def test_the_programs_leave_it_out_and_say_so(features, tmp_path, repository):
     files = [features("one", [CONSTANT, *layers(0)]), features("two", [layers(1)[0], NOISY, layers(1)[1]])]
     lists = [path.with_suffix(".nn.parquet") for path in files]
-    spec = json.dumps({**PREPARATION, "k_max": 40})
+    spec = json.dumps({"alignment": {**PREPARATION, "k_max": 40}})
     logs = []
     for path, output in zip(files, lists, strict=True):
         done = run(repository, "neighbours", "--spec", spec, "--features", path, "--output", output)
@@ -200,7 +200,7 @@ def test_the_programs_leave_it_out_and_say_so(features, tmp_path, repository):
 
 def test_a_program_refuses_a_model_that_says_nothing(features, tmp_path, repository):
     path = features("mute", [CONSTANT, NOISY])
-    spec = json.dumps({**PREPARATION, "k_max": 40})
+    spec = json.dumps({"alignment": {**PREPARATION, "k_max": 40}})
     done = run(repository, "neighbours", "--spec", spec, "--features", path, "--output", tmp_path / "n.parquet")
     assert done.returncode == 1
     assert "mute: every layer is the same for all 60 samples, so no sample is nearer than another" in done.stderr

@@ -70,8 +70,8 @@ def test_all_mistakes_are_told_at_once(folder):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\x89PNG\r\n\x1a\n\xff\xfe", "cannot be read: .*not UTF-8 text"),
-        ("models: []".encode("utf-16"), "is UTF-16 text"),
+        (b"\x89PNG\r\n\x1a\n\xff\xfe", "has a letter that is not UTF-8"),
+        ("models: []".encode("utf-16"), "is UTF-16; save it as UTF-8"),
     ],
 )
 def test_a_registry_that_is_no_text_is_named(tmp_path, content, message):

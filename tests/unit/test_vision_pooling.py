@@ -428,8 +428,8 @@ QUICK = {"test_mambaout", "test_vit2", "pit_ti_224", "efficientvim_m1"}
 def test_layouts_of_timm(name):
     encoder = modalities.load(entry(id=name), None)
     assert {str(layout) for layout in encoder.layouts} == KINDS[name]
-    assert encoder.selftest["two passes"] == "equal"
-    assert encoder.layer_names[0] in encoder.selftest["pooled axis"]
+    assert encoder.selftest.results["two passes"] == "equal"
+    assert encoder.layer_names[0] in encoder.selftest.results["pooled axis"]
     widths = {
         size: [layer.shape for layer in encoder.encode(torch.rand(size, *encoder_size(encoder)))] for size in (1, 2)
     }
