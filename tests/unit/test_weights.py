@@ -375,13 +375,35 @@ def test_a_damaged_batch_norm_is_refused(resnet):
         proved(loading.load_timm(timm_entry(), resnet))
 
 
-@pytest.mark.parametrize(("damage", "message"), [(pointer, "pointer of git-lfs"), (cut, "cannot be loaded from .*incomplete"),
+@pytest.mark.parametrize(("damage", "message"), [(pointer, "pointer of git-lfs"), (cut, r"model\.safetensors is not a whole safetensors file"),
                                                  (lambda path: path.with_name("config.json").write_text("{"), "is not valid JSON"),
                                                  (lambda path: path.with_name("config.json").unlink(), "has no config.json")])  # fmt: skip
 def test_files_of_timm_that_are_not_whole_are_named(resnet, damage, message):
     damage(resnet / "model.safetensors")
     with pytest.raises(ModelError, match=message):
         loading.load_timm(timm_entry(), resnet)
+
+
+@pytest.mark.parametrize(
+    ("error", "where", "message"),
+    [
+        (KeyError("x"), "here", r"from here: KeyError: 'x' \(this may be a fault of prh\)\."),
+        (RuntimeError("size mismatch."), "here", r"from here: RuntimeError: size mismatch\."),
+        (ImportError("first line\n\nsecond line\nthird"), None, r": first line second line\."),
+        (ValueError(), None, r": no reason is given\."),
+    ],
+)
+def test_an_error_that_nobody_foresaw_names_the_model_and_its_cause(error, where, message):
+    with (
+        pytest.raises(ModelError, match=rf"^model 'm' cannot be loaded ?{message}$"),
+        loading.explained({"name": "m"}, where),
+    ):
+        raise error
+
+
+def test_an_interrupt_stays_one():
+    with pytest.raises(KeyboardInterrupt), loading.explained({"name": "m"}, None):
+        raise KeyboardInterrupt
 
 
 # ---- parts ----------------------------------------------------------------------------------------------------

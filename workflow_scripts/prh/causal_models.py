@@ -53,7 +53,7 @@ def load_causal(entry: Mapping, root: str | Path | None, device: str = "cpu") ->
     with loading.explained(entry, root):
         vocabulary = language.vocabulary_size(model) or model.config.get_text_config().vocab_size
         longest = language.longest_text(model) or text_checks.LONG
-        selftest, batching = text_checks.test_causal(loaded, entry, dtype, longest, vocabulary)
+        selftest, batching = text_checks.prove_causal(loaded, entry, dtype, longest, vocabulary)
     log.info("%s: %s", entry["name"], selftest.log_line())
     return CausalModel(model, tokenizer, selftest, batching)
 

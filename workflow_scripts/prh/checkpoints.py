@@ -63,6 +63,13 @@ def refuse_pointers(root: Path) -> None:
             refuse_pointer(path)
 
 
+def refuse_damaged(root: Path) -> None:
+    """Raise ModelError for a file of a model's folder that git-lfs left as a pointer, or for broken safetensors."""
+    refuse_pointers(root)
+    for path in sorted(root.glob("*.safetensors")):
+        _stored(path)
+
+
 def refuse_pointer(path: Path) -> None:
     """Raise ModelError if the file ``path`` is a pointer of git-lfs."""
     with path.open("rb") as file:

@@ -75,7 +75,7 @@ def load_timm(entry: Mapping, root: Path | None, *, pretrained: bool = True) -> 
             return Loaded(model, placed=False, report=None)
         checkpoints.fill(model, root, **entry.get("checkpoint", {}))  # strict: nothing is missing
         return Loaded(model, placed=False, report=weights.LoadReport(model, root))
-    checkpoints.refuse_pointers(root)
+    checkpoints.refuse_damaged(root)
     checkpoints.read_json(_required(root / "config.json"))
     with explained(entry, root), weights.recorded_loads() as loads:
         model = timm.create_model(f"local-dir:{root}", pretrained=True, **entry["model_args"])
@@ -159,6 +159,7 @@ def explained(entry: Mapping, root: str | Path | None) -> Iterator[None]:
     except (KeyboardInterrupt, SystemExit, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # every library has errors of its own, some derived from Exception alone
+        log.debug("the library's own error", exc_info=error)
         where = f" from {root}" if root is not None else ""
         raise ModelError(f"model {entry.get('name', '')!r} cannot be loaded{where}: {in_short(error)}") from error
 
@@ -167,8 +168,10 @@ def in_short(error: BaseException) -> str:
     """The kind of an error and the first sentence or two that it says, on one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = " ".join(lines[:2])[:300] or "no reason is given"
-    kind = "" if isinstance(error, ValueError | OSError | ImportError) else f"{type(error).__name__}: "
-    return f"{kind}{text.rstrip('.')}."
+    if isinstance(error, ValueError | OSError | ImportError):
+        return f"{text.rstrip('.')}."
+    ours = "" if isinstance(error, RuntimeError) else " (this may be a fault of prh)"
+    return f"{type(error).__name__}: {text.rstrip('.')}{ours}."
 
 
 def auto_config(entry: Mapping, root: Path | None) -> PreTrainedConfig:

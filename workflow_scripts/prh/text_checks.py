@@ -51,7 +51,7 @@ _SHARED = {
 # ---- features -------------------------------------------------------------------------------------------------
 
 
-def test_encoder(encoder: LanguageEncoder, loaded: Loaded, entry: Mapping) -> tuple[SelfTest, Batching]:
+def prove_encoder(encoder: LanguageEncoder, loaded: Loaded, entry: Mapping) -> tuple[SelfTest, Batching]:
     """The self-test of an encoder of text before it encodes any; and how texts may share its batches.
 
     Raises ModelError where weights are not those of the checkpoint, or two passes differ.
@@ -144,7 +144,7 @@ class NotCausal(ModelError):
     """A model whose predictions of a token see that token or later ones, so that they are no language model's."""
 
 
-def test_causal(
+def prove_causal(
     loaded: Loaded, entry: Mapping, dtype: torch.dtype, longest: int, vocabulary: int
 ) -> tuple[SelfTest, Batching]:
     """The self-test of a model whose predictions are scored; and how texts may share its batches.

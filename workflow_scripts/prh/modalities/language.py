@@ -280,5 +280,5 @@ def load(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> 
     if not entry.get("selftest", True):
         encoder.selftest = SelfTest.left_out()
         return encoder
-    encoder.selftest, encoder.batching = text_checks.test_encoder(encoder, loaded, entry)
+    encoder.selftest, encoder.batching = text_checks.prove_encoder(encoder, loaded, entry)
     return encoder
