@@ -10,6 +10,7 @@ from prh import datasets, features, modalities, tables
 from prh.features import FeatureError, extract, length_batches
 from prh.modalities.language import LanguageEncoder
 from prh.modalities.word_vectors import WordVectors
+from prh.models import ModelError
 from prh.selftest import SelfTest
 from tests.unit.test_datasets import picture
 from tests.unit.test_encoders import TEXTS, entry, language_model, tokenizer
@@ -139,6 +140,9 @@ class Failing:
     def tokenize(self, texts):
         return [(torch.tensor([len(text)]), torch.ones(1)) for text in texts]
 
+    def prove_tokens(self, texts, items):
+        pass
+
     def encode(self, items):
         self.batches += 1
         if self.batches == self.at:
@@ -229,3 +233,9 @@ def test_real_captions_align_with_real_words(real, tmp_path):
     )
     unit = [layer / np.linalg.norm(layer, axis=1, keepdims=True) for layer in (first, second)]
     assert (np.argmax(unit[0] @ unit[1].T, axis=1) == np.arange(100)).mean() > 0.15
+
+
+def test_captions_that_a_tokenizer_does_not_know_give_no_features():
+    encoder = LanguageEncoder(language_model("gpt2"), tokenizer(), name="m")
+    with pytest.raises(ModelError, match=r"model 'm': 50% of the tokens of 1 texts are unknown"):
+        features.encode_texts(encoder, ["zork"])

@@ -187,7 +187,7 @@ def test_the_programs_leave_it_out_and_say_so(features, tmp_path, repository):
     for metric, sides in (("mutual_knn", ["--neighbours", *lists]), ("cka", ["--features", *files]),
                           ("cknna", ["--features", *files, "--neighbours", *lists])):  # fmt: skip
         settings = {"k": [5], "permutations": 9, "subsamples": 0, "splits": 2, "alpha": 0.05, "seed": 0}
-        spec = json.dumps({"metric": metric, "settings": settings, "preparation": PREPARATION})
+        spec = json.dumps({"metric": metric, "alignment": settings | PREPARATION})
         outputs = ["--scores", tmp_path / "scores.parquet", "--best", tmp_path / "best.parquet"]
         done = run(repository, "alignment", "--spec", spec, "--models", "one", "two", *sides, *outputs)
         assert done.returncode == 0, done.stderr

@@ -167,12 +167,15 @@ def test_language_models_are_scored_unless_it_is_known_that_they_are_not_causal(
     assert plan_of(entries).scored() == ["unknown", "told", "insists"]
 
 
+TEXT = {"name": "t", "source": "hub", "id": "a/t"}
+
+
 def test_a_self_test_counts_where_it_can_change_a_result():
     """It may cut batches to equal lengths, so features and scores depend on it, and weights do not."""
-    with_it, without = (JobSpecs(plan_of([language("m", selftest=value)])) for value in (True, False))
+    with_it, without = (JobSpecs(plan_of([language("m", selftest=value)], texts=[TEXT])) for value in (True, False))
     assert with_it.download_model("m") == without.download_model("m")
     assert with_it.features("photos", "m") != without.features("photos", "m")
     assert with_it.bits_per_byte("t", "m") != without.bits_per_byte("t", "m")
-    told = JobSpecs(plan_of([language("m", causal=True)]))
+    told = JobSpecs(plan_of([language("m", causal=True)], texts=[TEXT]))
     assert told.bits_per_byte("t", "m") != with_it.bits_per_byte("t", "m"), "an error instead of an empty table"
     assert told.features("photos", "m") == with_it.features("photos", "m")

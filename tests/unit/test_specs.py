@@ -6,7 +6,7 @@ from argparse import ArgumentTypeError
 import pytest
 
 from prh import specs
-from prh.config import Dataset, LanguageModel, Model, VisionModel
+from prh.config import Dataset, LanguageModel, Model, UrlDataset, VisionModel
 from prh.specs import Spec, differences, filled
 
 VIT = {"name": "v", "modality": "vision", "source": "random", "id": "test_vit"}
@@ -67,3 +67,9 @@ def test_a_default_that_has_changed_is_told_by_all_who_rely_on_it(monkeypatch):
 def test_every_default_is_recorded():
     """Run `make schema` when this fails; it adds keys, and changes none."""
     assert specs.recorded(specs.sections()) == specs._record()
+
+
+def test_secrets_of_an_address_are_in_no_spec():
+    entry = UrlDataset(name="d", source="url", url="https://me:hunter2@host/x.zip?sig=abc")
+    assert "hunter2" not in json.dumps(differences(entry))
+    assert "sig=abc" not in json.dumps(differences(entry))

@@ -291,6 +291,12 @@ def test_what_a_config_says_before_anything_is_loaded(tmp_path, config, expected
     assert may_be_causal(LanguageModel(name="m", modality="language", source="hub", id="a/b")) is True
 
 
+def spec_of(kind, settings, folder, **changes):
+    """The spec of a job that scores the model in ``folder`` on a text or a task."""
+    model = {"name": "m", "modality": "language", "source": "local", "path": str(folder), **changes}
+    return json.dumps({kind: settings, "model": model})
+
+
 @pytest.fixture
 def score(repository, tmp_path):
     """The program that scores, run on a folder: its process and its table."""
@@ -301,8 +307,8 @@ def score(repository, tmp_path):
         weights.write_text(json.dumps({"root": str(folder), "files": {}, "revision": None}))
         command = [
             *(sys.executable, str(repository / "workflow_scripts/bits_per_byte.py"), "--device", "cpu"),
-            *("--spec", json.dumps({"name": "t", "window": 16, "stride": None})),
-            *("--entry", json.dumps(entry(folder, **changes)), "--text", str(tmp_path / "t.jsonl")),
+            *("--spec", spec_of("text", {"name": "t", "source": "local", "window": 16}, folder, **changes)),
+            *("--text", str(tmp_path / "t.jsonl")),
             *("--weights", str(weights), "--output", str(output)),
         ]
         return subprocess.run(command, capture_output=True, text=True, check=False), output
@@ -334,8 +340,8 @@ def test_the_harness_writes_empty_results_for_an_encoder(folders, repository, tm
     (tmp_path / "weights.json").write_text(json.dumps({"root": str(folder), "files": {}, "revision": None}))
     command = [
         *(sys.executable, str(repository / "workflow_scripts/harness.py"), "--device", "cpu"),
-        *("--spec", json.dumps({"name": "h", "source": "local", "shots": None, "limit": None})),
-        *("--entry", json.dumps(entry(folder)), "--task", str(tmp_path / "h.yaml")),
+        *("--spec", spec_of("task", {"name": "h", "source": "local"}, folder)),
+        *("--task", str(tmp_path / "h.yaml")),
         *("--weights", str(tmp_path / "weights.json"), "--results", str(tmp_path / "r.json")),
         *("--scores", str(tmp_path / "scores.parquet")),
     ]

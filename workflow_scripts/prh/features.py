@@ -176,6 +176,7 @@ def encode_texts(
     ``advance`` is told how many texts each batch held.
     """
     items = encoder.tokenize(texts)
+    encoder.prove_tokens(texts, items)
     lengths = [len(ids) for ids, _ in items]
     encode = memory.Halving(encoder.encode, cost=_padded_tokens)
     result: list[np.ndarray] | None = None

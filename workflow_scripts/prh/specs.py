@@ -78,12 +78,13 @@ def differences(entry: BaseModel, only: Collection[str] | None = None, without: 
     ``only`` and ``without`` name keys. A key that the record does not know yet is left out where it has its default.
     """
     recorded, told = _record().get(type(entry).__name__, {}), {}
+    dumped = entry.model_dump(mode="json")  # as the section writes its values: addresses without their secrets
     for name, described in type(entry).model_fields.items():
         if name in without or (only is not None and name not in only):
             continue
         value = getattr(entry, name)
         default = recorded[name] if name in recorded else _default_of(described)
-        plain = differences(value) if isinstance(value, BaseModel) else to_jsonable_python(value)
+        plain = differences(value) if isinstance(value, BaseModel) else dumped[name]
         if plain != default:
             told[name] = plain
     return told

@@ -106,7 +106,6 @@ class LanguageEncoder:
             special = torch.tensor(list(chain.from_iterable(encoded["special_tokens_mask"])), dtype=torch.int64)
             pooled = (1 - special).split(lengths)
         items = list(zip(ids, pooled, strict=True))
-        tokenizer_proofs.prove(self.tokenizer, texts, rows, self.name)
         for text, (tokens, counted) in zip(texts, items, strict=True):
             if not counted.any():
                 raise ModelError(f"the tokenizer gives no token for the text {text!r}.")
@@ -118,6 +117,10 @@ class LanguageEncoder:
                     f"vectors for {self.vocabulary}: it is the tokenizer of another model."
                 )
         return items
+
+    def prove_tokens(self, texts: Sequence[str], items: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """That the tokenizer knows ``texts`` and tells them apart: see `prh.tokenizer_proofs`."""
+        tokenizer_proofs.prove(self.tokenizer, texts, [ids.tolist() for ids, _ in items], self.name)
 
     @torch.inference_mode()
     def encode(self, items: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:

@@ -40,6 +40,9 @@ class WordVectors:
             items.append((torch.tensor(rows), torch.ones(len(rows))))
         return items
 
+    def prove_tokens(self, texts: Sequence[str], items: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Nothing: a baseline of known words leaves the unknown ones out, and says so of a text without any."""
+
     @torch.inference_mode()
     def encode(self, items: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
         """Mean vectors, one float32 [batch, width] in a list."""
