@@ -27,7 +27,9 @@ def extract(threads: int, others: bool) -> float:
     import torch
     from PIL import Image
 
-    from prh import features, modalities, tables
+    from prh import modalities
+    from prh.features import extraction
+    from prh.io import tables
 
     torch.set_num_threads(threads)
     entry = {"name": "resnet", "modality": "vision", "library": "timm", "source": "random", "id": "test_resnet"}
@@ -45,7 +47,7 @@ def extract(threads: int, others: bool) -> float:
         busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 if others else 0)]
         try:
             start = time.monotonic()
-            list(features.encode_images(encoder, [shard], workers=threads))
+            list(extraction.encode_images(encoder, [shard], workers=threads))
             return time.monotonic() - start
         finally:
             for process in busy:

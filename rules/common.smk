@@ -1,4 +1,4 @@
-# The checked experiment, and what of it and of the code each job depends on. See prh/config.py and prh/plan.py.
+# The checked experiment, and what of it and of the code each job depends on. See prh/experiment/config.py and prh/experiment/plan.py.
 
 import functools
 import gc
@@ -13,14 +13,15 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from prh import files, runs
-from prh.config import ConfigError, load
-from prh.job_specs import JobSpecs
-from prh.local_forms import METADATA
-from prh.lockfile import adopt, lock_path
-from prh.plan import Plan
-from prh.registries import expand
-from prh.specs import Spec
+from prh.io import files
+from prh.jobs import runs
+from prh.experiment.config import ConfigError, load
+from prh.experiment.job_specs import JobSpecs
+from prh.datasets.local_forms import METADATA
+from prh.downloads.lockfile import adopt, lock_path
+from prh.experiment.plan import Plan
+from prh.experiment.registries import expand
+from prh.experiment.specs import Spec
 
 # Snakemake keeps every object of its thousands of jobs: looking for garbage among them is a sixth of the time of a plan.
 gc.set_threshold(100_000)
@@ -67,7 +68,7 @@ wildcard_constraints:
 
 @functools.cache
 def spec_of(stage, *names):
-    """What a job depends on besides its inputs: its settings and its code. See prh/job_specs.py."""
+    """What a job depends on besides its inputs: its settings and its code. See prh/experiment/job_specs.py."""
     return getattr(specs, stage)(*names)
 
 

@@ -6,7 +6,7 @@ import shlex
 import socket
 import subprocess
 
-from prh.devices import visible_gpus
+from prh.jobs.devices import visible_gpus
 
 MODELS = ["torch", "timm", "transformers.modeling_utils"]
 STATISTICS = ["scipy.stats", "sklearn.linear_model", "sklearn.isotonic"]

@@ -3,14 +3,16 @@
 import argparse
 from pathlib import Path
 
-from prh import comparisons, representations, sample_sizes, tables
-from prh.arguments import ProgramParser
-from prh.command import failing_in_one_sentence
-from prh.config import Alignment
-from prh.devices import holding_gpus
-from prh.metrics import METRICS
-from prh.preparation import preparation_arguments
-from prh.progress import Progress
+from prh.alignment import comparisons, representations
+from prh.core import sample_sizes
+from prh.core.metrics import METRICS
+from prh.core.preparation import preparation_arguments
+from prh.experiment.arguments import ProgramParser
+from prh.experiment.config import Alignment
+from prh.io import tables
+from prh.jobs.command import failing_in_one_sentence
+from prh.jobs.devices import holding_gpus
+from prh.jobs.progress import Progress
 
 
 def main() -> None:

@@ -3,11 +3,12 @@
 import json
 from pathlib import Path
 
-from prh import files, world
-from prh.arguments import ProgramParser
-from prh.command import failing_in_one_sentence
-from prh.config import Dataset, World
-from prh.lockfile import Lock
+from prh.downloads.lockfile import Lock
+from prh.experiment.arguments import ProgramParser
+from prh.experiment.config import Dataset, World
+from prh.io import files
+from prh.jobs.command import failing_in_one_sentence
+from prh.world import idealised
 
 
 def main() -> None:
@@ -22,15 +23,15 @@ def main() -> None:
         case "local":
             root = Path(entry.path)
         case "hub":
-            from prh import hub_data  # slow, and the other sources do without
+            from prh.datasets import hub_data  # slow, and the other sources do without
 
             root = folder
             source["revision"], source["split"] = hub_data.fetch(entry.model_dump(), folder, lock)
         case "world":
-            place = world.build(**arguments.spec.entry("world", World).model_dump())
-            root = world.write_dataset(place, folder, density=entry.density, shuffled=entry.shuffled)
+            place = idealised.build(**arguments.spec.entry("world", World).model_dump())
+            root = idealised.write_dataset(place, folder, density=entry.density, shuffled=entry.shuffled)
         case "url":
-            from prh import archives, fetching  # likewise
+            from prh.downloads import archives, fetching  # likewise
 
             archive = fetching.fetch_url(entry.url, folder, sha256=entry.sha256, lock=lock)
             root = archives.unpack(archive, folder.with_name("content")) / entry.folder

@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
-from prh import fetching, files, models
-from prh.arguments import ProgramParser
-from prh.command import failing_in_one_sentence
-from prh.config import Model
-from prh.lockfile import Lock
+from prh.downloads import fetching
+from prh.downloads.lockfile import Lock
+from prh.experiment.arguments import ProgramParser
+from prh.experiment.config import Model
+from prh.io import files
+from prh.jobs.command import failing_in_one_sentence
+from prh.models import repositories
 
 
 def main() -> None:
@@ -23,9 +25,9 @@ def main() -> None:
         case "local":
             root = Path(entry.path)
         case "hub":
-            repository = models.hub_repository(entry.library, entry.id)
+            repository = repositories.hub_repository(entry.library, entry.id)
             snapshot = fetching.find(repository, revision=entry.revision, lock=lock)
-            snapshot.fetch(models.needed_files(snapshot.files), folder)
+            snapshot.fetch(repositories.needed_files(snapshot.files), folder)
             root, revision = folder, snapshot.commit
         case "url":
             root = fetching.fetch_url(entry.url, folder, sha256=entry.sha256, lock=lock)

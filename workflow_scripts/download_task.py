@@ -3,10 +3,11 @@
 import shutil
 from pathlib import Path
 
-from prh import files, world
-from prh.arguments import ProgramParser
-from prh.command import failing_in_one_sentence
-from prh.config import HarnessTask, World
+from prh.experiment.arguments import ProgramParser
+from prh.experiment.config import HarnessTask, World
+from prh.io import files
+from prh.jobs.command import failing_in_one_sentence
+from prh.world import idealised
 
 WORLD_QUESTIONS = 200
 
@@ -20,14 +21,15 @@ def main() -> None:
     task, folder = arguments.spec.entry("task", HarnessTask), arguments.output.parent
     match task.source:
         case "world":
-            place = world.build(**arguments.spec.entry("world", World).model_dump())
+            place = idealised.build(**arguments.spec.entry("world", World).model_dump())
             questions = place.multiple_choice(task.limit or WORLD_QUESTIONS, seed=0)
-            world.write_multiple_choice(questions, folder, task=task.name)
+            idealised.write_multiple_choice(questions, folder, task=task.name)
         case "local":
             copy(Path(task.path), arguments.output)
         case "lm_eval":
-            from prh import fetching, language_scores  # slow, and the other tasks do without
-            from prh.lockfile import Lock
+            from prh.competence import language_scores  # slow, and the other tasks do without
+            from prh.downloads import fetching  # slow, and the other tasks do without
+            from prh.downloads.lockfile import Lock
 
             repository, revision = language_scores.source_of_task(task.name)
             lock = Lock(arguments.lock, "harness", task.name, arguments.output)

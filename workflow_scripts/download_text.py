@@ -4,11 +4,13 @@ import json
 import shutil
 from pathlib import Path
 
-from prh import datasets, files, text_files, world
-from prh.arguments import ProgramParser
-from prh.command import failing_in_one_sentence
-from prh.config import Text, World
-from prh.lockfile import Lock
+from prh.datasets import sharding
+from prh.downloads.lockfile import Lock
+from prh.experiment.arguments import ProgramParser
+from prh.experiment.config import Text, World
+from prh.io import files, text_files
+from prh.jobs.command import failing_in_one_sentence
+from prh.world import idealised
 
 WORLD_DOCUMENTS, WORLD_LENGTH = 64, 31
 HELD_OUT = 2**31  # no learner is trained with this seed
@@ -25,17 +27,17 @@ def main() -> None:
     match text.source:
         case "world":
             count = text.documents or WORLD_DOCUMENTS
-            place = world.build(**arguments.spec.entry("world", World).model_dump())
+            place = idealised.build(**arguments.spec.entry("world", World).model_dump())
             documents = text_files.split_lines(place.text(count, WORLD_LENGTH, seed=HELD_OUT))
         case "local":
-            documents = datasets.read_documents(Path(text.path))
+            documents = sharding.read_documents(Path(text.path))
         case "hub":
-            from prh import hub_data  # slow, and the other sources do without
+            from prh.datasets import hub_data  # slow, and the other sources do without
 
             revision, split = hub_data.fetch(text.model_dump(), folder, lock)
             print(f"{text.id} at {revision}")
-            documents = datasets.hub_documents(folder, text.split, text.subset, text.column, split)
-    documents = datasets.bounded(documents, text.documents, text.bytes)
+            documents = sharding.hub_documents(folder, text.split, text.subset, text.column, split)
+    documents = sharding.bounded(documents, text.documents, text.bytes)
     with files.writing(arguments.output) as part:
         part.write_text("".join(json.dumps(document) + "\n" for document in documents), encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)  # many times what was taken

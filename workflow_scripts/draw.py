@@ -5,10 +5,10 @@ from pathlib import Path
 
 import polars as pl
 
-from prh import tables
-from prh.arguments import ProgramParser
-from prh.command import failing_in_one_sentence
+from prh.experiment.arguments import ProgramParser
 from prh.figures import style
+from prh.io import tables
+from prh.jobs.command import failing_in_one_sentence
 
 
 def main() -> None:

@@ -8,11 +8,15 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 
 import torch
 
-from prh import datasets, features, files, loading, memory, modalities
-from prh.arguments import ProgramParser
-from prh.command import batch_size, failing_in_one_sentence
-from prh.config import Model
-from prh.devices import holding_gpus
+from prh import modalities
+from prh.datasets import sharding
+from prh.experiment.arguments import ProgramParser
+from prh.experiment.config import Model
+from prh.features import extraction
+from prh.io import files
+from prh.jobs.command import batch_size, failing_in_one_sentence
+from prh.jobs.devices import holding_gpus
+from prh.models import loading, memory
 
 
 def main() -> None:
@@ -43,12 +47,12 @@ def run(arguments: argparse.Namespace) -> None:
     encoder = modalities.load(entry, root, device)
     dtype = loading.choose_dtype(entry["dtype"], device)  # auto is not the same on every GPU
     program = files.sha256(Path(__file__))
-    features.extract(
+    extraction.extract(
         encoder,
-        datasets.shard_paths(manifest, arguments.shards),
+        sharding.shard_paths(manifest, arguments.shards),
         arguments.output,
         model=entry["name"],
-        digest=features.recipe(
+        digest=extraction.recipe(
             spec.settings, weights["files"], manifest["shards"], device, str(dtype), layers, program
         ),
         caption=entry.get("caption", 0),

@@ -10,11 +10,13 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 import polars as pl
 import torch
 
-from prh import causal_models, files, language_scores, loading, scores, tables, text_checks
-from prh.arguments import ProgramParser
-from prh.command import batch_size, failing_in_one_sentence
-from prh.config import HarnessTask, Model
-from prh.devices import holding_gpus
+from prh.competence import causal_models, language_scores, scores
+from prh.experiment.arguments import ProgramParser
+from prh.experiment.config import HarnessTask, Model
+from prh.io import files, tables
+from prh.jobs.command import batch_size, failing_in_one_sentence
+from prh.jobs.devices import holding_gpus
+from prh.models import loading, text_checks
 
 
 def main() -> None:

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import polars as pl
 
-from prh import joins, tables
-from prh.arguments import ProgramParser
-from prh.command import failing_in_one_sentence
-from prh.ties import tied_models
+from prh.core.ties import tied_models
+from prh.experiment.arguments import ProgramParser
+from prh.io import tables
+from prh.jobs.command import failing_in_one_sentence
+from prh.studies import joins
 
 
 def main() -> None:

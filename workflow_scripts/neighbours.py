@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from prh import representations, sample_sizes, tables
-from prh.arguments import ProgramParser
-from prh.command import failing_in_one_sentence
-from prh.config import Alignment
-from prh.devices import holding_gpus
-from prh.preparation import preparation_arguments
-from prh.progress import Progress
+from prh.alignment import representations
+from prh.core import sample_sizes
+from prh.core.preparation import preparation_arguments
+from prh.experiment.arguments import ProgramParser
+from prh.experiment.config import Alignment
+from prh.io import tables
+from prh.jobs.command import failing_in_one_sentence
+from prh.jobs.devices import holding_gpus
+from prh.jobs.progress import Progress
 
 
 def main() -> None:

@@ -5,12 +5,14 @@ from pathlib import Path
 import polars as pl
 import torch
 
-from prh import datasets, probes, scores, tables
-from prh.arguments import ProgramParser, matched
-from prh.command import failing_in_one_sentence
-from prh.config import Probe
-from prh.progress import Progress
-from prh.specs import filled
+from prh.competence import probes, scores
+from prh.datasets import sharding
+from prh.experiment.arguments import ProgramParser, matched
+from prh.experiment.config import Probe
+from prh.experiment.specs import filled
+from prh.io import tables
+from prh.jobs.command import failing_in_one_sentence
+from prh.jobs.progress import Progress
 
 
 def main() -> None:
@@ -34,7 +36,7 @@ def main() -> None:
         tables.require(path, model=arguments.model, dataset=name, spec=spec)
 
     def labelled(dataset: str, probe: Probe) -> probes.Labelled:
-        ids, labels = datasets.labels_of(sorted(shards[dataset].glob("*.parquet")), probe.label)
+        ids, labels = sharding.labels_of(sorted(shards[dataset].glob("*.parquet")), probe.label)
         if probe.classes is not None:
             probes.require_classes(labels, probe.classes, f"Data set {dataset!r} of task {probe.name!r}")
         if probe.bins is not None:

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from prh import datasets, files, tables, world
-from prh.arguments import ProgramParser
-from prh.command import failing_in_one_sentence
-from prh.config import World
+from prh.datasets import sharding
+from prh.experiment.arguments import ProgramParser
+from prh.experiment.config import World
+from prh.io import files, tables
+from prh.jobs.command import failing_in_one_sentence
+from prh.world import idealised
 
 
 def main() -> None:
@@ -17,9 +19,11 @@ def main() -> None:
     arguments = parser.parse_args()
 
     manifest = files.read_json(arguments.manifest, "dataset", "shards")
-    shards = datasets.shard_paths(manifest, arguments.shards)
+    shards = sharding.shard_paths(manifest, arguments.shards)
     ids = [sample for path in shards for sample in tables.read(path, ["sample_id"])["sample_id"].to_pylist()]
-    features = world.build(**arguments.spec.entry("world", World).model_dump()).reality_features()[world.events_of(ids)]
+    features = idealised.build(**arguments.spec.entry("world", World).model_dump()).reality_features()[
+        idealised.events_of(ids)
+    ]
     facts = {"model": arguments.model, "layer_names": ["events"], "parameters": None, "dataset": manifest["dataset"]}
     facts["samples"] = tables.digest_of_samples(ids)
     tables.write(

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import polars as pl
 
-from prh import scores, tables
-from prh.arguments import ProgramParser, matched
-from prh.command import failing_in_one_sentence
+from prh.competence import scores
+from prh.experiment.arguments import ProgramParser, matched
+from prh.io import tables
+from prh.jobs.command import failing_in_one_sentence
 
 
 def main() -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 
-from prh import datasets, files
-from prh.arguments import ProgramParser
-from prh.command import failing_in_one_sentence
-from prh.config import Dataset
+from prh.datasets import sharding
+from prh.experiment.arguments import ProgramParser
+from prh.experiment.config import Dataset
+from prh.io import files
+from prh.jobs.command import failing_in_one_sentence
 
 
 def main() -> None:
@@ -22,14 +23,14 @@ def main() -> None:
 
     entry = arguments.spec.entry("dataset", Dataset)
     source = files.fetched(arguments.source)
-    columns = datasets.Columns(entry.image, entry.captions, tuple(entry.labels), entry.group, entry.sample_id)
+    columns = sharding.Columns(entry.image, entry.captions, tuple(entry.labels), entry.group, entry.sample_id)
     chosen = {"samples": entry.samples, "shuffle_seed": entry.shuffle_seed}
     if entry.source == "hub":
         root = Path(source["root"])
-        samples = datasets.read_hub(root, entry.split, entry.subset, columns, chosen, source["split"])
+        samples = sharding.read_hub(root, entry.split, entry.subset, columns, chosen, source["split"])
     else:
-        samples = datasets.read_local(Path(source["root"]), columns, chosen)
-    manifest = datasets.shard(
+        samples = sharding.read_local(Path(source["root"]), columns, chosen)
+    manifest = sharding.shard(
         samples,
         arguments.shards,
         columns,
@@ -40,7 +41,7 @@ def main() -> None:
         progress=True,
         made_by={"dataset": entry.name, "revision": source.get("revision")},
     )
-    print(*datasets.summary(entry.name, manifest), sep="\n")
+    print(*sharding.summary(entry.name, manifest), sep="\n")
     with files.writing(arguments.manifest) as part:
         part.write_text(json.dumps({"dataset": entry.name, **manifest}, indent=1), encoding="utf-8")
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import torch
 
-from prh import files, learners, world
-from prh.arguments import ProgramParser
-from prh.command import failing_in_one_sentence
-from prh.config import Model, World
+from prh.experiment.arguments import ProgramParser
+from prh.experiment.config import Model, World
+from prh.io import files
+from prh.jobs.command import failing_in_one_sentence
+from prh.world import idealised, learners
 
 
 def main() -> None:
@@ -18,7 +19,7 @@ def main() -> None:
 
     torch.set_num_threads(1)  # weights are the same from run to run for one number of threads
     entry, folder = arguments.spec.entry("model", Model), arguments.output.parent / "files"
-    place = world.build(**arguments.spec.entry("world", World).model_dump())
+    place = idealised.build(**arguments.spec.entry("world", World).model_dump())
     if entry.modality == "language":
         learners.train_language(place, folder, **entry.training.model_dump())
     else:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import yaml
 
-from prh.config import ConfigError, load
-from prh.job_specs import JobSpecs
-from prh.plan import Plan
-from prh.registries import expand, read
+from prh.experiment.config import ConfigError, load
+from prh.experiment.job_specs import JobSpecs
+from prh.experiment.plan import Plan
+from prh.experiment.registries import expand, read
 
 HOSTILE: list[object] = [
     None, True, False, 0, 1, -1, 2, 7, 10**6, 10**12, 2**63, -(2**63), 10**400, 0.0, -0.0, 0.5, 1.5, 1e308, 1e-308,

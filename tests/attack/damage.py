@@ -23,10 +23,16 @@ import yaml
 from PIL import Image
 from safetensors.torch import save_file
 
-from prh import command, datasets, files, lockfile, modalities, registries, representations, tables
+from prh import modalities
+from prh.alignment import representations
+from prh.datasets import sharding
+from prh.downloads import lockfile
+from prh.experiment import registries
+from prh.io import files, tables
+from prh.jobs import command
 
 PREPARATION = {"clamp": 0.95, "clamp_scope": "layer", "normalise": True}
-COLUMNS = datasets.Columns("image", "text", (), None)
+COLUMNS = sharding.Columns("image", "text", (), None)
 SHORTER = frozenset({"truncated", "half"})
 """Damages that leave a text whose end nothing tells as sound as one that was written shorter."""
 
@@ -98,7 +104,7 @@ def _data(folder: Path) -> Path:
 
 
 def _shard(path: Path) -> None:
-    datasets.shard(datasets.read_local(path.parent, COLUMNS), path.parent.parent / "shards", COLUMNS, workers=1)
+    sharding.shard(sharding.read_local(path.parent, COLUMNS), path.parent.parent / "shards", COLUMNS, workers=1)
 
 
 def _fetched(name: str) -> Callable[[Path], Path]:
@@ -118,7 +124,7 @@ def _fetched_file(folder: Path) -> Path:
 
 def _manifest(folder: Path) -> Path:
     shards = folder / "shards"
-    manifest = datasets.shard(datasets.read_local(_data(folder).parent, COLUMNS), shards, COLUMNS, workers=1)
+    manifest = sharding.shard(sharding.read_local(_data(folder).parent, COLUMNS), shards, COLUMNS, workers=1)
     path = folder / "manifest.json"
     path.write_text(json.dumps({"dataset": "photos", **manifest}, indent=1))
     return path
@@ -126,7 +132,7 @@ def _manifest(folder: Path) -> Path:
 
 def _use_manifest(path: Path) -> None:
     manifest = files.read_json(path, "dataset", "shards")
-    for shard in datasets.shard_paths(manifest, path.parent / "shards"):
+    for shard in sharding.shard_paths(manifest, path.parent / "shards"):
         tables.read(shard, ["sample_id", "image", "captions"])
 
 
@@ -165,9 +171,9 @@ def _archive(suffix: str) -> Callable[[Path], Path]:
 
 def _unpack(path: Path) -> None:
     try:
-        from prh.archives import unpack
+        from prh.downloads.archives import unpack
     except ImportError:
-        from prh.fetching import unpack
+        from prh.downloads.fetching import unpack
     files.listing(unpack(path, path.with_name(f"{path.name}.unpacked")))
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prh.alignment import best_pair, prepare, scores
-from prh.metrics import Representation
-from prh.preparation import OFFICIAL
+from prh.core.alignment import best_pair, prepare, scores
+from prh.core.metrics import Representation
+from prh.core.preparation import OFFICIAL
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "real" / "golden"
 pytestmark = pytest.mark.skipif(not (GOLDEN / "golden.json").is_file(), reason=f"no golden scores in {GOLDEN}")

@@ -18,12 +18,13 @@ from unittest import mock
 
 import torch
 
-from prh import causal_models, modalities
+from prh import modalities
+from prh.competence import causal_models
 from prh.modalities import language
 from prh.modalities.language import text_part
-from prh.models import ModelError
-from prh.selftest import distance
-from prh.text_checks import NotCausal
+from prh.models.repositories import ModelError
+from prh.models.selftest import distance
+from prh.models.text_checks import NotCausal
 from tests.small_models import entry, tokenizer
 from tests.sweep.shrinking import shrunken
 
@@ -123,7 +124,7 @@ def _loaded(family: str, folder: Path) -> Outcome:
 
 def _compared(family: str, encoder, scored: str) -> Outcome:
     """Our features of texts in the batches that are allowed, against hidden states of each text alone."""
-    from prh.features import encode_texts
+    from prh.features.extraction import encode_texts
 
     ours = [torch.from_numpy(layer) for layer in encode_texts(encoder, TEXTS)]
     farthest = 0.0

@@ -22,7 +22,7 @@ import torch
 import transformers
 from PIL import Image
 
-from prh.models import ModelError
+from prh.models.repositories import ModelError
 
 
 @dataclass(frozen=True)

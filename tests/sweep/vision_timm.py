@@ -120,7 +120,7 @@ def _arguments(name: str, largest: int) -> dict | None:
 
 def check_registered(name: str) -> tuple[str, str]:
     """As `check`, with a model that is made as small as it goes."""
-    from prh import architectures  # noqa: F401  (adds to timm's registry)
+    from prh.models import architectures  # noqa: F401  (adds to timm's registry)
 
     largest = LARGEST // 5 if _arguments(name, LARGEST // 5) is not None else LARGEST
     return check(name, largest, registered()[name])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prh import addresses
+from prh.io import addresses
 
 SIGNED = "https://bucket.s3.amazonaws.com/a.zip?X-Amz-Credential=AKIA%2F1&X-Amz-Signature=ab12&response=1"
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from prh import unpacking
-from prh.archives import ArchiveError, unpack
+from prh.downloads.archives import ArchiveError, unpack
+from prh.io import unpacking
 
 MEGABYTE = 1_000_000
 

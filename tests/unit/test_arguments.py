@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from prh.arguments import ProgramParser, expanded, matched
+from prh.experiment.arguments import ProgramParser, expanded, matched
 
 
 def test_arguments_from_a_file_stand_where_it_is_named(tmp_path):

@@ -8,11 +8,13 @@ import polars as pl
 import pytest
 import torch
 
-from prh import loading, modalities, tables
-from prh.config import ConfigError, load
-from prh.job_specs import JobSpecs
-from prh.models import ModelError
-from prh.plan import Plan
+from prh import modalities
+from prh.experiment.config import ConfigError, load
+from prh.experiment.job_specs import JobSpecs
+from prh.experiment.plan import Plan
+from prh.io import tables
+from prh.models import loading
+from prh.models.repositories import ModelError
 from tests.conftest import REPOSITORY
 from tests.unit.test_encoders import TEXTS, tokenizer
 
@@ -141,7 +143,7 @@ def test_features_depend_on_the_quantisation_and_weights_do_not():
 
 def test_tables_of_models_and_of_best_layers_tell_the_quantisation(tmp_path):
     """The entry's own number of parameters goes before the counted one, which stands where there is none."""
-    from prh import comparisons
+    from prh.alignment import comparisons
 
     models = [
         {"model": "q", "modality": "language", "family": "q", "parameters": 7, "quantisation": "4bit"},

@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from prh import code
+from prh.experiment import code
 
 PACKAGE = {
     "prh/__init__.py": "",
-    "prh/a.py": "import numpy\nfrom prh import b\nfrom prh.progress import Progress",
+    "prh/a.py": "import numpy\nfrom prh import b\nfrom prh.jobs.progress import Progress",
     "prh/b.py": "def f():\n    from prh.sub import x\n    return x",
-    "prh/progress.py": "import prh.unused",
+    "prh/jobs/progress.py": "import prh.unused",
     "prh/sub/__init__.py": "from prh.sub.c import x\nfrom prh.sub.d import y\n__all__ = ['x', 'y']",
     "prh/sub/c.py": "x = 1",
     "prh/sub/d.py": "y = 1",
@@ -46,7 +46,7 @@ def test_a_root_that_is_not_there_is_named(tmp_path):
 
 PROGRAM = '''"""A module."""
 import logging
-from prh.progress import Progress
+from prh.jobs.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -110,10 +110,10 @@ def test_declared_code_holds_all_that_each_script_loads():
     """But for what jobs are wrapped in (with what that imports), and members of registries that a job may not use."""
     scripts = sorted(str(path) for path in code.LIBRARY.glob("*.py"))
     done = subprocess.run([sys.executable, "-c", LOADED_BY_EACH, *scripts], capture_output=True, text=True, check=True)
-    by_the_schema = {str(path) for path in code.modules(["prh.sweeps", "prh.files", "prh.metrics.base"])}
+    by_the_schema = {str(path) for path in code.modules(["prh.core.sweeps", "prh.io.files", "prh.core.metrics.base"])}
     for script, loaded in json.loads(done.stdout).items():
         declared = {str(path) for path in code.modules([script.rsplit("/", 1)[-1]])} | by_the_schema
         left_out = {name for name, path in loaded.items() if path not in declared}
         packages = {name for name in left_out if loaded[name].endswith("__init__.py")}
-        registries = packages | {name for name in left_out if name.startswith(("prh.metrics", "prh.figures"))}
+        registries = packages | {name for name in left_out if name.startswith(("prh.core.metrics", "prh.figures"))}
         assert left_out - registries <= code.WING, script

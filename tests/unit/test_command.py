@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from prh.command import USAGE
+from prh.jobs.command import USAGE
 
 PROGRAM = """
 import sys
-from prh.command import failing_in_one_sentence
+from prh.jobs.command import failing_in_one_sentence
 
 with failing_in_one_sentence(job={job}):
     {body}
@@ -80,7 +80,7 @@ def test_a_bug_keeps_its_traceback_and_ends_in_a_sentence():
     ],
 )
 def test_an_error_that_was_not_written_for_users_says_what_it_was_about(body, said):
-    block = f"import json, numpy\n    from prh.about import about\n    with about('model vit'), about('sample 7'):\n        {body}"
+    block = f"import json, numpy\n    from prh.jobs.about import about\n    with about('model vit'), about('sample 7'):\n        {body}"
     status, lines = log_of(block)
     assert status == 1
     assert any(line.startswith("Traceback") for line in lines)
@@ -94,7 +94,7 @@ def test_an_error_that_was_not_written_for_users_says_what_it_was_about(body, sa
     [
         "raise ValueError('the table is empty.')",
         "\n    try:\n        int('x')\n    except ValueError:\n        raise ValueError('the table is empty.') from None",
-        "from prh.config import ConfigError; raise ConfigError('the table is empty.')",
+        "from prh.experiment.config import ConfigError; raise ConfigError('the table is empty.')",
     ],
 )
 def test_a_sentence_of_ours_is_left_as_it_is(body):

@@ -7,10 +7,10 @@ import pytest
 import yaml
 from scipy.stats import binom
 
-from prh import config
-from prh.alignment import Representation, compare
-from prh.config import ConfigError, listed_for_halves, load, schema
-from prh.registries import expand
+from prh.core.alignment import Representation, compare
+from prh.experiment import config
+from prh.experiment.config import ConfigError, listed_for_halves, load, schema
+from prh.experiment.registries import expand
 
 
 @pytest.fixture

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prh import config, tables
-from prh.job_specs import JobSpecs
-from prh.plan import Plan
+from prh.experiment import config
+from prh.experiment.job_specs import JobSpecs
+from prh.experiment.plan import Plan
+from prh.io import tables
 
-PROGRAMS = Path(tables.__file__).parents[1]
+PROGRAMS = Path(tables.__file__).parents[2]
 MODEL = {"name": "m", "modality": "vision", "source": "random", "id": "resnet18"}
 
 

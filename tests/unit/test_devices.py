@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from prh import devices
+from prh.jobs import devices
 
 HOLD = """
 import os, sys, time
-from prh.devices import holding_gpus
+from prh.jobs.devices import holding_gpus
 with holding_gpus(int(sys.argv[1]), poll=0.05) as gpus:
     print(",".join(gpus), os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
     time.sleep(60)

@@ -15,7 +15,7 @@ from prh.modalities import vision
 from prh.modalities.language import LanguageEncoder
 from prh.modalities.vision import VisionEncoder
 from prh.modalities.word_vectors import WordVectors
-from prh.models import ModelError
+from prh.models.repositories import ModelError
 
 TEXTS = ["a cat", "the dog runs over the old green hill by the sea", "x", "two birds in one tree , no three"]
 

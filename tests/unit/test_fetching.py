@@ -19,9 +19,12 @@ from huggingface_hub import constants
 from huggingface_hub.hf_api import RepoFile
 from PIL import Image
 
-from prh import datasets, fetching, hub_data, models, tables
-from prh.fetching import FetchError
-from prh.lockfile import Lock, adopt, read
+from prh.datasets import hub_data, sharding
+from prh.downloads import fetching
+from prh.downloads.fetching import FetchError
+from prh.downloads.lockfile import Lock, adopt, read
+from prh.io import tables
+from prh.models import repositories
 from tests.hub import Hub
 from tests.waiting import wait_for
 
@@ -319,7 +322,7 @@ def test_what_another_experiment_fetched_is_locked_too(hub, commit, tmp_path):
 def test_parallel_writers(tmp_path):
     path = tmp_path / "lock.yaml"
     program = (
-        "import sys; from pathlib import Path; from prh.lockfile import Lock\n"
+        "import sys; from pathlib import Path; from prh.downloads.lockfile import Lock\n"
         "for i in range(20): Lock(Path(sys.argv[1]), 'models', sys.argv[2] + str(i)).keep({'id': 'x'}, revision='y')"
     )
     environment = {"PYTHONPATH": ":".join(sys.path)}
@@ -442,7 +445,7 @@ def zip_of(**files: str) -> bytes:
 
 def run(program: str, hub, *arguments: object, **environment: str) -> subprocess.CompletedProcess:
     """A program of the workflow (or a Python text), with the hub as the Hugging Face hub."""
-    path = Path(fetching.__file__).parents[1]
+    path = Path(fetching.__file__).parents[2]
     command = [
         sys.executable,
         *([path / program] if program.endswith(".py") else ["-c", program]),
@@ -519,7 +522,7 @@ def test_libraries_load_what_was_fetched_and_the_hub_itself(hub, tmp_path, real,
 
 def fetch_model(repository: str, folder: Path) -> None:
     snapshot = fetching.find(repository)
-    snapshot.fetch(models.needed_files(snapshot.files), folder)
+    snapshot.fetch(repositories.needed_files(snapshot.files), folder)
 
 
 def pictures(count: int, first: int = 0) -> bytes:
@@ -594,7 +597,7 @@ def test_only_the_files_of_a_split(hub, tmp_path, form, subset, split, fetched, 
     assert len(rows) == count
     assert rows[0]["labels"] in ([{"name": "kind", "value": "cat"}], [{"name": "kind", "value": "dog"}])
     program = (
-        "import sys, datasets; d = datasets.load_dataset('me/pictures', sys.argv[1] or None, split=sys.argv[2])\n"
+        "import sys, datasets; d = sharding.load_dataset('me/pictures', sys.argv[1] or None, split=sys.argv[2])\n"
         "print(list(d['text']))"
     )
     done = run(program, hub, subset or "", split, **cache)
@@ -618,7 +621,7 @@ def test_files_of_a_split(tmp_path, form, subset, split, expected):
     files = FORMS.get(form, {"photos.zip": b""})
     (tmp_path / "README.md").write_bytes(files.get("README.md", b""))
     if isinstance(expected, str):
-        with pytest.raises(datasets.DataError, match=expected):
+        with pytest.raises(sharding.DataError, match=expected):
             hub_data.files_of_split(files, tmp_path, subset, split)
     else:
         assert hub_data.files_of_split(files, tmp_path, subset, split) == expected
@@ -638,11 +641,11 @@ def test_only_the_named_files_of_a_data_set(hub, tmp_path):
     entry = dataset_entry(files=["data/train-00000*"])
     assert hub_data.fetch(entry, tmp_path) == (commit, None)
     assert set(content(tmp_path)) == {"data/train-00000-of-00002.parquet"}
-    assert len(list(datasets.read_hub(tmp_path, "train", None, datasets.Columns()))) == 5
+    assert len(list(sharding.read_hub(tmp_path, "train", None, sharding.Columns()))) == 5
     hub_data.fetch({**entry, "files": ["data/test*"]}, tmp_path)
     assert set(content(tmp_path)) == {"data/test-00000-of-00001.parquet"}
     with pytest.raises(
-        datasets.DataError, match=r"me/pictures has no file val/\*; it has README.md, data.*Mend 'files'"
+        sharding.DataError, match=r"me/pictures has no file val/\*; it has README.md, data.*Mend 'files'"
     ):
         hub_data.fetch({**entry, "files": ["data/test*", "val/*"]}, tmp_path / "other")
     assert not (tmp_path / "other").exists()
@@ -712,5 +715,5 @@ def test_an_archive_of_the_web_as_data_set(hub, tmp_path):
     done = run("download_dataset.py", hub, "--spec", spec, "--lock", lock, "--output", tmp_path / "mine/source.json")
     assert done.returncode == 0, done.stderr
     root = Path(json.loads((tmp_path / "mine/source.json").read_text())["root"])
-    assert len(list(datasets.read_local(root, datasets.Columns()))) == 3
+    assert len(list(sharding.read_local(root, sharding.Columns()))) == 3
     assert read(lock)["datasets"]["mine"]["url"] == url

@@ -17,7 +17,7 @@ from matplotlib.text import Text
 from scipy.stats import spearmanr
 
 from prh.figures import alignment_matrix, cross_modal, k_sweep, layer_matrix, metric_correlation, n_sweep, style
-from prh.joins import metric_correlations
+from prh.studies.joins import metric_correlations
 
 
 def make_models(count: int, families: int = 3) -> pl.DataFrame:

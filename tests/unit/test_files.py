@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from prh import files
+from prh.io import files
 
 
 @pytest.fixture

@@ -5,10 +5,11 @@ import timm
 import torch
 from torch import nn
 
-from prh import blocks, modalities
-from prh.folding import fold_norms
+from prh import modalities
 from prh.modalities import vision
-from prh.pooling import Layout
+from prh.models import blocks
+from prh.models.folding import fold_norms
+from prh.models.pooling import Layout
 from tests.unit.test_encoders import entry
 
 

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from prh import unpacking
-from prh.datasets import Columns, DataError, hub_documents, read_hub
+from prh.datasets.sharding import Columns, DataError, hub_documents, read_hub
+from prh.io import unpacking
 
 
 def picture(seed: int) -> bytes:

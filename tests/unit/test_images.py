@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from prh import images
-from prh.image_files import IMAGE_FORMATS
-from prh.images import FIRST_FRAME, FLATTENED, SCALED, TURNED, ImageError, decode, inspect
+from prh.io import images
+from prh.io.image_files import IMAGE_FORMATS
+from prh.io.images import FIRST_FRAME, FLATTENED, SCALED, TURNED, ImageError, decode, inspect
 
 GREY = np.arange(0, 240, 5, dtype=np.uint8).reshape(6, 8)
 COLOUR = np.random.default_rng(0).integers(0, 255, (6, 8, 3), dtype=np.uint8)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from prh.config import load
-from prh.job_specs import JobSpecs
-from prh.plan import Plan
+from prh.experiment.config import load
+from prh.experiment.job_specs import JobSpecs
+from prh.experiment.plan import Plan
 from tests.unit.test_plan import PICTURES, language, vision
 
 PHOTOS = {"name": "photos", "source": "hub", "id": "a/b", "revision": "main"}
@@ -81,7 +81,7 @@ def test_small_files_of_a_local_model_are_known_by_their_content_and_large_ones_
     model = {"name": "l", "modality": "language", "source": "local", "path": str(tmp_path)}
 
     def spec():
-        from prh import job_specs
+        from prh.experiment import job_specs
 
         job_specs._contents.cache_clear()
         return specs_of([model]).download_model("l")

@@ -6,9 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from prh import joins, registries
-from prh.joins import figure2, figure3, figure4, model_map, solved
-from prh.scores import SCORES, published_for, published_scores
+from prh.competence.scores import SCORES, published_for, published_scores
+from prh.experiment import registries
+from prh.studies import joins
+from prh.studies.joins import figure2, figure3, figure4, model_map, solved
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTING = {"dataset": "d", "metric": "mutual_knn", "k": 10, "n": 100}

@@ -20,11 +20,11 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from prh import language_scores
-from prh.causal_models import load_causal
-from prh.config import LanguageModel
-from prh.language_scores import Window, bits_per_byte, harness_scores, run_harness, windows
-from prh.models import ModelError
+from prh.competence import language_scores
+from prh.competence.causal_models import load_causal
+from prh.competence.language_scores import Window, bits_per_byte, harness_scores, run_harness, windows
+from prh.experiment.config import LanguageModel
+from prh.models.repositories import ModelError
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
 STORIES = REAL / "weights" / "language" / "stories260K"

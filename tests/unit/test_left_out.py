@@ -8,13 +8,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from prh import comparisons, representations, tables
-from prh.alignment import Representation, align, best_pair, compare, crossfit, scores
-from prh.comparisons import Settings, sweep_row
+from prh.alignment import comparisons, representations
+from prh.alignment.comparisons import Settings, sweep_row
+from prh.core.alignment import Representation, align, best_pair, compare, crossfit, scores
+from prh.core.metrics import METRICS
+from prh.core.neighbours import nearest
+from prh.core.ties import key_of
 from prh.figures import layer_matrix
-from prh.metrics import METRICS
-from prh.neighbours import nearest
-from prh.ties import key_of
+from prh.io import tables
 
 N = 60
 ROW = np.arange(1, 7, dtype=np.float32)

@@ -8,12 +8,12 @@ import threading
 
 import pytest
 
-from prh import lifeline
+from prh.jobs import lifeline
 from tests.waiting import wait_for
 
 OWNER = """
 import os, subprocess, sys, time
-from prh import lifeline
+from prh.jobs import lifeline
 program = "import os, sys, time; from prh import lifeline; lifeline.die_with(os.environ[lifeline.OWNERS]); print(os.getpid(), flush=True); time.sleep(300)"
 environment = os.environ | {lifeline.OWNERS: lifeline.with_this_process("")}
 # a shell in between, which survives its parent

@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from prh import parquet_files, text_files, unpacking
-from prh.datasets import Columns, DataError, read_documents, read_local, shard
-from prh.text_files import TextError
+from prh.datasets import parquet_files
+from prh.datasets.sharding import Columns, DataError, read_documents, read_local, shard
+from prh.io import text_files, unpacking
+from prh.io.text_files import TextError
 
 
 def picture(seed: int) -> bytes:

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-import prh.metrics
+import prh.core.metrics
 from prh import prepare
-from prh.metrics import METRICS, Representation, kernels, subspaces
+from prh.core.metrics import METRICS, Representation, kernels, subspaces
 from tests.unit import reference
 
 NAMES = sorted(METRICS)
@@ -177,7 +177,7 @@ def test_regression_in_little_memory_is_the_same():
 
 def test_regression_with_one_small_penalty_is_as_wild_as_told():
     x, y = np.random.default_rng(6).normal(size=(2, 60, 60)).astype(np.float32)
-    assert prh.metrics.linear_regression(x, y, ridge=1e-4) < -1.5
+    assert prh.core.metrics.linear_regression(x, y, ridge=1e-4) < -1.5
 
 
 def test_pwcca_weighs_equal_correlations_by_the_mean_over_their_bases():
@@ -195,7 +195,7 @@ def test_pwcca_weighs_equal_correlations_by_the_mean_over_their_bases():
         turned.append(np.abs((directions[:, ones] @ rotation).T @ (x - x.mean(0))).sum())
     weights[ones] = np.mean(turned) / ones.sum()
     wanted = (weights * correlations).sum() / weights.sum()
-    assert prh.metrics.pwcca(x, y, variance=1) == pytest.approx(wanted, abs=5e-4)
+    assert prh.core.metrics.pwcca(x, y, variance=1) == pytest.approx(wanted, abs=5e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -255,11 +255,11 @@ def test_rows_of_rows_are_rows():
 
 @pytest.mark.parametrize("name", KNN)
 def test_neighbour_metrics_by_tiles(name, monkeypatch):
-    import prh.metrics.knn
+    import prh.core.metrics.knn
 
     x, y = features("random", 7, 50), features("tied", 8, 50)
     whole = score(name, x, y, 5)
-    monkeypatch.setattr(prh.metrics.knn, "TILE", 640)
+    monkeypatch.setattr(prh.core.metrics.knn, "TILE", 640)
     assert score(name, x, y, 5) == pytest.approx(whole, abs=1e-12)
 
 
@@ -274,30 +274,30 @@ def test_features_give_the_same_as_kernels(name):
 def test_chance_level_of_mutual_knn():
     rng = np.random.default_rng(11)
     n, k = 300, 10
-    scores = [prh.metrics.mutual_knn(*rng.normal(size=(2, n, 20)), k=k) for _ in range(30)]
+    scores = [prh.core.metrics.mutual_knn(*rng.normal(size=(2, n, 20)), k=k) for _ in range(30)]
     assert np.mean(scores) == pytest.approx(k / (n - 1), abs=4 * np.std(scores) / np.sqrt(30))
 
 
 def test_cknna_with_all_neighbours_is_unbiased_cka():
     x, y = features("random", 12, 30), features("offset", 13, 30)
-    assert prh.metrics.cknna(x, y, k=29) == pytest.approx(prh.metrics.unbiased_cka(x, y), abs=1e-5)
-    assert prh.metrics.cknna(x, y, k=29, definition="official") == pytest.approx(
-        prh.metrics.unbiased_cka(x, y), abs=1e-3
+    assert prh.core.metrics.cknna(x, y, k=29) == pytest.approx(prh.core.metrics.unbiased_cka(x, y), abs=1e-5)
+    assert prh.core.metrics.cknna(x, y, k=29, definition="official") == pytest.approx(
+        prh.core.metrics.unbiased_cka(x, y), abs=1e-3
     )
 
 
 def test_unbiased_cka_of_unrelated_features_is_about_zero_where_cka_is_not():
     rng = np.random.default_rng(14)
     x, y = rng.normal(size=(2, 100, 200)).astype(np.float32)
-    assert abs(prh.metrics.unbiased_cka(x, y)) < 0.05
-    assert prh.metrics.cka(x, y) > 0.5
+    assert abs(prh.core.metrics.unbiased_cka(x, y)) < 0.05
+    assert prh.core.metrics.cka(x, y) > 0.5
 
 
 def test_torch_tensors_are_taken_too():
     torch = pytest.importorskip("torch")
     x, y = features("random", 15, 20), features("random", 16, 20)
-    wanted = prh.metrics.mutual_knn(x, y, k=3)
-    assert prh.metrics.mutual_knn(torch.as_tensor(x), torch.as_tensor(y, dtype=torch.float64), k=3) == wanted
+    wanted = prh.core.metrics.mutual_knn(x, y, k=3)
+    assert prh.core.metrics.mutual_knn(torch.as_tensor(x), torch.as_tensor(y, dtype=torch.float64), k=3) == wanted
 
 
 GOOD = features("random", 17, 20)
@@ -333,16 +333,16 @@ def test_bad_k_is_refused(name, k):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: prh.metrics.cka(GOOD, GOOD, kernel="cosine"), "kernel is 'cosine'"),
-        (lambda: prh.metrics.cka(GOOD, GOOD, kernel="rbf", sigma=0), "sigma is 0"),
-        (lambda: prh.metrics.cknna(GOOD, GOOD, k=3, definition="mine"), "definition is 'mine'"),
-        (lambda: prh.metrics.unbiased_cka(GOOD[:3], GOOD[:3]), "at least 4"),
-        (lambda: prh.metrics.rsa(GOOD, GOOD, compare="kendall"), "compare is 'kendall'"),
-        (lambda: prh.metrics.rsa(GOOD[:2], GOOD[:2]), "at least 3"),
-        (lambda: prh.metrics.svcca(GOOD, GOOD, dims=20), "dims is 20"),
-        (lambda: prh.metrics.pwcca(GOOD, GOOD, variance=0), "variance is 0"),
-        (lambda: prh.metrics.linear_regression(GOOD[:2], GOOD[:2]), "at least 3"),
-        (lambda: prh.metrics.linear_regression(GOOD, GOOD, ridge=-1), "ridge is -1"),
+        (lambda: prh.core.metrics.cka(GOOD, GOOD, kernel="cosine"), "kernel is 'cosine'"),
+        (lambda: prh.core.metrics.cka(GOOD, GOOD, kernel="rbf", sigma=0), "sigma is 0"),
+        (lambda: prh.core.metrics.cknna(GOOD, GOOD, k=3, definition="mine"), "definition is 'mine'"),
+        (lambda: prh.core.metrics.unbiased_cka(GOOD[:3], GOOD[:3]), "at least 4"),
+        (lambda: prh.core.metrics.rsa(GOOD, GOOD, compare="kendall"), "compare is 'kendall'"),
+        (lambda: prh.core.metrics.rsa(GOOD[:2], GOOD[:2]), "at least 3"),
+        (lambda: prh.core.metrics.svcca(GOOD, GOOD, dims=20), "dims is 20"),
+        (lambda: prh.core.metrics.pwcca(GOOD, GOOD, variance=0), "variance is 0"),
+        (lambda: prh.core.metrics.linear_regression(GOOD[:2], GOOD[:2]), "at least 3"),
+        (lambda: prh.core.metrics.linear_regression(GOOD, GOOD, ridge=-1), "ridge is -1"),
     ],
 )
 def test_bad_options_are_refused(call, message):
@@ -369,15 +369,15 @@ def test_bad_representations_are_refused(arguments, message):
 
 def test_neighbours_alone_serve_neighbour_metrics_only():
     x = Representation("model", neighbours=[reference.knn(GOOD, 5)])
-    assert prh.metrics.mutual_knn(x, x, k=5) == 1
+    assert prh.core.metrics.mutual_knn(x, x, k=5) == 1
     with pytest.raises(ValueError, match="5 deep; raise k_max"):
-        prh.metrics.mutual_knn(x, x, k=6)
+        prh.core.metrics.mutual_knn(x, x, k=6)
     with pytest.raises(ValueError, match="neighbours only"):
-        prh.metrics.cka(x, x)
+        prh.core.metrics.cka(x, x)
 
 
 def test_names_and_traits_are_known_without_torch():
-    code = "import sys, prh.metrics; assert 'mutual_knn' in prh.metrics.METRICS; assert 'torch' not in sys.modules"
+    code = "import sys, prh.core.metrics; assert 'mutual_knn' in prh.core.metrics.METRICS; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, env=_environment())
 
 
@@ -388,11 +388,13 @@ def _environment():
 
 
 def test_one_function_makes_a_metric(monkeypatch):
-    monkeypatch.setattr(prh.metrics.base, "METRICS", dict(METRICS))
+    monkeypatch.setattr(prh.core.metrics.base, "METRICS", dict(METRICS))
 
-    @prh.metrics.metric(summary="share with one nearest neighbour", needs="neighbours", symmetric=True, bounded=True)
+    @prh.core.metrics.metric(
+        summary="share with one nearest neighbour", needs="neighbours", symmetric=True, bounded=True
+    )
     def same_nearest(x, y):
         return np.array([[np.mean(a[:, 0] == b[:, 0]) for b in y.knn(1)] for a in x.knn(1)])
 
     assert same_nearest(GOOD, GOOD) == 1
-    assert prh.metrics.base.METRICS["same_nearest"].needs_k is False
+    assert prh.core.metrics.base.METRICS["same_nearest"].needs_k is False

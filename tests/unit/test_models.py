@@ -1,18 +1,18 @@
 import pytest
 
-from prh import models
-from prh.models import ModelError
+from prh.models import repositories
+from prh.models.repositories import ModelError
 
 
 @pytest.mark.parametrize(("identity", "repository"), [("vit_base_patch14_dinov2.lvd142m", "timm/vit_base_patch14_dinov2.lvd142m"),
                                                       ("hf-hub:me/mine", "me/mine"), ("me/mine", "me/mine")])  # fmt: skip
 def test_repositories_of_timm_names(identity, repository):
-    assert models.hub_repository("timm", identity) == repository
+    assert repositories.hub_repository("timm", identity) == repository
 
 
 def test_a_timm_name_without_weights_is_an_error():
     with pytest.raises(ModelError, match=r"timm has no weights on the hub for 'nosuchmodel'"):
-        models.hub_repository("timm", "nosuchmodel")
+        repositories.hub_repository("timm", "nosuchmodel")
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_a_timm_name_without_weights_is_an_error():
     ],
 )  # fmt: skip
 def test_the_files_needed_of_a_repository(names, needed):
-    found = models.needed_files(names)
+    found = repositories.needed_files(names)
     assert set(found) == needed
     assert len(found) == len(needed)
 
@@ -48,4 +48,4 @@ def test_a_repository_without_weights_is_an_error():
     with pytest.raises(
         ModelError, match=r"no weights that can be loaded; it has README\.md, model\.safetensors\.index\.json"
     ):
-        models.needed_files(["model.safetensors.index.json", "README.md", "onnx/model.safetensors"])
+        repositories.needed_files(["model.safetensors.index.json", "README.md", "onnx/model.safetensors"])

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prh import neighbours
-from prh.neighbours import nearest, restrict
-from prh.ties import key_of
+from prh.core import neighbours
+from prh.core.neighbours import nearest, restrict
+from prh.core.ties import key_of
 from tests.unit import reference
 
 KEY = key_of("x", 0)  # as in reference.knn

@@ -8,8 +8,8 @@ import sys
 import pytest
 import yaml
 
-from prh import online
-from prh.config import load
+from prh.experiment import online
+from prh.experiment.config import load
 from tests.unit.test_fetching import hub as hub  # the fixture
 
 WEIGHTS = b"w" * 40_000

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from prh.config import load
-from prh.job_specs import JobSpecs
-from prh.plan import Plan
-from prh.preparation import OFFICIAL
+from prh.core.preparation import OFFICIAL
+from prh.experiment.config import load
+from prh.experiment.job_specs import JobSpecs
+from prh.experiment.plan import Plan
 
 
 def plan_of(models=(), datasets=(), **sections) -> Plan:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from prh.preparation import OFFICIAL, is_constant, prepare, prepared_layers
+from prh.core.preparation import OFFICIAL, is_constant, prepare, prepared_layers
 
 RNG = np.random.default_rng(0)
 ROW = RNG.normal(size=24)

@@ -1,7 +1,7 @@
 import pytest
 
-from prh.config import ConfigError
-from prh.registries import expand
+from prh.experiment.config import ConfigError
+from prh.experiment.registries import expand
 
 REGISTRY = """
 models:

@@ -7,17 +7,19 @@ import sys
 import numpy as np
 import pytest
 
-from prh import datasets, representations, tables
-from prh.alignment import prepare
-from prh.neighbours import nearest
+from prh.alignment import representations
+from prh.core.alignment import prepare
+from prh.core.neighbours import nearest
+from prh.datasets import sharding
+from prh.io import tables
 from tests.unit.test_datasets import picture
 
 
 @pytest.fixture
 def shards(tmp_path):
     groups = ["b", "b", None, "a", None, "b"]
-    samples = [datasets.Sample(f"s{i}", picture(i), None, ("x",), group_id=group) for i, group in enumerate(groups)]
-    datasets.shard(samples, tmp_path / "shards", datasets.Columns(), shard_size=4)
+    samples = [sharding.Sample(f"s{i}", picture(i), None, ("x",), group_id=group) for i, group in enumerate(groups)]
+    sharding.shard(samples, tmp_path / "shards", sharding.Columns(), shard_size=4)
     return tmp_path / "shards"
 
 

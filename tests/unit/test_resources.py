@@ -5,10 +5,10 @@ import re
 import pytest
 import yaml
 
-from prh.config import LISTS, ConfigError, load
-from prh.job_specs import JobSpecs
-from prh.plan import Plan
-from prh.registries import expand
+from prh.experiment.config import LISTS, ConfigError, load
+from prh.experiment.job_specs import JobSpecs
+from prh.experiment.plan import Plan
+from prh.experiment.registries import expand
 
 VTAB = {
     "natural": ["Caltech101", "CIFAR-100", "DTD", "Flowers102", "Pets", "SVHN", "Sun397"],

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from prh import addresses, files, lifeline, runs
+from prh.io import addresses, files
+from prh.jobs import lifeline, runs
 
 
 def test_a_second_run_is_told_of_the_first(tmp_path):

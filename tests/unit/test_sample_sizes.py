@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from prh import sample_sizes
-from prh.metrics import METRICS
+from prh.core import sample_sizes
+from prh.core.metrics import METRICS
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from argparse import ArgumentTypeError
 
 import pytest
 
-from prh import specs
-from prh.config import Dataset, LanguageModel, Model, UrlDataset, VisionModel
-from prh.specs import Spec, differences, filled
+from prh.experiment import specs
+from prh.experiment.config import Dataset, LanguageModel, Model, UrlDataset, VisionModel
+from prh.experiment.specs import Spec, differences, filled
 
 VIT = {"name": "v", "modality": "vision", "source": "random", "id": "test_vit"}
 

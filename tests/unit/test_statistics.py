@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from prh import statistics
+from prh.core import statistics
 
 
 def test_spearman_by_hand():

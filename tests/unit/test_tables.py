@@ -3,7 +3,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from prh import tables
+from prh.io import tables
 
 
 @pytest.fixture

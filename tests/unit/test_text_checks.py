@@ -9,14 +9,16 @@ import polars as pl
 import pytest
 import torch
 
-from prh import modalities, tables, text_checks
-from prh.causal_models import load_causal
-from prh.features import encode_texts, length_batches
-from prh.language_scores import bits_per_byte
+from prh import modalities
+from prh.competence.causal_models import load_causal
+from prh.competence.language_scores import bits_per_byte
+from prh.features.extraction import encode_texts, length_batches
+from prh.io import tables
 from prh.modalities import language
-from prh.models import ModelError, may_be_causal
-from prh.selftest import SelfTest, distance
-from prh.text_checks import NotCausal
+from prh.models import text_checks
+from prh.models.repositories import ModelError, may_be_causal
+from prh.models.selftest import SelfTest, distance
+from prh.models.text_checks import NotCausal
 from tests.small_models import TEXTS, entry, model_folder, rewritten, tokenizer
 
 LONG_TEXTS = [
@@ -281,7 +283,7 @@ def test_a_causal_model_is_scored_whatever_its_entry_says_of_it(folders, family,
     ],
 )
 def test_what_a_config_says_before_anything_is_loaded(tmp_path, config, expected):
-    from prh.config import LanguageModel
+    from prh.experiment.config import LanguageModel
 
     (tmp_path / "config.json").write_text(json.dumps(config))
     settings = {"name": "m", "modality": "language", "source": "local", "path": str(tmp_path)}

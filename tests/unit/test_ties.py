@@ -7,13 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prh import comparisons, ties
-from prh.alignment import Representation, align, compare, prepare, scores
-from prh.comparisons import Settings, sweep_row
+from prh.alignment import comparisons
+from prh.alignment.comparisons import Settings, sweep_row
+from prh.core import ties
+from prh.core.alignment import Representation, align, compare, prepare, scores
+from prh.core.metrics import METRICS
+from prh.core.neighbour_lists import restrict
+from prh.core.neighbours import nearest
 from prh.figures import style
-from prh.metrics import METRICS
-from prh.neighbour_lists import restrict
-from prh.neighbours import nearest
 from tests.unit import reference
 
 NEIGHBOURS = [name for name in sorted(METRICS) if METRICS[name].needs_k]

@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from prh import command, timings
+from prh.jobs import command, timings
 
 HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 

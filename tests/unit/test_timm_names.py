@@ -5,14 +5,14 @@ import sys
 
 import pytest
 
-from prh import timm_names
+from prh.models import timm_names
 
 
 def test_names_are_those_of_timm_itself():
     import timm
     from timm.models import _registry
 
-    from prh import architectures  # noqa: F401  (adds to timm's registry)
+    from prh.models import architectures  # noqa: F401  (adds to timm's registry)
 
     known = timm_names.architectures()
     assert known == {*timm.list_models(), *_registry._deprecated_models}

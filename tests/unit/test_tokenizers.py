@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prh import tokenizer_files, tokenizer_proofs
-from prh.models import COMPANIONS, ModelError, needed_files
+from prh.models import tokenizer_files, tokenizer_proofs
+from prh.models.repositories import COMPANIONS, ModelError, needed_files
 
 sentencepiece = pytest.importorskip("sentencepiece")
 transformers = pytest.importorskip("transformers")

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from prh import modalities, vision_proofs
-from prh.layouts import prove_layouts
+from prh import modalities
 from prh.modalities import vision
-from prh.models import ModelError
-from prh.pooling import Layout, pool, tensors_in
+from prh.models import vision_proofs
+from prh.models.layouts import prove_layouts
+from prh.models.pooling import Layout, pool, tensors_in
+from prh.models.repositories import ModelError
 from tests.unit.test_encoders import entry
 
 PATCH = 8

@@ -9,10 +9,11 @@ from PIL import Image
 from transformers import AutoConfig, AutoModel, ViTImageProcessor
 from transformers import logging as transformers_logging
 
-from prh import modalities, vision_proofs
-from prh.blocks import find_layers
-from prh.models import ModelError
-from prh.vision_loading import ProcessorTransform
+from prh import modalities
+from prh.models import vision_proofs
+from prh.models.blocks import find_layers
+from prh.models.repositories import ModelError
+from prh.models.vision_loading import ProcessorTransform
 from tests.unit.test_encoders import entry
 
 transformers_logging.disable_progress_bar()

@@ -8,9 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from prh import checkpoints, loading, modalities, weights
-from prh.causal_models import load_causal
-from prh.models import ModelError
+from prh import modalities
+from prh.competence.causal_models import load_causal
+from prh.models import checkpoints, loading, weights
+from prh.models.repositories import ModelError
 from tests.small_models import TEXTS, entry, model_folder, rewritten
 
 FP8 = torch.float8_e4m3fn

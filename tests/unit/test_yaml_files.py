@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from prh import yaml_files
+from prh.io import yaml_files
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12)

@@ -28,7 +28,7 @@ from polars.testing import assert_frame_equal
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from prh import tables
+from prh.io import tables
 from tests.workflow.conftest import Workflow, lay_out, small_world
 
 NOT_RESULTS = {"logs", "timings"}

@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 import yaml
 
-from prh import costs
-from prh.config import load
-from prh.plan import Plan
+from prh.experiment import costs
+from prh.experiment.config import load
+from prh.experiment.plan import Plan
 from tests.workflow.conftest import lay_out, vision, write_data
 
 pytestmark = pytest.mark.slow
@@ -117,14 +117,14 @@ def test_comments_formatting_and_docstrings_run_nothing(workflow):
 @pytest.mark.parametrize(
     ("module", "old", "new"),
     [
-        ("prh/progress.py", "self._done += count", "self._done += 1 * count"),
-        ("prh/command.py", "started = time.monotonic()", "started = time.monotonic() + 0"),
-        ("prh/devices.py", "import os\n", "import os\n\nEDITED = 1\n"),
-        ("prh/timings.py", "rows = []", "rows = list()"),
-        ("prh/loading.py", '"device: %s (%s)"', '"the device is %s (%s)"'),
+        ("prh/jobs/progress.py", "self._done += count", "self._done += 1 * count"),
+        ("prh/jobs/command.py", "started = time.monotonic()", "started = time.monotonic() + 0"),
+        ("prh/jobs/devices.py", "import os\n", "import os\n\nEDITED = 1\n"),
+        ("prh/jobs/timings.py", "rows = []", "rows = list()"),
+        ("prh/models/loading.py", '"device: %s (%s)"', '"the device is %s (%s)"'),
         ("neighbours.py", "neighbours of {", "neighbourhoods of {"),
         ("features.py", 'help="folder of the shards"', 'help="where the shards are"'),
-        ("prh/features.py", "lower it.", "ask for another."),
+        ("prh/features/extraction.py", "lower it.", "ask for another."),
         ("prh/figures/style.py", "import numpy as np\n", "import numpy as np  # numbers\n"),
     ],
 )
@@ -137,7 +137,7 @@ def test_new_keys_with_their_defaults_run_nothing(workflow):
     for section in ("_Model", "_Dataset", "Alignment"):
         edit(
             workflow,
-            "prh/config.py",
+            "prh/experiment/config.py",
             f"class {section}(Section):\n",
             f"class {section}(Section):\n    novelty: str | None = None\n",
         )
@@ -147,7 +147,7 @@ def test_new_keys_with_their_defaults_run_nothing(workflow):
 
 
 def test_a_default_that_changes_runs_what_relies_on_it(workflow):
-    edit(workflow, "prh/config.py", 'pooling: Literal["auto", "cls", "mean", "gap"] = "auto"',
+    edit(workflow, "prh/experiment/config.py", 'pooling: Literal["auto", "cls", "mean", "gap"] = "auto"',
          'pooling: Literal["auto", "cls", "mean", "gap"] = "mean"')  # fmt: skip
     assert workflow.would_run() == {"features": 2, "neighbours": 2, "alignment": 4, **ROWS_AND_FIGURES}
     for entry in workflow.experiment["models"][:2]:
@@ -164,7 +164,7 @@ def test_a_default_that_is_written_out_runs_nothing(workflow):
 
 
 NEW_METRIC = """
-from prh.metrics.base import metric
+from prh.core.metrics.base import metric
 
 
 @metric(summary="nothing", needs="neighbours", symmetric=True, bounded=True)
@@ -176,14 +176,14 @@ def nothing_knn(x, y, k=10):
 def test_what_the_experiment_does_not_name_runs_nothing(workflow):
     library = workflow.folder / "workflow_scripts/prh"
     (library / "metrics/nothing.py").write_text(NEW_METRIC)
-    append(workflow, "prh/metrics/__init__.py", "\nfrom prh.metrics.nothing import nothing_knn\n")
+    append(workflow, "prh/core/metrics/__init__.py", "\nfrom prh.core.metrics.nothing import nothing_knn\n")
     (library / "figures/nothing.py").write_text("def draw():\n    return None\n")
     (library / "modalities/smell.py").write_text("def load(entry, root, device, dtype):\n    return None\n")
-    append(workflow, "prh/metrics/kernels.py")
-    append(workflow, "prh/metrics/subspaces.py")
+    append(workflow, "prh/core/metrics/kernels.py")
+    append(workflow, "prh/core/metrics/subspaces.py")
     append(workflow, "prh/modalities/language.py")
-    append(workflow, "prh/learners.py")
-    append(workflow, "prh/language_scores.py")
+    append(workflow, "prh/world/learners.py")
+    append(workflow, "prh/competence/language_scores.py")
     assert workflow.would_run() == {}
     workflow.experiment["alignment"]["metrics"] = ["mutual_knn", "nothing_knn"]
     assert workflow.would_run()["alignment"] == 4
@@ -195,7 +195,7 @@ TABLES = ROWS_AND_FIGURES
 @pytest.mark.parametrize(
     ("module", "jobs"),
     [
-        ("prh/metrics/knn.py", {"alignment": 4, **TABLES}),
+        ("prh/core/metrics/knn.py", {"alignment": 4, **TABLES}),
         ("prh/figures/cross_modal.py", {"cross_modal": 1}),
         ("prh/figures/layer_matrix.py", {"layer_matrix": 1}),
         ("draw.py", {"alignment_matrix": 2, "cross_modal": 1, "layer_matrix": 1}),
@@ -231,7 +231,7 @@ def test_a_moved_folder_and_a_fresh_clone_run_nothing(workflow, repository, tmp_
 
 
 def test_logs_and_footers_say_settings_and_code(finished):
-    from prh import tables
+    from prh.io import tables
 
     for stage in ("features", "neighbours"):
         footer = tables.made_by(finished.folder / f"results/{stage}/colours/vit.parquet")
@@ -270,7 +270,7 @@ def test_a_lost_table_is_made_again_alone(workflow):
 
 
 def test_the_plan_tells_how_many_jobs_there_are(repository, tmp_path):
-    """prh.costs counts the jobs of a stage without Snakemake; here Snakemake counts them."""
+    """prh.experiment.costs counts the jobs of a stage without Snakemake; here Snakemake counts them."""
     settings = yaml.safe_load((repository / "config.yaml").read_text())
     settings["alignment"] |= {"metrics": ["mutual_knn", "cka"], "k": [5, 10], "n": [64, 128]}
     workflow = lay_out(repository, tmp_path, settings)

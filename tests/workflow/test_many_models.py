@@ -7,10 +7,11 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from prh import comparisons, tables
-from prh.config import load
-from prh.job_specs import JobSpecs
-from prh.plan import Plan
+from prh.alignment import comparisons
+from prh.experiment.config import load
+from prh.experiment.job_specs import JobSpecs
+from prh.experiment.plan import Plan
+from prh.io import tables
 from tests.workflow.conftest import lay_out, words, write_data, write_word_vectors
 
 pytestmark = pytest.mark.slow

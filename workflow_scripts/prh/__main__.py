@@ -6,10 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from prh.command import failing_in_one_sentence
-from prh.config import Experiment, load
-from prh.lockfile import lock_path
-from prh.registries import expand, read
+from prh.downloads.lockfile import lock_path
+from prh.experiment.config import Experiment, load
+from prh.experiment.registries import expand, read
+from prh.jobs.command import failing_in_one_sentence
 
 
 def main() -> None:
@@ -36,7 +36,8 @@ def _plan(arguments: argparse.Namespace) -> None:
     if arguments.online:
         _check(experiment, lock_path(arguments.configfile))
         return
-    from prh import costs, fetching
+    from prh.downloads import fetching
+    from prh.experiment import costs
 
     online = not arguments.offline and fetching.is_reachable()
     print(costs.report(experiment, lock_path(arguments.configfile), online, arguments.tflops, arguments.bandwidth))
@@ -44,7 +45,7 @@ def _plan(arguments: argparse.Namespace) -> None:
 
 def _check(experiment: Experiment, lock: Path) -> None:
     """Print a line for each source; end with status 1 if one of them cannot be used."""
-    from prh import online
+    from prh.experiment import online
 
     findings = online.check(experiment, lock)
     print(*findings, sep="\n")

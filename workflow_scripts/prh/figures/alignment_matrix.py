@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
+from prh.core.ties import tied_models
 from prh.figures import style
-from prh.ties import tied_models
 
 SIGNIFICANT = 0.05  # false discovery rate above which a cell is marked
 CELL = 0.46  # inches, the side of a cell where there is room

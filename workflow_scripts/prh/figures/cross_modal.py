@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from prh.core.ties import tied_models
 from prh.figures import style
-from prh.ties import tied_models
 
 PANELS_ACROSS = 3
 NAMED_LINES = 6  # a panel of more models says how many instead of naming each

@@ -31,7 +31,7 @@ def draw(
     Parameters
     ----------
     table, statistics, missing, tied
-        As ``prh.joins.figure2`` returns them. ``missing`` is listed under the figure, and so are the
+        As ``prh.studies.joins.figure2`` returns them. ``missing`` is listed under the figure, and so are the
         models with many ties.
     tasks
         What the tasks are called on the axes.

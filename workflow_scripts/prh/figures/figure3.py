@@ -12,8 +12,8 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from prh.core.statistics import linear_fit
 from prh.figures import captions, style
-from prh.statistics import linear_fit
 
 COLUMNS = ("language", "vision", "vision_family", "x", "y", "vision_parameters", "source")
 LABEL_SIZE = 6.0
@@ -34,7 +34,7 @@ def draw(
     Parameters
     ----------
     table, statistics, missing, tied
-        As ``prh.joins.figure3`` returns them. ``missing`` is listed under the figure, and so are the
+        As ``prh.studies.joins.figure3`` returns them. ``missing`` is listed under the figure, and so are the
         models with many ties.
 
     Raises

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from prh.core.statistics import linear_fit
 from prh.figures import captions, style
-from prh.statistics import linear_fit
 
 COLUMNS = (
     "task", "task_metric", "model", "x", "y", "source", "shots", "parameters", "rank", "monotone", "reference",
@@ -38,7 +38,7 @@ def draw(
     Parameters
     ----------
     table, statistics, missing, tied
-        As ``prh.joins.figure4`` returns them. ``missing`` is listed under the figure, and so are the
+        As ``prh.studies.joins.figure4`` returns them. ``missing`` is listed under the figure, and so are the
         models with many ties.
 
     Raises

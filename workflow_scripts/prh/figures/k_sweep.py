@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
+from prh.core.ties import tied_models
 from prh.figures import style
 from prh.figures.cross_modal import CHANCE, across
-from prh.ties import tied_models
 
 WIDTH, HEIGHT = 0.75 * style.PAGE_WIDTH, 3.2  # inches
 

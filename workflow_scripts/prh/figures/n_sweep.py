@@ -7,9 +7,9 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from prh.core.ties import tied_models
 from prh.figures import style
 from prh.figures.cross_modal import CHANCE
-from prh.ties import tied_models
 
 MODALITIES = ("modality_x", "modality_y")
 SINGLE_LINES = 12  # more pairs of a kind are drawn as a band

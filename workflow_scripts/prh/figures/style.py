@@ -22,8 +22,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.transforms import ScaledTranslation
 
-from prh.files import writing
-from prh.ties import BOUND
+from prh.core.ties import BOUND
+from prh.io.files import writing
 
 PAGE_WIDTH = 7.0  # inches: a figure over the width of a page
 FONT_SIZE = 8.0  # points at printed size

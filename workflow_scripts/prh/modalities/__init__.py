@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prh.models import ModelError
+from prh.models.repositories import ModelError
 
 if TYPE_CHECKING:
     from prh.modalities.language import LanguageEncoder
@@ -27,13 +27,13 @@ def home_of(modality: str, library: str) -> str:
 
 
 def load(entry: Mapping, root: Path | None, device: str = "cpu") -> VisionEncoder | LanguageEncoder | WordVectors:
-    """The encoder of a model entry (see prh.config), with weights from ``root`` (None for random ones).
+    """The encoder of a model entry (see prh.experiment.config), with weights from ``root`` (None for random ones).
 
     Raises ModelError where the files are not whole, the weights do not fit the architecture, or the model fails its
     self-test, whose result the encoder has as ``selftest``.
     """
-    from prh.loading import choose_dtype, explained
-    from prh.selftest import SelfTest
+    from prh.models.loading import choose_dtype, explained
+    from prh.models.selftest import SelfTest
 
     home = home_of(entry["modality"], entry["library"])
     if find_spec(home) is None:

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from prh import text_checks, tokenizer_files, tokenizer_proofs
-from prh.hooks import hooked
-from prh.loading import count_parameters, explained, in_short, load_auto, parameter_count, without_decoder
-from prh.models import ModelError
-from prh.selftest import SelfTest
+from prh.models import text_checks, tokenizer_files, tokenizer_proofs
+from prh.models.hooks import hooked
+from prh.models.loading import count_parameters, explained, in_short, load_auto, parameter_count, without_decoder
+from prh.models.repositories import ModelError
+from prh.models.selftest import SelfTest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -119,7 +119,7 @@ class LanguageEncoder:
         return items
 
     def prove_tokens(self, texts: Sequence[str], items: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """That the tokenizer knows ``texts`` and tells them apart: see `prh.tokenizer_proofs`."""
+        """That the tokenizer knows ``texts`` and tells them apart: see `prh.models.tokenizer_proofs`."""
         tokenizer_proofs.prove(self.tokenizer, texts, [ids.tolist() for ids, _ in items], self.name)
 
     @torch.inference_mode()
@@ -259,7 +259,7 @@ def longest_text(module: nn.Module) -> int | None:
 
 
 def load_tokenizer(entry: Mapping, root: str | Path | None) -> PreTrainedTokenizerBase:
-    """The tokenizer of a transformers entry, from its folder: see `prh.tokenizer_files`."""
+    """The tokenizer of a transformers entry, from its folder: see `prh.models.tokenizer_files`."""
     with explained(entry, root):
         return tokenizer_files.load(
             Path(root or entry["path"]), entry.get("name", ""), trust_remote_code=entry["trust_remote_code"]

@@ -15,13 +15,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from prh import images, vision_loading, vision_proofs
-from prh.blocks import find_layers
-from prh.hooks import hooked
-from prh.layouts import prove_layouts
-from prh.loading import parameter_count
-from prh.models import ModelError
-from prh.pooling import Layout, pool, pool_image
+from prh.io import images
+from prh.models import vision_loading, vision_proofs
+from prh.models.blocks import find_layers
+from prh.models.hooks import hooked
+from prh.models.layouts import prove_layouts
+from prh.models.loading import parameter_count
+from prh.models.pooling import Layout, pool, pool_image
+from prh.models.repositories import ModelError
 
 __all__ = ["VisionEncoder", "load", "pool_image"]
 
@@ -33,8 +34,8 @@ class VisionEncoder:
     applies it to encoded bytes and can run in other processes. A tensor of bytes (uint8) is a quarter of one of floats
     to pass on: it is normalised on the device, with ``mean`` and ``std`` of each channel (of values from 0 to 1).
     ``encode`` maps [batch, 3, H, W] to a list of float32 [batch, width_l]. ``layouts``: how each layer that ``layers``
-    matches is pooled, see `prh.layouts`. ``parameters``: their number, where those of the module are not to be counted.
-    ``selftest``: what the model has proved, by name.
+    matches is pooled, see `prh.models.layouts`. ``parameters``: their number, where those of the module are not to be
+    counted. ``selftest``: what the model has proved, by name.
     """
 
     def __init__(

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from prh import text_files
-from prh.checkpoints import refuse_pointers, tensors
-from prh.models import ModelError
-from prh.selftest import SelfTest
+from prh.io import text_files
+from prh.models.checkpoints import refuse_pointers, tensors
+from prh.models.repositories import ModelError
+from prh.models.selftest import SelfTest
 
 
 class WordVectors:
