@@ -131,7 +131,7 @@ def test_a_job_reads_nothing_even_where_its_input_never_ends():
 def test_neither_heading_nor_log_lines_nor_errors_hold_the_secrets_of_an_address():
     url = "https://me:hunter2@host/x.zip?X-Amz-Signature=5ecret&part=1"
     body = (
-        f'sys.argv.append(\'{{"url": "{url}"}}\'); from prh import command; print(command.heading());'
+        f'sys.argv.append(\'{{"url": "{url}"}}\'); from prh.jobs import command; print(command.heading());'
         f"import logging; logging.getLogger('httpx').info('GET %s', '{url}'); raise RuntimeError('{url}')"
     )
     status, lines = log_of(body)

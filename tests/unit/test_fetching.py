@@ -73,7 +73,7 @@ def test_a_killed_download_goes_on_in_the_next_process(hub, commit, tmp_path):
     """What huggingface_hub does not do: its piece of a file has a name that no other process knows."""
     hub.fail("/cdn/*", pause=0.05)
     program = (
-        "import sys; from pathlib import Path; from prh import fetching\n"
+        "import sys; from pathlib import Path; from prh.downloads import fetching\n"
         "fetching.find('me/model').fetch(['model.safetensors'], Path(sys.argv[1]))"
     )
     environment = {"HF_ENDPOINT": hub.address, "PYTHONPATH": ":".join(sys.path)}
@@ -180,7 +180,7 @@ def test_nobody_there(hub, commit):
 
 
 def test_offline(hub, commit, tmp_path):
-    program = "from prh import fetching; fetching.find('me/model')"
+    program = "from prh.downloads import fetching; fetching.find('me/model')"
     environment = {"HF_ENDPOINT": hub.address, "PYTHONPATH": ":".join(sys.path), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert "me/model cannot be fetched while HF_HUB_OFFLINE is set" in done.stderr

@@ -102,7 +102,7 @@ def test_two_writers_of_one_file_do_not_write_into_each_other(tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
-WRITER = "import sys, time; from prh import files\nwith files.writing(sys.argv[1]) as part:\n" + (
+WRITER = "import sys, time; from prh.io import files\nwith files.writing(sys.argv[1]) as part:\n" + (
     "    part.write_text('half'); print(part, flush=True); time.sleep(60)\n"
 )
 
@@ -138,7 +138,7 @@ def test_the_longest_names_have_room_for_what_lies_beside_them(tmp_path):
 
 def test_only_one_process_makes_a_file_of_pieces(tmp_path):
     target = tmp_path / "table.parquet"
-    code = "import sys, time; from prh import files\nwith files.making(sys.argv[1]):\n    print(1, flush=True); time.sleep(60)\n"
+    code = "import sys, time; from prh.io import files\nwith files.making(sys.argv[1]):\n    print(1, flush=True); time.sleep(60)\n"
     other = subprocess.Popen([sys.executable, "-c", code, target], stdout=subprocess.PIPE)
     try:
         other.stdout.readline()

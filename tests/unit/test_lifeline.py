@@ -14,7 +14,7 @@ from tests.waiting import wait_for
 OWNER = """
 import os, subprocess, sys, time
 from prh.jobs import lifeline
-program = "import os, sys, time; from prh import lifeline; lifeline.die_with(os.environ[lifeline.OWNERS]); print(os.getpid(), flush=True); time.sleep(300)"
+program = "import os, sys, time; from prh.jobs import lifeline; lifeline.die_with(os.environ[lifeline.OWNERS]); print(os.getpid(), flush=True); time.sleep(300)"
 environment = os.environ | {lifeline.OWNERS: lifeline.with_this_process("")}
 # a shell in between, which survives its parent
 subprocess.run(["bash", "-c", '"$@"; true', "bash", sys.executable, "-c", program], env=environment)
@@ -42,7 +42,7 @@ def test_a_program_dies_with_its_owner_although_a_shell_is_in_between():
 def test_an_owner_that_is_gone_already_is_noticed():
     ended = threading.Event()
     gone = subprocess.Popen(
-        [sys.executable, "-c", "from prh import lifeline; print(lifeline.with_this_process())"],
+        [sys.executable, "-c", "from prh.jobs import lifeline; print(lifeline.with_this_process())"],
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -35,7 +35,7 @@ def test_programs_that_the_run_starts_do_not_hold_it(tmp_path):
 
 
 def test_a_killed_run_holds_nothing(tmp_path):
-    code = "import sys, time; from prh import runs; held = runs.hold(sys.argv[1]); print(1, flush=True); time.sleep(60)"
+    code = "import sys, time; from prh.jobs import runs; held = runs.hold(sys.argv[1]); print(1, flush=True); time.sleep(60)"
     other = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE)
     other.stdout.readline()
     with pytest.raises(files.BusyError, match=f"process {other.pid} on"):

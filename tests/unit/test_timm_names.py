@@ -56,5 +56,5 @@ def test_nothing_is_refused_where_timm_is_not_installed(monkeypatch):
 
 
 def test_torch_is_not_imported_for_it():
-    code = "import sys; from prh import timm_names; timm_names.mistake('resnet50'); sys.exit('torch' in sys.modules)"
+    code = "import sys; from prh.models import timm_names; timm_names.mistake('resnet50'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -32,7 +32,7 @@ def small() -> World:
 
 def align(world: World, features: np.ndarray) -> float:
     """Mutual kNN with reality of one layer, prepared as the workflow prepares it."""
-    layers = [alignment.prepare(np.asarray(layer, np.float32)) for layer in (features, idealised.reality_features())]
+    layers = [alignment.prepare(np.asarray(layer, np.float32)) for layer in (features, world.reality_features())]
     return alignment.align(*layers, k=10).best
 
 

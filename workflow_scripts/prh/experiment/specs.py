@@ -52,9 +52,7 @@ class Spec:
         return {"spec": self.digest, "code": self.code, "settings": self.settings}
 
     def entry(self, key: str, kind: Any) -> Any:
-        """The setting ``key`` as an entry of ``kind``, a class of prh.experiment.config or a union of them: see
-        `filled`.
-        """
+        """The setting ``key`` as an entry of ``kind``, a class of an experiment or a union of them: see `filled`."""
         if key not in self.settings:
             raise ValueError(f"--spec has no '{key}'; it has {', '.join(self.settings) or 'nothing'}.")
         return filled(kind, self.settings[key])
@@ -93,12 +91,11 @@ def differences(entry: BaseModel, only: Collection[str] | None = None, without: 
 
 
 def filled(kind: Any, values: Mapping[str, Any]) -> Any:
-    """The entry of which ``values`` are what `differences` tells: keys that are not there have their
-    defaults.
+    """The entry of which ``values`` are what `differences` tells: keys that are not there have their defaults.
 
-    ``kind`` is a class of prh.experiment.config, or a union of them that a key tells apart. An entry need not be whole: what a job
-    has no use for may be missing, so rules between keys are not checked. Raises ValueError for an unknown key, a
-    missing one without a default, and a wrong value.
+    ``kind`` is a class of prh.experiment.config, or a union of them that a key tells apart. An entry need not be whole:
+    what a job has no use for may be missing, so rules between keys are not checked. Raises ValueError for an unknown
+    key, a missing one without a default, and a wrong value.
     """
     section = _class_of(kind, values)
     if unknown := sorted(set(values) - set(section.model_fields)):

@@ -36,8 +36,8 @@ class Representation:
         that is left out.
     neighbours : sequence of integer [n, k_max], optional
         One table per layer, nearest first, self excluded (``prh.core.neighbours.nearest``); None for a layer that is
-        left
-        out. Without them, or where they are not deep enough, neighbours are searched in ``layers`` when a metric asks.
+        left out. Without them, or where they are not deep enough, neighbours are searched in ``layers`` when a metric
+        asks.
     ties : sequence of floating [k_max], optional
         Of each table the share of ties at each place, as ``nearest`` counts them; None for a layer that is left out.
     gallery : int, optional
@@ -162,9 +162,8 @@ class Representation:
     def subset(self, keep: np.ndarray) -> Representation:
         """The same model on the samples ``keep`` (distinct indices) only, with their neighbours among them.
 
-
-        Tables of neighbours must be deep enough for that (``prh.core.neighbours.restrict``) unless there are layers. Layers
-        that are the same for all of these samples are left out as well; lists do not say which these are.
+        Tables of neighbours must be deep enough for that (``prh.core.neighbours.restrict``) unless there are layers.
+        Layers that are the same for all of these samples are left out as well; lists do not say which these are.
         """
         if self.gallery != self.n:
             raise ValueError(
