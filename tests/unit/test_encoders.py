@@ -335,7 +335,7 @@ def test_word_vectors(tmp_path):
         ({"vectors": torch.full((2, 2), float("nan"))}, r"has no tensor 'vectors' of finite numbers"),
         ({"vectors": torch.ones(4)}, r"has no tensor 'vectors' of finite numbers"),
         ({"table": torch.ones(2, 2)}, r"has no tensor 'vectors'"),
-        ({"vectors": torch.ones(3, 2)}, "3 word vectors and 2 words"),
+        ({"vectors": torch.ones(3, 2)}, "has 2 words, one a line, and vectors.safetensors 3 vectors"),
     ],
 )
 def test_damaged_word_vectors_are_refused(tmp_path, tensors, message):

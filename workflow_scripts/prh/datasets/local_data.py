@@ -68,6 +68,8 @@ def _read_metadata(root: Path, path: Path, columns: Columns, chosen: Mapping) ->
         rows = [(i, line, row) for i, (line, row) in enumerate(local_forms.metadata_rows(path))]
     except (local_forms.FormError, text_files.TextError) as error:
         raise DataError(str(error)) from None
+    if not rows:
+        raise DataError(f"{path} holds no sample; give it a row for each.")
     if columns.image is None:
         form = f"{path.name}: texts"
     elif root.is_file():

@@ -59,4 +59,10 @@ def load(_entry: Mapping, root: Path, device: str, _dtype: torch.dtype) -> WordV
     vectors = tensors(root / "vectors.safetensors").get("vectors")
     if vectors is None or vectors.ndim != 2 or not bool(torch.isfinite(vectors.float()).all()):
         raise ModelError(f"{root / 'vectors.safetensors'} has no tensor 'vectors' of finite numbers, [words, width].")
-    return WordVectors(vectors, text_files.lines(root / "vocab.txt"), device)
+    words = text_files.lines(root / "vocab.txt")
+    if len(words) != len(vectors):
+        raise ModelError(
+            f"{root / 'vocab.txt'} has {len(words)} words, one a line, and vectors.safetensors {len(vectors)} vectors: "
+            "they must be as many."
+        )
+    return WordVectors(vectors, words, device)
