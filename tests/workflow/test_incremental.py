@@ -175,7 +175,7 @@ def nothing_knn(x, y, k=10):
 
 def test_what_the_experiment_does_not_name_runs_nothing(workflow):
     library = workflow.folder / "workflow_scripts/prh"
-    (library / "metrics/nothing.py").write_text(NEW_METRIC)
+    (library / "core/metrics/nothing.py").write_text(NEW_METRIC)
     append(workflow, "prh/core/metrics/__init__.py", "\nfrom prh.core.metrics.nothing import nothing_knn\n")
     (library / "figures/nothing.py").write_text("def draw():\n    return None\n")
     (library / "modalities/smell.py").write_text("def load(entry, root, device, dtype):\n    return None\n")
