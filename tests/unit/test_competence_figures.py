@@ -101,6 +101,13 @@ def test_a_figure_quotes_its_statistics_and_names_what_is_left_out(tmp_path, mod
     assert png.stat().st_size > 0
 
 
+def test_figure2_says_where_its_bins_have_no_interval():
+    note = words(figure2.draw(TABLE2, STATISTICS2)).replace("\n", " ")
+    assert "thin: 95 % jackknife over models. No interval for 1 of 2 bins: fewer than three models" in note
+    with_all = STATISTICS2.filter(pl.col("group").is_null() | (pl.col("group") == "0"))
+    assert "No interval" not in words(figure2.draw(TABLE2, with_all))
+
+
 @pytest.mark.parametrize(("module", "table", "rows"), CASES)
 def test_a_figure_of_calibrated_alignment_says_so(module, table, rows):
     fig = module.draw(table.with_columns(alignment=pl.lit("calibrated")), rows)

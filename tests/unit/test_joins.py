@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 
 from prh.competence.scores import SCORES, published_for, published_scores
 from prh.experiment import registries
@@ -115,6 +116,10 @@ def test_figure2_by_hand():
     inside = statistic(joined, "bins", "mean alignment", "1")
     assert inside["value"] == pytest.approx((0.1 + 0.4 + 0 + 3 * 0.2) / 6)
     assert inside["n"] == 4
+    without = np.array([0.6, 0.8, 0.5, 0.3]) / 3  # the mean of the three pairs that are left without v1, v2, v3, v4
+    half = stats.t.ppf(0.975, 3) * math.sqrt(3 / 4 * ((without - without.mean()) ** 2).sum())
+    assert (inside["low"], inside["high"]) == pytest.approx((1.1 / 6 - half, 1.1 / 6 + half))
+    assert inside["method"] == "mean of 6 pairs; stderr as if independent; 95 % jackknife interval over models"
     assert joined.statistics.filter(pl.col("panel") == "bins").height == 1
 
 
@@ -125,6 +130,9 @@ def test_figure2_bins_are_of_equal_width_and_the_last_holds_those_that_solve_all
     assert statistic(joined, "bins", "mean alignment", "1")["value"] == pytest.approx(0.1)
     assert statistic(joined, "bins", "mean alignment", "2")["value"] == pytest.approx(0.4)
     assert statistic(joined, "bins", "mean alignment", "2")["stderr"] is None  # one pair has no spread
+    assert statistic(joined, "bins", "mean alignment", "2")["low"] is None
+    method = statistic(joined, "bins", "mean alignment", "2")["method"]
+    assert method == "mean of 1 pair; no interval: it needs three models"
 
 
 @pytest.mark.usefixtures("no_umap")

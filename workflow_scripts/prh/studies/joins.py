@@ -399,10 +399,16 @@ def _bin_rows(table: pl.DataFrame, alignment: np.ndarray, bins: int) -> list[dic
                 "low": mean.low,
                 "high": mean.high,
                 "n": mean.models,
-                "method": f"mean of {mean.pairs} pairs; stderr as if independent; 95 % dyadic-robust interval",
+                "method": _mean_method(mean),
             }
         )
     return rows
+
+
+def _mean_method(mean: statistics.PairMean) -> str:
+    pairs = "1 pair" if mean.pairs == 1 else f"{mean.pairs} pairs; stderr as if independent"
+    interval = f"no interval: {mean.no_interval}" if mean.no_interval else "95 % jackknife interval over models"
+    return f"mean of {pairs}; {interval}"
 
 
 def _solved_trend(table: pl.DataFrame, alignment: np.ndarray, permutations: int, seed: int) -> dict:
