@@ -23,7 +23,7 @@ import numpy as np
 from numpy.random import Generator
 
 import prh
-from prh import statistics
+from prh.core import statistics
 from prh.progress import Progress
 
 LEVEL = 0.05
