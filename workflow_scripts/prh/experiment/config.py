@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -870,17 +871,9 @@ def _missing_paths(experiment: Experiment, folder: Path) -> list[str]:
             path = getattr(entry, "path", None)
             if path is not None and (unusable := unusable_path(path)):
                 mistakes.append(f"{kind} '{entry.name}': path {path!r} {unusable}; rename it.")
-            elif path is not None and not _exists(folder / path):
+            elif path is not None and not os.path.exists(folder / path):  # Path.exists raises for impossible names
                 mistakes.append(f"{kind} '{entry.name}': path {path} does not exist (relative to {folder.resolve()}).")
     return mistakes
-
-
-def _exists(path: Path) -> bool:
-    """Whether there is such a file or folder; not where its name is too long, or its folder closed to us."""
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # longer than a name can be; with a null character
-        return False
 
 
 def _sentence(error: Mapping, raw: Mapping[str, object]) -> str:

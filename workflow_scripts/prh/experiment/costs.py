@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from prh.competence import harness_tasks
 from prh.datasets import hub_data
 from prh.downloads import fetching
 from prh.downloads.fetching import FetchError, human
@@ -148,9 +149,7 @@ def _asked(kind: str, entry: Mapping, lock: Lock) -> tuple[int | None, str]:
     if kind == "models":
         repository = repositories.hub_repository(entry["library"], entry["id"])
     elif kind == "harness":
-        from prh.competence import language_scores  # slow, and most experiments do without
-
-        repository, revision = language_scores.source_of_task(entry["name"])
+        repository, revision = harness_tasks.source_of_task(entry["name"])
     else:
         repository = entry["id"]
     snapshot, note = fetching.peek(repository, kind=what, revision=revision, lock=lock)

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
+from prh.competence import harness_tasks
 from prh.datasets import hub_data
 from prh.downloads import fetching
 from prh.downloads.fetching import Snapshot, human
@@ -96,9 +97,7 @@ def _repository(kind: str, entry: Mapping) -> tuple[str, str | None]:
     if kind == "models":
         return repositories.hub_repository(entry["library"], entry["id"]), entry["revision"]
     if kind == "harness":
-        from prh.competence import language_scores  # slow, and most experiments do without
-
-        return language_scores.source_of_task(entry["name"])
+        return harness_tasks.source_of_task(entry["name"])
     return entry["id"], entry["revision"]
 
 

@@ -28,12 +28,12 @@ from prh.jobs.about import about
 from prh.jobs.progress import Progress
 from prh.models import memory
 from prh.models.selftest import SelfTest
-from prh.models.text_checks import Batching
 
 if TYPE_CHECKING:  # a job depends on the modality of its own model only
     from prh.modalities.language import LanguageEncoder
     from prh.modalities.vision import VisionEncoder
     from prh.modalities.word_vectors import WordVectors
+    from prh.models.text_checks import Batching
 
     Encoder = VisionEncoder | LanguageEncoder | WordVectors
 
