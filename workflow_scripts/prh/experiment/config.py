@@ -22,6 +22,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 from prh.core import sample_sizes
 from prh.core.metrics import METRICS
 from prh.datasets import local_forms
+from prh.experiment.specs import section_in
 from prh.io.addresses import is_complete, redacted, redacted_text
 from prh.models import timm_names
 
@@ -837,9 +838,8 @@ def _size_mistakes(experiment: Experiment) -> list[str]:
                 "lower k, or set subsamples and splits to 0."
             )
         for metric in settings.metrics:
-            fits = metric not in METRICS or sample_sizes.mistake(size, metric, halved=halved) is None
-            if not fits:
-                mistakes.append(f"data set '{name}': {sample_sizes.mistake(size, metric, halved=halved)}")
+            if metric in METRICS and (mistake := sample_sizes.mistake(size, metric, halved=halved)):
+                mistakes.append(f"data set '{name}': {mistake}")
         if settings.n and max(settings.n) > size:
             mistakes.append(
                 f"alignment.n: a gallery of {max(settings.n)} needs more than the {size} samples of data set '{name}'."
@@ -936,6 +936,9 @@ _SECTIONS: dict[str, tuple[type[Section], ...]] = {
 def _keys(loc: tuple, node: object) -> list[str]:
     """The keys allowed where an unknown one was found."""
     classes = _SECTIONS.get(str(loc[0]), (Experiment,)) if len(loc) > 1 else (Experiment,)
+    for step in loc[1:-1]:
+        fields = [described for one in classes if (described := one.model_fields.get(step)) is not None]
+        classes = [inner for one in fields if (inner := section_in(one.annotation))] or classes
     used = set(node) if isinstance(node, Mapping) else set()
     return sorted({name for section in classes for name in section.model_fields} - used)
 
