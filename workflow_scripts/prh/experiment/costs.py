@@ -21,7 +21,6 @@ from prh.experiment.config import Experiment
 from prh.experiment.online import AT_ONCE, elsewhere, look_up
 from prh.experiment.plan import MADE, Plan, with_activations
 from prh.models import repositories
-from prh.models.repositories import ModelError
 
 SHAPE = 1.2e5
 """A transformer of depth L and width 100 L has about 12 L (100 L)^2 = SHAPE L^3 parameters."""
@@ -127,7 +126,7 @@ def _download(kind: str, entry: Mapping, results: Path, lock: Path | None, onlin
         try:
             size, note = _asked(kind, entry, Lock(lock, kind, entry["name"]))
             notes += [note] if note else []
-        except (FetchError, ModelError, ValueError) as error:
+        except (FetchError, ValueError) as error:
             notes.append(str(error))
     if here:
         size = 0

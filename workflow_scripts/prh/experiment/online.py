@@ -22,7 +22,7 @@ from prh.downloads import fetching
 from prh.downloads.fetching import Snapshot, human
 from prh.downloads.lockfile import Lock
 from prh.experiment.config import Experiment
-from prh.experiment.plan import MADE
+from prh.experiment.plan import ELSEWHERE, MADE
 from prh.io.addresses import redacted
 from prh.models import repositories
 from prh.models.repositories import ModelError
@@ -58,7 +58,7 @@ def elsewhere(experiment: Experiment) -> list[tuple[str, dict]]:
         (kind, entry.model_dump(mode="json"))
         for kind in MADE
         for entry in getattr(experiment, kind)
-        if entry.source in ("hub", "url", "lm_eval")
+        if entry.source in ELSEWHERE
     ]
 
 
