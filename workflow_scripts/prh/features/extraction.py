@@ -142,7 +142,10 @@ def _decoded_in_turns(images: _Images, batches: Sequence[list[tuple[int, int]]])
 
 def _decoded_ahead(images: _Images, batches: Sequence[list[tuple[int, int]]], workers: int) -> Iterator[Tensor]:
     """Each batch by ``workers`` processes: up to four ahead in each, as far as ``PINNED`` bytes hold them."""
-    ahead = PINNED // (images[batches[0][0]].nbytes * len(batches[0])) if batches else 0
+    ahead = 0
+    if batches:
+        first = _Images(images.shards, images.decode)[batches[0][0]]  # by another, or the shard stays with this one
+        ahead = PINNED // (first.nbytes * len(batches[0]))
     return iter(
         DataLoader(
             images,
