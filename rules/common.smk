@@ -60,10 +60,8 @@ wildcard_constraints:
     model=one_of(plan.models),
     metric=one_of(experiment.alignment.metrics),
     measure=one_of(plan.measures),
-    pair=one_of(plan.layer_pairs),
     text=one_of(plan.texts),
     task=one_of(plan.harness),
-    kind="(_calibrated)?",
 
 
 @functools.cache

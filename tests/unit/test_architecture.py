@@ -11,7 +11,7 @@ import prh
 LIBRARY = Path(prh.__file__).parent
 ORDER = (
     *("core", "io", "jobs", "downloads", "models", "datasets", "modalities", "features"),
-    *("alignment", "competence", "studies", "figures", "world", "experiment"),
+    *("alignment", "competence", "figures", "studies", "world", "experiment"),
 )
 """Each room may use those before it, none may use one after it."""
 

@@ -14,8 +14,8 @@ from prh.core.alignment import Representation, align, best_pair, compare, crossf
 from prh.core.metrics import METRICS
 from prh.core.neighbours import nearest
 from prh.core.ties import key_of
-from prh.figures import layer_matrix
 from prh.io import tables
+from prh.studies.layer_matrix import drawing as layer_matrix
 
 N = 60
 ROW = np.arange(1, 7, dtype=np.float32)

@@ -19,7 +19,7 @@ from prh.core.ties import key_of
 
 def can_sweep(metric: str) -> bool:
     """Whether ``metric`` reads each sample's own list of neighbours only, so that queries can differ from gallery."""
-    return METRICS[metric].needs == "neighbours" and metric != "cycle_knn"
+    return METRICS[metric].per_query
 
 
 def in_gallery(

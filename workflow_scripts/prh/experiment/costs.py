@@ -215,7 +215,7 @@ def stages(plan: Plan, fetched: list[Download], tflops: float, bandwidth: float)
         Stage("alignment", jobs["alignment"], 0, *_alignment(plan, counts, idle["alignment"])),
         Stage("benchmarks", jobs["benchmarks"], brought["texts"], brought["texts"], memory(plan.scored()),
               scoring + probing + brought["texts"] / bandwidth / 3600 + idle["benchmarks"], scoring),
-        Stage("figures", jobs["figures"], 0, 0, 0, idle["figures"]),
+        Stage("studies", jobs["studies"], 0, 0, 0, idle["studies"]),
     ]  # fmt: skip
 
 
@@ -298,22 +298,19 @@ def width(count: float) -> float:
 def _jobs(plan: Plan) -> dict[str, int]:
     """How many jobs each stage has on an empty results folder."""
     experiment, metrics = plan.experiment, plan.experiment.alignment.metrics
-    rows, figures = plan.comparisons(), list(plan.figures())
-    joins = sum(re.search(r"/figure\d", path) is not None for path in figures)
-    pairs = sum("/layer_matrix_" in path for path in figures)
-    sweeps = [path.split("/")[:2] for path in figures if path.endswith("/n_sweep.svg")]
-    swept = {(dataset, plan.measures[measure]["metric"]) for dataset, measure in sweeps}
+    rows, studies = plan.comparisons(), [study for study, _ in plan.targets.values()]
+    swept = [(dataset, measure) for dataset, measure, _ in plan.panels() if plan.is_swept(measure)]
+    sweeps = {(dataset, plan.measures[measure]["metric"]) for dataset, measure in swept}
     searched = any(plan.row_needs(metric, "neighbours") for metric in metrics)
     scored = (len(experiment.texts) + len(experiment.harness)) * (1 + len(plan.scored()))
     return {
         "datasets": 2 * len(plan.datasets),
         "models": len(plan.models) - len(plan.realities()),
         "features": len(plan.runs()),
-        "alignment": searched * len(rows) + len(metrics) * len(rows) + 1 + len(sweeps)
-        + sum(len(plan.models_of(dataset)) for dataset, _ in swept)
-        + sum("metric_correlation" in path for path in figures),
-        "benchmarks": (len(plan.probe_runs()) + scored + 1 + joins) if joins else 0,
-        "figures": len(figures) + pairs,
+        "alignment": searched * len(rows) + len(metrics) * len(rows) + 1 + len(swept)
+        + sum(len(plan.models_of(dataset)) for dataset, _ in sweeps),
+        "benchmarks": len(plan.probe_runs()) + scored + 1 if any("scores" in study.reads for study in studies) else 0,
+        "studies": len(studies) + sum(study.table is not None for study in studies),
     }  # fmt: skip
 
 

@@ -50,7 +50,9 @@ def cka(
 variant("cka_rbf", cka, kernel="rbf", summary="centred kernel alignment, Gaussian kernel", symmetric=True, bounded=True)
 
 
-@metric(summary="linear CKA with the unbiased HSIC", needs="features", symmetric=True, bounded=True)
+@metric(
+    summary="linear CKA with the unbiased HSIC", needs="features", symmetric=True, bounded=True, chance=lambda k, n: 0.0
+)
 def unbiased_cka(x: Representation, y: Representation) -> np.ndarray:
     """CKA with the unbiased estimate of HSIC: about 0 for unrelated representations, and slightly negative at times.
 
@@ -64,7 +66,7 @@ def unbiased_cka(x: Representation, y: Representation) -> np.ndarray:
     return _cosines(x.state(u_centred_kernels), y.state(u_centred_kernels))
 
 
-@metric(summary="another name of unbiased_cka", needs="features", symmetric=True, bounded=True)
+@metric(summary="another name of unbiased_cka", needs="features", symmetric=True, bounded=True, chance=lambda k, n: 0.0)
 def debiased_cka(x: Representation, y: Representation) -> np.ndarray:
     """The same number as ``unbiased_cka``, under the name that Kornblith et al. (2019) and Murphy et al. (2024) use."""
     return unbiased_cka.__wrapped__(x, y)
@@ -114,7 +116,13 @@ variant(
 )
 
 
-@metric(summary="Spearman correlation of dissimilarities", needs="features", symmetric=True, bounded=True)
+@metric(
+    summary="Spearman correlation of dissimilarities",
+    needs="features",
+    symmetric=True,
+    bounded=True,
+    chance=lambda k, n: 0.0,
+)
 def rsa(x: Representation, y: Representation, compare: Literal["spearman", "pearson"] = "spearman") -> np.ndarray:
     """Representational similarity analysis: correlation of the two models' dissimilarities of all pairs of samples.
 

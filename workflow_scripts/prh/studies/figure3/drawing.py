@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from prh.core.statistics import linear_fit
 from prh.figures import captions, style
+from prh.studies.statistics_table import percent
 
 COLUMNS = ("language", "vision", "vision_family", "x", "y", "vision_parameters", "source")
 LABEL_SIZE = 6.0
@@ -24,18 +25,25 @@ PANEL_HEIGHT = 2.1
 
 @style.applied()
 def draw(
-    table: pl.DataFrame, statistics: pl.DataFrame, missing: Sequence[str] = (), tied: Sequence[str] = ()
+    table: pl.DataFrame,
+    statistics: pl.DataFrame,
+    missing: Sequence[str] = (),
+    tied: Sequence[str] = (),
+    *,
+    alpha: float = 0.05,
 ) -> Figure:
     """Draw alignment to each vision model against 1 - bits per byte of the language model.
 
-    A line (least squares, with its 95 % band) and a shade per vision model, darker for more parameters; language models
-    are named above each panel.
+    A line (least squares, with its band) and a shade per vision model, darker for more parameters; language models are
+    named above each panel.
 
     Parameters
     ----------
     table, statistics, missing, tied
-        As ``prh.studies.joins.figure3`` returns them. ``missing`` is listed under the figure, and so are the
+        As ``prh.studies.figure3.table`` returns them. ``missing`` is listed under the figure, and so are the
         models with many ties.
+    alpha
+        Of the bands.
 
     Raises
     ------
@@ -53,7 +61,7 @@ def draw(
     fig = style.figure(max(0.6 + panel_width * len(families), 5.8), height)
     panels = fig.subplots(1, len(families), sharex=True, sharey=True, squeeze=False)[0]
     for ax, family in zip(panels, families, strict=True):
-        _lines(ax, table.filter(pl.col("vision_family") == family))
+        _lines(ax, table.filter(pl.col("vision_family") == family), alpha)
         title = f"{family}\n{captions.trend(captions.one(statistics, family, 'Spearman'))}"
         ax.set_title(title, fontsize=style.SMALL, pad=72 * (label_height + 0.16))
     span = np.ptp(languages["x"].to_numpy()) or 1.0
@@ -66,8 +74,8 @@ def draw(
     panels[0].set_ylabel("alignment to vision")
     fig.suptitle(captions.heading(table, "of language with vision models"), x=0.01, ha="left")
     notes = [
-        "A line per vision model, darker with more parameters, with its 95 % band. ρ (Spearman) over all points of a "
-        f"panel, p from permuting the {len(names)} language models.",
+        f"A line per vision model, darker with more parameters, with its {percent(alpha)} band. ρ (Spearman) over all "
+        f"points of a panel, p from permuting the {len(names)} language models.",
         captions.sources(table),
         style.left_out(missing, "no bits per byte") if missing else "",
         style.tied(tied),
@@ -76,7 +84,7 @@ def draw(
     return fig
 
 
-def _lines(ax: Axes, panel: pl.DataFrame) -> None:
+def _lines(ax: Axes, panel: pl.DataFrame, alpha: float) -> None:
     visions = panel.unique("vision").sort("vision_parameters", "vision")["vision"].to_list()
     # the light end of the map is too pale for a thin line on white
     shades = mpl.colormaps["YlGnBu"](np.linspace(1, 0.4, len(visions)))[::-1]
@@ -84,7 +92,7 @@ def _lines(ax: Axes, panel: pl.DataFrame) -> None:
         points = panel.filter(pl.col("vision") == vision)
         x, y = points["x"].to_numpy(), points["y"].to_numpy()
         fit, ends = linear_fit(x, y), np.linspace(x.min(), x.max(), 60)
-        low, high = fit.band(ends)
+        low, high = fit.band(ends, 1 - alpha)
         ax.fill_between(ends, low, high, color=shade, alpha=0.15, linewidth=0)
         ax.plot(ends, fit.predict(ends), color=shade)
         ax.plot(x, y, "o", color=shade, markersize=3, markeredgecolor="white", markeredgewidth=0.3, label=label)

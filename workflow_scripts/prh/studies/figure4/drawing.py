@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from prh.core.statistics import linear_fit
 from prh.figures import captions, style
+from prh.studies.statistics_table import percent
 
 COLUMNS = (
     "task", "task_metric", "model", "x", "y", "source", "shots", "parameters", "rank", "monotone", "reference",
@@ -28,18 +29,25 @@ AREA = (10.0, 140.0)  # points²: the discs of the smallest and of the largest m
 
 @style.applied()
 def draw(
-    table: pl.DataFrame, statistics: pl.DataFrame, missing: Sequence[str] = (), tied: Sequence[str] = ()
+    table: pl.DataFrame,
+    statistics: pl.DataFrame,
+    missing: Sequence[str] = (),
+    tied: Sequence[str] = (),
+    *,
+    alpha: float = 0.05,
 ) -> Figure:
     """Draw each task's score against alignment to vision, a disc per language model.
 
     A disc's area grows with the number of parameters, its colour with the rank in language modelling; a disc with a
-    dashed edge has a published score. Solid line: least squares with its 95 % band; dashed: best monotone fit.
+    dashed edge has a published score. Solid line: least squares with its 1 - ``alpha`` band; dashed: best monotone fit.
 
     Parameters
     ----------
     table, statistics, missing, tied
-        As ``prh.studies.joins.figure4`` returns them. ``missing`` is listed under the figure, and so are the
+        As ``prh.studies.figure4.table`` returns them. ``missing`` is listed under the figure, and so are the
         models with many ties.
+    alpha
+        Of the bands.
 
     Raises
     ------
@@ -51,7 +59,7 @@ def draw(
     fig = style.figure(max(style.PAGE_WIDTH, 3.4 * len(tasks)), 4.2)
     panels = fig.subplots(1, len(tasks), sharex=True, squeeze=False)[0]
     for ax, task in zip(panels, tasks, strict=True):
-        discs = _panel(ax, table.filter(pl.col("task") == task), statistics)
+        discs = _panel(ax, table.filter(pl.col("task") == task), statistics, alpha)
     bar = fig.colorbar(discs, ax=panels, aspect=26, pad=0.01, ticks=MaxNLocator(integer=True))
     bar.set_label("rank by bits per byte (1 = best)")
     bar.ax.invert_yaxis()
@@ -63,8 +71,8 @@ def draw(
     fig.suptitle(captions.heading(table, "and downstream scores of language models"), x=0.01, ha="left")
     _size_legend(panels[0], table["parameters"].to_numpy())
     notes = [
-        f"Solid: least squares with its 95 % band; dashed: best monotone fit. ρ (Spearman), p from permuting the "
-        f"{table['model'].n_unique()} models.",
+        f"Solid: least squares with its {percent(alpha)} band; dashed: best monotone fit. ρ (Spearman), p from "
+        f"permuting the {table['model'].n_unique()} models.",
         captions.sources(table),
         "Dashed edge: published score." if (table["source"] != "measured").any() else "",
         style.left_out(missing, "a score is lacking") if missing else "",
@@ -77,11 +85,11 @@ def draw(
     return fig
 
 
-def _panel(ax: Axes, panel: pl.DataFrame, statistics: pl.DataFrame) -> PathCollection:
+def _panel(ax: Axes, panel: pl.DataFrame, statistics: pl.DataFrame, alpha: float) -> PathCollection:
     task, metric, shots = panel.select("task", "task_metric", "shots").row(0)
     x, y = panel["x"].to_numpy(), panel["y"].to_numpy()
     fit, ends = linear_fit(x, y), np.linspace(x.min(), x.max(), 60)
-    low, high = fit.band(ends)
+    low, high = fit.band(ends, 1 - alpha)
     ax.fill_between(ends, low, high, color=style.MISSING_COLOUR, linewidth=0)
     ax.plot(ends, fit.predict(ends), color=style.NEUTRAL)
     ax.plot(x, panel["monotone"], color=style.OKABE_ITO[1], linestyle="--", linewidth=1.0)

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 
 from prh.core.ties import tied_models
 from prh.figures import style
-from prh.figures.cross_modal import CHANCE
 
 MODALITIES = ("modality_x", "modality_y")
 SINGLE_LINES = 12  # more pairs of a kind are drawn as a band
@@ -20,18 +19,18 @@ KIND = pl.concat_str(pl.min_horizontal(*MODALITIES), pl.max_horizontal(*MODALITI
 
 
 @style.applied()
-def draw(best: pl.DataFrame) -> Figure:
+def draw(sweep: pl.DataFrame) -> Figure:
     """Draw the alignment of model pairs as n grows, coloured by the modalities they pair; beside it, calibrated.
 
     Wide lines are means over the pairs of a kind; thin ones single pairs, or a band from the 10th to the 90th
-    percentile where there are many. Dotted: chance (mutual_knn only); dashed: the mean null threshold.
+    percentile where there are many. Dotted: chance where it is known; dashed: the mean null threshold.
 
     Parameters
     ----------
-    best
+    sweep
         One row per model pair and n, of a single dataset and metric and one k for each n: dataset, metric, k, n,
-        model_x, modality_x, model_y, modality_y, score and, optionally, calibrated, threshold, low, high (null where
-        not computed). Pairs that lack an n are left out. Without a calibrated score there is one panel.
+        model_x, modality_x, model_y, modality_y, score and, optionally, calibrated, chance, threshold, low, high (null
+        where not computed). Pairs that lack an n are left out. Without a calibrated score there is one panel.
 
     Raises
     ------
@@ -40,13 +39,13 @@ def draw(best: pl.DataFrame) -> Figure:
         or has no pair with a score at every n.
     """
     columns = ("dataset", "metric", "k", "n", "model_x", "modality_x", "model_y", "modality_y", "score")
-    style.require_columns(best, columns, "best")
-    style.require_one(best, ("dataset", "metric"), "best")
-    style.require_unique(best, ("model_x", "model_y", "n"), "best")
-    scored = best.filter(pl.col("score").is_finite()).with_columns(kind=KIND)
+    style.require_columns(sweep, columns, "sweep")
+    style.require_one(sweep, ("dataset", "metric"), "sweep")
+    style.require_unique(sweep, ("model_x", "model_y", "n"), "sweep")
+    scored = sweep.filter(pl.col("score").is_finite()).with_columns(kind=KIND)
     pairs = style.complete_pairs(scored, ("model_x", "model_y"), "n").sort("n")
     if pairs.is_empty():
-        raise ValueError("The best table has no model pair with a score at every n; draw fewer n.")
+        raise ValueError("The sweep table has no model pair with a score at every n; draw fewer n.")
 
     calibrated = "calibrated" in pairs.columns and pairs["calibrated"].is_finite().any()
     panels = {"score": "alignment", "calibrated": "calibrated alignment"} if calibrated else {"score": "alignment"}
@@ -63,8 +62,8 @@ def draw(best: pl.DataFrame) -> Figure:
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     ks = pairs["k"].unique().sort().to_list()
     k = ks[0] if len(ks) == 1 else f"k = {ks[0]:,} to {ks[-1]:,}"
-    style.heading(fig, f"Alignment as n grows, {best['dataset'][0]}", style.describe(best["metric"][0], k, None))
-    dropped = best.n_unique(("model_x", "model_y")) - pairs.n_unique(("model_x", "model_y"))
+    style.heading(fig, f"Alignment as n grows, {sweep['dataset'][0]}", style.describe(sweep["metric"][0], k, None))
+    dropped = sweep.n_unique(("model_x", "model_y")) - pairs.n_unique(("model_x", "model_y"))
     notes = [f"Left out: {dropped} model pairs without a score at every n." if dropped else ""]
     notes.append(style.tied(tied_models(pairs)))
     style.note_below(fig, " ".join(filter(None, notes)))
@@ -102,13 +101,11 @@ def _draw_kinds(ax: Axes, pairs: pl.DataFrame, column: str) -> None:
 
 def _draw_null(ax: Axes, pairs: pl.DataFrame) -> None:
     """What unrelated models would score: chance, and the mean threshold of the permutation null."""
-    by_n = pairs.group_by("n").agg(pl.col("k").first(), *[pl.col("threshold").mean()] * ("threshold" in pairs.columns))
-    by_n = by_n.sort("n")
-    metric = pairs["metric"][0]
-    if metric in CHANCE:
-        chance = [CHANCE[metric](k, n) for k, n in by_n.select("k", "n").iter_rows()]
-        ax.plot(by_n["n"], chance, color=style.NEUTRAL, linestyle=":", label="chance")
-    if "threshold" in by_n.columns and by_n["threshold"].is_not_null().any():
+    means = [name for name in ("chance", "threshold") if name in pairs.columns]
+    by_n = pairs.group_by("n").agg(pl.col(means).mean()).sort("n")
+    if "chance" in means and by_n["chance"].is_not_null().any():
+        ax.plot(by_n["n"], _floats(by_n["chance"]), color=style.NEUTRAL, linestyle=":", label="chance")
+    if "threshold" in means and by_n["threshold"].is_not_null().any():
         ax.plot(
             by_n["n"], _floats(by_n["threshold"]), color=style.NEUTRAL, linestyle="--", label="null threshold (mean)"
         )

@@ -9,8 +9,13 @@ from scipy import stats
 
 from prh.competence.scores import SCORES, published_for, published_scores
 from prh.experiment import registries
-from prh.studies import joins
-from prh.studies.joins import figure2, figure3, figure4, model_map, solved
+from prh.studies.base import StudyTables
+from prh.studies.figure2 import table as figure2_table
+from prh.studies.figure2.table import model_map
+from prh.studies.figure2.table import table as figure2
+from prh.studies.figure3.table import table as figure3_table
+from prh.studies.figure4.table import table as figure4_table
+from prh.studies.scored_models import solved
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTING = {"dataset": "d", "metric": "mutual_knn", "k": 10, "n": 100}
@@ -50,7 +55,7 @@ def score_table(rows: list[tuple]) -> pl.DataFrame:
     return pl.DataFrame(full)
 
 
-def statistic(joined: joins.Joined, panel: str, name: str, group: str | None = None) -> dict:
+def statistic(joined: StudyTables, panel: str, name: str, group: str | None = None) -> dict:
     rows = joined.statistics.filter(
         (pl.col("panel") == panel) & (pl.col("statistic") == name) & pl.col("group").eq_missing(pl.lit(group))
     )
@@ -99,7 +104,9 @@ PROBES = score_table(
 @pytest.fixture
 def no_umap(monkeypatch):
     """Places on a line instead of UMAP, whose first use takes many seconds to compile."""
-    monkeypatch.setattr(joins, "model_map", lambda alignment, *, seed: np.arange(2.0 * len(alignment)).reshape(-1, 2))
+    monkeypatch.setattr(
+        figure2_table, "model_map", lambda alignment, *, seed: np.arange(2.0 * len(alignment)).reshape(-1, 2)
+    )
 
 
 @pytest.mark.usefixtures("no_umap")
@@ -202,6 +209,18 @@ MODELLING = [
     ("l2", "text", "bits_per_byte", 0.8),
     ("l3", "text", "bits_per_byte", 0.6),
 ]
+
+
+def models_table(parameters: dict[str, int]) -> pl.DataFrame:
+    return pl.DataFrame({"model": list(parameters), "parameters": list(parameters.values())})
+
+
+def figure3(best, scores, parameters, **options) -> StudyTables:
+    return figure3_table(best, models_table(parameters), scores, **options)
+
+
+def figure4(best, scores, parameters, **options) -> StudyTables:
+    return figure4_table(best, models_table(parameters), scores, **options)
 
 
 def test_figure3_by_hand():

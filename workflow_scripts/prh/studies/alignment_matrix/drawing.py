@@ -14,8 +14,8 @@ from matplotlib.patches import Rectangle
 
 from prh.core.ties import tied_models
 from prh.figures import style
+from prh.studies.pairs import square
 
-SIGNIFICANT = 0.05  # false discovery rate above which a cell is marked
 CELL = 0.46  # inches, the side of a cell where there is room
 SMALLEST_CELL = 0.08  # inches; with more models the figure grows over the page, to be read on a screen
 BRACKET = 0.09  # inches between the cells and the brackets of families and modalities
@@ -23,7 +23,9 @@ TITLES = {"score": "Alignment", "calibrated": "Calibrated alignment"}
 
 
 @style.applied()
-def draw(best: pl.DataFrame, models: pl.DataFrame, *, value: str = "score", title: str | None = None) -> Figure:
+def draw(
+    best: pl.DataFrame, models: pl.DataFrame, *, value: str = "score", alpha: float = 0.05, title: str | None = None
+) -> Figure:
     """Draw the alignment of every two models as a heat map, ordered by modality and then by family.
 
     Parameters
@@ -31,12 +33,14 @@ def draw(best: pl.DataFrame, models: pl.DataFrame, *, value: str = "score", titl
     best
         One row per model pair, of a single dataset, metric, k and n, with the columns dataset, metric, k, n, model_x,
         model_y, ``value`` and, optionally, q. A pair given one way round is drawn both ways.
-        Cells with q > 0.05 carry a small cross; a null q says nothing. Models with many ties are named (where tied_x or
-        tied_y is true).
+        Cells with q > ``alpha`` carry a small cross; a null q says nothing. Models with many ties are named (where
+        tied_x or tied_y is true).
     models
         The models to draw, in drawing order within their family: model, modality, family.
     value
         The column of ``best`` to draw: "score" or "calibrated".
+    alpha
+        The false discovery rate above which a cell is marked.
     title
         Above the figure, before the metric, k and n; by default it says what is drawn, of which data set.
 
@@ -63,31 +67,16 @@ def draw(best: pl.DataFrame, models: pl.DataFrame, *, value: str = "score", titl
     fig = style.figure(margins[0] + side + margins[1], 0.7 + side + margins[0])
     ax = fig.subplots()
     image = _heat_map(ax, values, kept, side)
-    unsure = "q" in best.columns and _cross_out(ax, square(best, kept["model"].to_list(), "q"), image, side)
+    unsure = "q" in best.columns and _cross_out(ax, square(best, kept["model"].to_list(), "q") > alpha, image, side)
     metric, k, n = best.select("metric", "k", "n").row(0)
     bar = fig.colorbar(image, ax=ax, shrink=0.6, aspect=22, pad=0.02)
     bar.set_label(TITLES.get(value, value).lower())
     bar.outline.set_visible(False)
     what = f"{TITLES.get(value, value)} at the best pair of layers, {best['dataset'][0]}"
     style.heading(fig, what if title is None else title, style.describe(metric, k, n))
-    _explain(
-        fig, unsure, _has_holes(values), models.filter(pl.Series(~has_value))["model"].to_list(), tied_models(best)
-    )
+    left_out = models.filter(pl.Series(~has_value))["model"].to_list()
+    _explain(fig, alpha if unsure else None, _has_holes(values), left_out, tied_models(best))
     return fig
-
-
-def square(best: pl.DataFrame, names: Sequence[str], column: str) -> np.ndarray:
-    """``column`` of every two models as a matrix [models, models]: row = model_x, NaN on the diagonal and where absent.
-
-    A pair that stands in the table one way round only fills both cells. Raises ValueError for a pair given twice.
-    """
-    style.require_unique(best, ("model_x", "model_y"), "best")
-    place = {name: i for i, name in enumerate(names)}
-    matrix = np.full((len(names), len(names)), np.nan)
-    for x, y, value in best.select("model_x", "model_y", column).iter_rows():
-        if x in place and y in place and x != y and value is not None:
-            matrix[place[x], place[y]] = value
-    return np.where(np.isnan(matrix), matrix.T, matrix)
 
 
 def _grouped(models: pl.DataFrame) -> pl.DataFrame:
@@ -179,10 +168,10 @@ def _line(ax: Axes, x: Sequence[float], y: Sequence[float], **look: object) -> N
     ax.plot(x, y, clip_on=False, solid_capstyle="butt", **look)
 
 
-def _cross_out(ax: Axes, q: np.ndarray, image: AxesImage, side: float) -> bool:
+def _cross_out(ax: Axes, unsure: np.ndarray, image: AxesImage, side: float) -> bool:
     """A small cross in each cell that is not significant, in its corner if there is a number; True if there is any."""
-    pitch = side / len(q)
-    rows, columns = np.nonzero(np.nan_to_num(q) > SIGNIFICANT)
+    pitch = side / len(unsure)
+    rows, columns = np.nonzero(unsure)
     corner = 0.33 if ax.texts and pitch > 0.2 else 0.0
     inks = [style.readable_on(colour) for colour in image.to_rgba(image.get_array()[rows, columns])]
     ax.scatter(
@@ -201,11 +190,11 @@ def _has_holes(values: np.ndarray) -> bool:
     return bool(np.isnan(values).sum() > len(values))
 
 
-def _explain(fig: Figure, unsure: bool, holes: bool, left_out: Sequence[str], tied: Sequence[str]) -> None:
+def _explain(fig: Figure, alpha: float | None, holes: bool, left_out: Sequence[str], tied: Sequence[str]) -> None:
     """The note below: what cross and grey mean, the models that are not shown, and those with many ties."""
     parts = []
-    if unsure:
-        parts.append(f"×: not significant (q > {SIGNIFICANT:g}).")
+    if alpha is not None:
+        parts.append(f"×: not significant (q > {alpha:g}).")
     if holes:
         parts.append("Grey: no score.")
     if left_out:

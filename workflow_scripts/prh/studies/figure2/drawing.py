@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from prh.figures import captions, style
+from prh.studies.statistics_table import percent
 
 COLUMNS = ("model", "family", "solved", "tasks", "bin", "bins", "average", "map_x", "map_y")
 
@@ -22,19 +23,22 @@ def draw(
     tied: Sequence[str] = (),
     *,
     tasks: str = "VTAB",
+    alpha: float = 0.05,
 ) -> Figure:
     """Draw mean alignment per bin of solved tasks (left) and the models' map, coloured by mean score (right).
 
-    Bars carry the standard error as if pairs were independent (thick) and the 95 % jackknife interval over models
-    (thin; none for a bin of two models, which is said below). A bin of fewer than two models has no pair and no bar.
+    Bars carry the standard error as if pairs were independent (thick) and the jackknife interval over models (thin;
+    none for a bin of two models, which is said below). A bin of fewer than two models has no pair and no bar.
 
     Parameters
     ----------
     table, statistics, missing, tied
-        As ``prh.studies.joins.figure2`` returns them. ``missing`` is listed under the figure, and so are the
+        As ``prh.studies.figure2.table`` returns them. ``missing`` is listed under the figure, and so are the
         models with many ties.
     tasks
         What the tasks are called on the axes.
+    alpha
+        Of the intervals of ``statistics``, for the note.
 
     Raises
     ------
@@ -48,16 +52,16 @@ def draw(
     _map(fig, right, table, tasks)
     left.set_title(f"all pairs: {captions.trend(captions.one(statistics, 'all', 'Spearman'))}", fontsize=style.SMALL)
     fig.suptitle(captions.heading(table, "of vision models"), x=0.01, ha="left")
-    note = _note(statistics.filter(pl.col("panel") == "bins"))
+    note = _note(statistics.filter(pl.col("panel") == "bins"), alpha)
     left_out = f" {style.left_out(missing, f'no score on every {tasks} task')}" if missing else ""
     style.note_below(fig, " ".join(filter(None, [note + left_out, style.tied(tied)])))
     return fig
 
 
-def _note(rows: pl.DataFrame) -> str:
+def _note(rows: pl.DataFrame, alpha: float) -> str:
     note = (
         "Bars: mean over pairs within the bin; thick: standard error, pairs as if independent; "
-        "thin: 95 % jackknife over models."
+        f"thin: {percent(alpha)} jackknife over models."
     )
     without = rows.filter(pl.col("low").is_null() | pl.col("low").is_nan())
     if without.is_empty():

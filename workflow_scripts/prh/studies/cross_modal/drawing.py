@@ -13,10 +13,10 @@ from matplotlib.patheffects import withStroke
 
 from prh.core.ties import tied_models
 from prh.figures import style
+from prh.studies.pairs import across
 
 PANELS_ACROSS = 3
 NAMED_LINES = 6  # a panel of more models says how many instead of naming each
-CHANCE = {"mutual_knn": lambda k, n: k / (n - 1)}  # the expected score of unrelated representations, where it is known
 
 
 @style.applied()
@@ -31,13 +31,13 @@ def draw(
     """Draw the alignment of each model of ``x_modality`` with each of ``y_modality``; a panel and a colour per family.
 
     Thin lines are single models with their intervals, the wide line is the mean of the family. The dotted line is
-    chance (k / (n - 1), mutual_knn only), the grey bars are the highest null threshold at their place in the panel.
+    chance where it is known, the grey bars are the highest null threshold at their place in the panel.
 
     Parameters
     ----------
     best
         One row per model pair, of a single dataset, metric, k and n, with the columns dataset, metric, k, n, model_x,
-        modality_x, model_y, modality_y, score and, optionally, threshold, low, high (null where not computed).
+        modality_x, model_y, modality_y, score and, optionally, chance, threshold, low, high (null where not computed).
     models
         model, modality, family and, optionally, the column named by ``competence``. Models on the x axis stand in order
         of competence where there is one for each of them, else in the order given.
@@ -65,13 +65,14 @@ def draw(
         raise ValueError(f"The best table has no score of a {x_modality} model with a {y_modality} model; draw others.")
 
     metric, k, n = best.select("metric", "k", "n").row(0)
+    chance = pairs["chance"][0] if "chance" in pairs.columns else None
     families = list(dict.fromkeys(lines["family"]))
     members = {family: lines.filter(pl.col("family") == family)["model"].to_list() for family in families}
     fig, panels, width = _panels(members, names)
     for family, colour in style.colours(families).items():
         _draw_family(panels[family], pairs, names, members[family], colour)
-        if metric in CHANCE:
-            panels[family].axhline(CHANCE[metric](k, n), color=style.NEUTRAL, linestyle=":", linewidth=1.0)
+        if chance is not None:
+            panels[family].axhline(chance, color=style.NEUTRAL, linestyle=":", linewidth=1.0)
     _legends(panels, width)
     fig.supylabel("alignment", fontsize=style.FONT_SIZE)
     title = f"Alignment of {x_modality} models with each {y_modality} family, {best['dataset'][0]}"
@@ -79,30 +80,9 @@ def draw(
     shown = {*names, *lines["model"]}
     unseen = models.filter(pl.col("modality").is_in([x_modality, y_modality]), ~pl.col("model").is_in(shown))
     has_threshold = "threshold" in pairs.columns and pairs["threshold"].count() > 0
-    _explain(fig, metric, has_threshold, unseen["model"], [name for name in tied_models(best) if name in shown])
+    tied = [name for name in tied_models(best) if name in shown]
+    _explain(fig, chance is not None, has_threshold, unseen["model"], tied)
     return fig
-
-
-def across(best: pl.DataFrame, x_modality: str, y_modality: str) -> pl.DataFrame:
-    """The finite scores of ``best`` across two modalities: x and y, the model of each, k, n, scores.
-
-    A pair given in both orders, as by a metric that is not symmetric, is averaged. Within one modality every pair
-    stands both ways round.
-    """
-    straight = best.filter(pl.col("modality_x") == x_modality, pl.col("modality_y") == y_modality)
-    turned = best.filter(pl.col("modality_y") == x_modality, pl.col("modality_x") == y_modality)
-    both = pl.concat(
-        [
-            straight.with_columns(x=pl.col("model_x"), y=pl.col("model_y")),
-            turned.with_columns(x=pl.col("model_y"), y=pl.col("model_x")),
-        ]
-    )
-    values = [name for name in ("score", "threshold", "low", "high") if name in both.columns]
-    return (
-        both.filter(pl.col("score").is_finite())
-        .group_by("x", "y", "k", "n", maintain_order=True)
-        .agg(pl.col(name).mean() for name in values)
-    )
 
 
 def ordered(models: pl.DataFrame, modality: str, competence: str) -> list[str]:
@@ -202,9 +182,9 @@ def _legends(panels: dict[str, Axes], width: float) -> None:
         )
 
 
-def _explain(fig: Figure, metric: str, has_threshold: bool, left_out: Iterable[str], tied: Sequence[str]) -> None:
+def _explain(fig: Figure, has_chance: bool, has_threshold: bool, left_out: Iterable[str], tied: Sequence[str]) -> None:
     """The note below: what the grey lines are, the models that are not shown, and those with many ties."""
-    lines = ["dotted: chance"] if metric in CHANCE else []
+    lines = ["dotted: chance"] if has_chance else []
     lines += ["bars: highest null threshold of the panel"] if has_threshold else []
     notes = [f"Grey, {'; '.join(lines)}."] if lines else []
     left_out = list(left_out)

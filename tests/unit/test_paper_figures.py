@@ -4,7 +4,10 @@ import polars as pl
 import pytest
 from matplotlib.figure import Figure
 
-from prh.figures import captions, figure2, figure3, figure4, style
+from prh.figures import captions, style
+from prh.studies.figure2 import drawing as figure2
+from prh.studies.figure3 import drawing as figure3
+from prh.studies.figure4 import drawing as figure4
 
 SETTING = {"dataset": "d", "metric": "mutual_knn", "k": 10, "n": 100, "alignment": "score"}
 EMPTY = {

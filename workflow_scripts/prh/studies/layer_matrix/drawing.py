@@ -15,17 +15,17 @@ CELL = 0.3  # inches, the side of a cell where there is room
 
 @style.applied()
 def draw(
-    rows: pl.DataFrame, model_x: str | None = None, model_y: str | None = None, *, metric: str = "alignment"
+    table: pl.DataFrame, model_x: str | None = None, model_y: str | None = None, *, metric: str = "alignment"
 ) -> Figure:
     """Draw the alignment of every layer of ``model_x`` with every layer of ``model_y``, the best pair marked.
 
     Parameters
     ----------
-    rows
+    table
         One row per layer pair, of a single k and n: model_x, layer_x, model_y, layer_y, k, n, score.
         It may hold other model pairs, and this one either way round.
     model_x, model_y
-        The models on the horizontal and the vertical axis; may be left out where ``rows`` holds one pair only.
+        The models on the horizontal and the vertical axis; may be left out where ``table`` holds one pair only.
     metric
         What the score is called beside the colour bar.
 
@@ -35,11 +35,11 @@ def draw(
         A column is missing, the table is empty, or it has no finite score, several k or n, or a layer pair twice for
         this pair of models.
     """
-    style.require_columns(rows, ("model_x", "layer_x", "model_y", "layer_y", "k", "n", "score"), "alignment")
+    style.require_columns(table, ("model_x", "layer_x", "model_y", "layer_y", "k", "n", "score"), "alignment")
     if model_x is None or model_y is None:
-        style.require_one(rows, ("model_x", "model_y"), "alignment")
-        model_x, model_y = rows.select("model_x", "model_y").row(0)
-    pair = _of_pair(rows, model_x, model_y)
+        style.require_one(table, ("model_x", "model_y"), "alignment")
+        model_x, model_y = table.select("model_x", "model_y").row(0)
+    pair = _of_pair(table, model_x, model_y)
     style.require_one(pair, ("k", "n"), "alignment")
     style.require_unique(pair, ("layer_x", "layer_y"), "alignment")
     scores = np.full((pair["layer_y"].max() + 1, pair["layer_x"].max() + 1), np.nan)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from prh.core.ties import tied_models
 from prh.figures import style
-from prh.figures.cross_modal import CHANCE, across
+from prh.studies.pairs import across
 
 WIDTH, HEIGHT = 0.75 * style.PAGE_WIDTH, 3.2  # inches
 
@@ -34,7 +34,7 @@ def draw(
     ----------
     best
         One row per model pair and k, of a single dataset, metric and n: dataset, metric, k, n, model_x, modality_x,
-        model_y, modality_y, score. Pairs that lack a k are left out.
+        model_y, modality_y, score and, optionally, chance. Pairs that lack a k are left out.
     models
         model, modality, parameters. The models stand by parameter count if each has one, else in the order given.
     standardised
@@ -72,7 +72,7 @@ def draw(
         fig = _over_models(names, ks, scores)
         label = f"alignment above {names[0]}, in s.d."
     else:
-        chance = [CHANCE[metric](k, n) for k in ks] if metric in CHANCE else None
+        chance = known_chance(whole, ks)
         fig = _over_k(names, ks, scores, chance)
         label = "alignment"
     fig.axes[0].set_ylabel(label)
@@ -98,6 +98,14 @@ def mean_scores(pairs: pl.DataFrame, names: Sequence[str]) -> tuple[list[int], n
     ks = sorted(means["k"].unique())
     scores = {(x, k): score for x, k, score in means.iter_rows()}
     return ks, np.array([[scores[name, k] for k in ks] for name in names])
+
+
+def known_chance(pairs: pl.DataFrame, ks: Sequence[int]) -> list[float] | None:
+    """The score of unrelated models at each k; None where it is not known."""
+    if "chance" not in pairs.columns or pairs["chance"].null_count():
+        return None
+    chance = dict(pairs.select("k", "chance").iter_rows())
+    return [chance[k] for k in ks]
 
 
 def standardise(scores: np.ndarray) -> np.ndarray:

@@ -1,0 +1,32 @@
+"""The tables that a study reads, checked and as frames, by the arguments that take them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from prh.io import tables
+
+NOTES = ("missing", "tied")
+"""Facts of a study's footer that are told under its picture: models without a score, and with many ties."""
+
+
+def frames(
+    names: Sequence[str], paths: Sequence[Path], specs: Sequence[str], rows: Mapping[str, Any]
+) -> tuple[dict[str, pl.DataFrame], dict[str, Any]]:
+    """The tables at ``paths`` by name, of ``rows`` only, several of one name as one; and the notes of their footers.
+
+    ``specs`` are the digests of the settings that each must be made by, or none. Raises ValueError for lists of
+    different lengths, and TableError (`prh.io.tables.require`) for a table that is not the one asked for.
+    """
+    parts: dict[str, list[pl.DataFrame]] = {}
+    notes: dict[str, Any] = {}
+    for name, path, spec in zip(names, paths, specs or [None] * len(paths), strict=True):
+        about = {"model": path.stem} | {key: rows.get(key) for key in ("dataset", "metric")} if name == "rows" else {}
+        footer = tables.require(path, spec=spec, **about)
+        notes |= {note: footer[note] for note in NOTES if footer.get(note)}
+        parts.setdefault(name, []).append(tables.selected(pl.from_arrow(tables.read(path)), rows))
+    return {name: pl.concat(several) for name, several in parts.items()}, notes
