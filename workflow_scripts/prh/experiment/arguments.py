@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from prh.experiment import plugins
 from prh.experiment.specs import Spec
 
 FROM_FILE = "--arguments"
@@ -38,6 +39,7 @@ class ProgramParser(argparse.ArgumentParser):
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> argparse.Namespace:
         """The arguments; the log of a job says by which settings and which code it runs."""
+        plugins.load_told()
         arguments = super().parse_args(expanded(sys.argv[1:] if args is None else args), namespace)
         if self._has_spec:
             print(f"settings {arguments.spec.digest}, code {arguments.spec.code or 'not told'}", flush=True)

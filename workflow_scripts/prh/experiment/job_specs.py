@@ -16,8 +16,7 @@ from prh.experiment import code
 from prh.experiment.plan import Plan
 from prh.experiment.specs import Spec, differences
 from prh.io import files
-from prh.modalities import home_of as modality_home
-from prh.studies.base import home_of
+from prh.modalities import home_of
 
 # What of a model's entry its weights depend on, what is told in tables or to the scheduler only, and what has no part
 # in its features or scores.
@@ -75,7 +74,7 @@ class JobSpecs:
         if entry.modality == "world":
             return _spec({"world": self._world}, "reality.py")
         settings = {"model": differences(entry, without=NOT_IN_FEATURES), **({"layers": layers} if layers else {})}
-        return _spec(settings, "features.py", modality_home(entry.modality, entry.library))
+        return _spec(settings, "features.py", home_of(entry.modality, entry.library))
 
     def neighbours(self) -> Spec:
         """How features are prepared, and how deep neighbours are listed."""
@@ -94,7 +93,7 @@ class JobSpecs:
 
     def _row(self, program: str, dataset: str, metric: str, settings: Mapping[str, Any]) -> Spec:
         grouped = {"grouped": True} if self.plan.datasets[dataset].group else {}
-        return _spec({"metric": metric, "alignment": settings, **grouped}, program, METRICS[metric].function.__module__)
+        return _spec({"metric": metric, "alignment": settings, **grouped}, program, code.home(METRICS[metric].function))
 
     def best_layers(self) -> Spec:
         """What tables tell of each model, in the order of the experiment."""
@@ -153,14 +152,14 @@ class JobSpecs:
         """Which rows the table of a study is about, and its choices."""
         study, target = self.plan.targets[path]
         settings = {"study": study.name, "rows": dict(target.rows), "options": dict(target.table)}
-        return _spec(settings, "study.py", home_of(study.table))
+        return _spec(settings, "study.py", code.home(study.table))
 
     def draw(self, path: str) -> Spec:
         """What is drawn, and how; for a study without a table of its own, which rows of others it is about."""
         study, target = self.plan.targets[path]
         rows = {} if study.table else {"rows": dict(target.rows)}
         settings = {"study": study.name, **rows, "options": dict(target.drawing)}
-        return _spec(settings, "draw.py", home_of(study.draw))
+        return _spec(settings, "draw.py", code.home(study.draw))
 
     # ---- parts of them
 

@@ -17,7 +17,6 @@ module, and names the functions that make its table and draw it, which may load 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -118,11 +117,3 @@ def resolved(function: Function) -> Callable[..., Any]:
         return function
     module, _, name = function.partition(":")
     return getattr(import_module(module), name)
-
-
-def home_of(function: Function) -> str:
-    """The module that holds a function, by its dotted name or, from outside of prh, by its file."""
-    if isinstance(function, str):
-        return function.partition(":")[0]
-    module = function.__module__
-    return module if module.split(".")[0] == "prh" else str(inspect.getsourcefile(function))
