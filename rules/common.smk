@@ -1,4 +1,4 @@
-# The checked experiment, and what of it and of the code each job depends on. See prh/experiment/config.py and prh/experiment/plan.py.
+# The checked experiment, and what of it and of the code each job depends on. See prh/experiment/loading.py and prh/experiment/plan.py.
 
 import functools
 import gc
@@ -15,7 +15,7 @@ from snakemake.exceptions import WorkflowError
 
 from prh.io import files
 from prh.jobs import runs
-from prh.experiment.config import ConfigError, load
+from prh.experiment.loading import ConfigError, load
 from prh.experiment.job_specs import JobSpecs
 from prh.datasets.local_forms import METADATA
 from prh.downloads.lockfile import adopt, lock_path

@@ -11,7 +11,7 @@ import torch
 
 from prh.competence import causal_models, language_scores, scores
 from prh.experiment.arguments import ProgramParser
-from prh.experiment.config import Model, Text
+from prh.experiment.schema import Model, Text
 from prh.io import files, tables
 from prh.jobs.command import batch_size, failing_in_one_sentence
 from prh.jobs.devices import holding_gpus

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prh.downloads.lockfile import Lock
 from prh.experiment.arguments import ProgramParser
-from prh.experiment.config import Dataset, World
+from prh.experiment.schema import Dataset, World
 from prh.io import files
 from prh.jobs.command import failing_in_one_sentence
 from prh.world import idealised

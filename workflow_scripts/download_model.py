@@ -6,7 +6,7 @@ from pathlib import Path
 from prh.downloads import fetching
 from prh.downloads.lockfile import Lock
 from prh.experiment.arguments import ProgramParser
-from prh.experiment.config import Model
+from prh.experiment.schema import Model
 from prh.io import files
 from prh.jobs.command import failing_in_one_sentence
 from prh.models import repositories

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prh.competence import harness_tasks
 from prh.experiment.arguments import ProgramParser
-from prh.experiment.config import HarnessTask, World
+from prh.experiment.schema import HarnessTask, World
 from prh.io import files
 from prh.jobs.command import failing_in_one_sentence
 from prh.world import idealised

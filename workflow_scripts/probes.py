@@ -8,7 +8,7 @@ import torch
 from prh.competence import probes, scores
 from prh.datasets.shards import labels_of
 from prh.experiment.arguments import ProgramParser, matched
-from prh.experiment.config import Probe
+from prh.experiment.schema import Probe
 from prh.experiment.specs import filled
 from prh.io import tables
 from prh.jobs.command import failing_in_one_sentence

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from prh.datasets.shards import shard_paths
 from prh.experiment.arguments import ProgramParser
-from prh.experiment.config import World
+from prh.experiment.schema import World
 from prh.io import files, tables
 from prh.jobs.command import failing_in_one_sentence
 from prh.world import idealised

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from prh.experiment.arguments import ProgramParser
-from prh.experiment.config import Model, World
+from prh.experiment.schema import Model, World
 from prh.io import files
 from prh.jobs.command import failing_in_one_sentence
 from prh.world import idealised, learners

@@ -10,7 +10,7 @@ import yaml
 from prh.downloads import fetching
 from prh.downloads.lockfile import Lock
 from prh.experiment import costs
-from prh.experiment.config import load
+from prh.experiment.loading import load
 from prh.experiment.plan import ACTIVATIONS, Plan
 from tests.unit.test_fetching import hub as hub  # the fixture
 

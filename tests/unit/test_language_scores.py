@@ -23,7 +23,7 @@ from transformers import (
 from prh.competence import language_scores
 from prh.competence.causal_models import load_causal
 from prh.competence.language_scores import Window, bits_per_byte, harness_scores, run_harness, windows
-from prh.experiment.config import LanguageModel
+from prh.experiment.schema import LanguageModel
 from prh.models.repositories import ModelError
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 from prh.downloads.lockfile import lock_path
-from prh.experiment.config import Experiment, load
+from prh.experiment.loading import load
 from prh.experiment.registries import expand, read
+from prh.experiment.schema import Experiment
 from prh.io import addresses
 from prh.jobs.command import failing_in_one_sentence
 

@@ -35,7 +35,7 @@ class CausalModel(NamedTuple):
 
 
 def load_causal(entry: Mapping, root: str | Path | None, device: str = "cpu") -> CausalModel:
-    """The causal language model and the tokeniser of a model entry (see prh.experiment.config), with weights from
+    """The causal language model and the tokeniser of a model entry (see prh.experiment.schema), with weights from
     ``root``.
 
     As in `prh.modalities.load`: the same type of weights, the same placement of big and quantised models, and random

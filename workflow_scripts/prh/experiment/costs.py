@@ -17,9 +17,9 @@ from prh.datasets import hub_data
 from prh.downloads import fetching
 from prh.downloads.fetching import FetchError, human
 from prh.downloads.lockfile import Lock
-from prh.experiment.config import Experiment
 from prh.experiment.online import AT_ONCE, elsewhere, look_up
 from prh.experiment.plan import MADE, Plan, with_activations
+from prh.experiment.schema import Experiment
 from prh.models import repositories
 
 SHAPE = 1.2e5
@@ -85,7 +85,7 @@ class Stage:
 
 
 def parameters(entry: Mapping, size: float | None = None) -> float | None:
-    """The number of parameters of a model entry (prh.experiment.config), from the first that tells it: the entry,
+    """The number of parameters of a model entry (prh.experiment.schema), from the first that tells it: the entry,
     timm, the
     number in its name (bloomz-560m, open_llama_7b), the ``size`` of its weights in bytes. None where nothing does.
     """

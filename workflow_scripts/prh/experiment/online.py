@@ -21,8 +21,8 @@ from prh.datasets import hub_data
 from prh.downloads import fetching
 from prh.downloads.fetching import Snapshot, human
 from prh.downloads.lockfile import Lock
-from prh.experiment.config import Experiment
 from prh.experiment.plan import ELSEWHERE, MADE
+from prh.experiment.schema import Experiment
 from prh.io.addresses import redacted
 from prh.models import repositories
 from prh.models.repositories import ModelError
