@@ -31,9 +31,9 @@ def main() -> None:
             place = idealised.build(**arguments.spec.entry("world", World).model_dump())
             root = idealised.write_dataset(place, folder, density=entry.density, shuffled=entry.shuffled)
         case "url":
-            from prh.downloads import archives, fetching  # likewise
+            from prh.downloads import archives, web  # likewise
 
-            archive = fetching.fetch_url(entry.url, folder, sha256=entry.sha256, lock=lock)
+            archive = web.fetch_url(entry.url, folder, sha256=entry.sha256, lock=lock)
             root = archives.unpack(archive, folder.with_name("content")) / entry.folder
     found = files.listing(root)
     print(f"{entry.name}: {len(found)} files, {sum(file['bytes'] for file in found.values()):,} bytes in {root}")

@@ -28,12 +28,12 @@ def main() -> None:
         case "local":
             copy(Path(task.path), arguments.output)
         case "lm_eval":
-            from prh.downloads import fetching  # slow, and the other tasks do without
+            from prh.downloads import hub  # slow, and the other tasks do without
             from prh.downloads.lockfile import Lock
 
             repository, revision = harness_tasks.source_of_task(task.name)
             lock = Lock(arguments.lock, "harness", task.name, arguments.output)
-            snapshot = fetching.find(repository, kind="dataset", revision=revision, lock=lock)
+            snapshot = hub.find(repository, kind="dataset", revision=revision, lock=lock)
             snapshot.fetch(snapshot.files, folder / "data")
             with files.writing(arguments.output) as part:
                 part.write_text(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prh.downloads import fetching
+from prh.downloads.hub import find
 from prh.downloads.lockfile import Lock
 from prh.experiment import costs
 from prh.experiment.loading import load
@@ -42,7 +42,7 @@ def test_sizes_are_the_hubs(hub, tmp_path):
     assert "the hub has no model me/vit" in found["vit"][2]
     assert not lock.exists()
 
-    fetching.find("me/mine", lock=Lock(lock, "models", "mine"))
+    find("me/mine", lock=Lock(lock, "models", "mine"))
     assert sizes(costs.downloads(experiment(), lock, online=True))["mine"] == (40_002, True, "locked")
     new = hub.push("me/mine", {"config.json": b"{}", "model.safetensors": WEIGHTS * 2})
     moved = (40_002, True, f"locked; has moved on to {new[:12]}")
@@ -53,7 +53,7 @@ def test_sizes_are_the_hubs(hub, tmp_path):
 def test_what_is_here_has_moved_on_too(hub, tmp_path):
     hub.push("me/mine", {"config.json": b"{}", "model.safetensors": WEIGHTS})
     lock, weights = tmp_path / "paper.lock.yaml", tmp_path / "models/mine/weights.json"
-    fetching.find("me/mine", lock=Lock(lock, "models", "mine"))
+    find("me/mine", lock=Lock(lock, "models", "mine"))
     weights.parent.mkdir(parents=True)
     weights.write_text("{}")
     new = hub.push("me/mine", {"config.json": b"{}", "model.safetensors": WEIGHTS * 2})

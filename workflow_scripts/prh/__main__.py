@@ -40,10 +40,10 @@ def _plan(arguments: argparse.Namespace) -> None:
     if arguments.online:
         _check(experiment, lock_path(arguments.configfile))
         return
-    from prh.downloads import fetching
+    from prh.downloads import hub
     from prh.experiment import costs
 
-    online = not arguments.offline and fetching.is_reachable()
+    online = not arguments.offline and hub.is_reachable()
     print(costs.report(experiment, lock_path(arguments.configfile), online, arguments.tflops, arguments.bandwidth))
 
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prh.datasets import hub_data
-from prh.downloads import fetching
-from prh.downloads.fetching import FetchError, human
+from prh.downloads import web
+from prh.downloads.failures import FetchError
 from prh.downloads.lockfile import Lock
+from prh.downloads.transfer import human
 from prh.experiment.online import AT_ONCE, elsewhere, look_up
 from prh.experiment.plan import MADE, Plan, with_activations
 from prh.experiment.schema import Experiment
@@ -86,8 +87,8 @@ class Stage:
 
 def parameters(entry: Mapping, size: float | None = None) -> float | None:
     """The number of parameters of a model entry (prh.experiment.schema), from the first that tells it: the entry,
-    timm, the
-    number in its name (bloomz-560m, open_llama_7b), the ``size`` of its weights in bytes. None where nothing does.
+    timm, the number in its name (bloomz-560m, open_llama_7b), the ``size`` of its weights in bytes. None where nothing
+    does.
     """
     if entry.get("parameters"):
         return float(entry["parameters"])
@@ -139,7 +140,7 @@ def _download(kind: str, entry: Mapping, results: Path, lock: Path | None, onlin
 def _asked(kind: str, entry: Mapping, lock: Lock) -> tuple[int | None, str]:
     """The size of a source, and whether it has moved on since it was locked. Nothing is locked or downloaded."""
     if entry["source"] == "url":
-        return fetching.size_of_url(entry["url"]), ""
+        return web.size_of_url(entry["url"]), ""
     snapshot, note, _ = look_up(kind, entry, lock)
     if kind == "models":
         return snapshot.bytes_of(repositories.needed_files(snapshot.files)), note
