@@ -8,7 +8,7 @@ from prh.experiment.arguments import ProgramParser
 from prh.experiment.schema import Dataset, World
 from prh.io import files
 from prh.jobs.command import failing_in_one_sentence
-from prh.world import idealised
+from prh.world import idealised, written
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
             source["revision"], source["split"] = hub_data.fetch(entry.model_dump(), folder, lock)
         case "world":
             place = idealised.build(**arguments.spec.entry("world", World).model_dump())
-            root = idealised.write_dataset(place, folder, density=entry.density, shuffled=entry.shuffled)
+            root = written.write_dataset(place, folder, density=entry.density, shuffled=entry.shuffled)
         case "url":
             from prh.downloads import archives, web  # likewise
 

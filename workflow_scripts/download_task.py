@@ -8,7 +8,7 @@ from prh.experiment.arguments import ProgramParser
 from prh.experiment.schema import HarnessTask, World
 from prh.io import files
 from prh.jobs.command import failing_in_one_sentence
-from prh.world import idealised
+from prh.world import idealised, written
 
 WORLD_QUESTIONS = 200
 
@@ -24,7 +24,7 @@ def main() -> None:
         case "world":
             place = idealised.build(**arguments.spec.entry("world", World).model_dump())
             questions = place.multiple_choice(task.limit or WORLD_QUESTIONS, seed=0)
-            idealised.write_multiple_choice(questions, folder, task=task.name)
+            written.write_multiple_choice(questions, folder, task=task.name)
         case "local":
             copy(Path(task.path), arguments.output)
         case "lm_eval":
