@@ -196,7 +196,7 @@ def test_learners_of_both_modalities_find_the_pmi(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_multiple_choice_runs_through_lm_eval(world, tmp_path):
     from prh.competence.causal_models import load_causal
-    from prh.competence.language_scores import harness_scores, run_harness
+    from prh.competence.harness import harness_scores, run_harness
     from prh.world.written import write_multiple_choice
 
     folder = train_language(world, tmp_path / "model", **LANGUAGE | {"context": 15})

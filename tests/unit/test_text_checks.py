@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from prh import modalities
+from prh.competence.bits_per_byte import bits_per_byte
 from prh.competence.causal_models import load_causal
-from prh.competence.language_scores import bits_per_byte
 from prh.features.extraction import encode_texts, length_batches
 from prh.io import tables
 from prh.modalities import language

@@ -183,7 +183,7 @@ def test_what_the_experiment_does_not_name_runs_nothing(workflow):
     append(workflow, "prh/core/metrics/subspaces.py")
     append(workflow, "prh/modalities/language.py")
     append(workflow, "prh/world/training.py")
-    append(workflow, "prh/competence/language_scores.py")
+    append(workflow, "prh/competence/bits_per_byte.py")
     assert workflow.would_run() == {}
     workflow.experiment["alignment"]["metrics"] = ["mutual_knn", "nothing_knn"]
     assert workflow.would_run()["alignment"] == 4
