@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from prh.core.preparation import OFFICIAL
-from prh.experiment.config import load
 from prh.experiment.job_specs import JobSpecs
+from prh.experiment.loading import load
 from prh.experiment.plan import Plan
 
 

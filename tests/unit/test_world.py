@@ -14,8 +14,9 @@ from PIL import Image
 from prh.core import alignment
 from prh.io import tables
 from prh.world import idealised
-from prh.world.idealised import UNTOLD, World, build, write_multiple_choice
+from prh.world.idealised import UNTOLD, World, build
 from prh.world.pictures import draw_events, draw_kernels, learnt_kernel, neighbourhood
+from prh.world.written import write_multiple_choice
 
 CHANCE = 0.03  # how far from k / (n - 1) an alignment may be and still be called chance
 

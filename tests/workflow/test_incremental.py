@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from prh.experiment import costs
-from prh.experiment.config import load
+from prh.experiment.loading import load
 from prh.experiment.plan import Plan
 from tests.workflow.conftest import lay_out, vision, write_data
 
@@ -132,10 +132,10 @@ def test_what_a_job_says_and_is_wrapped_in_runs_nothing(workflow, module, old, n
 
 
 def test_new_keys_with_their_defaults_run_nothing(workflow):
-    for section in ("_Model", "_Dataset", "Alignment"):
+    for section, file in {"_Model": "models", "_Dataset": "datasets", "Alignment": "alignment"}.items():
         edit(
             workflow,
-            "prh/experiment/config.py",
+            f"prh/experiment/schema/{file}.py",
             f"class {section}(Section):\n",
             f"class {section}(Section):\n    novelty: str | None = None\n",
         )
@@ -145,7 +145,7 @@ def test_new_keys_with_their_defaults_run_nothing(workflow):
 
 
 def test_a_default_that_changes_runs_what_relies_on_it(workflow):
-    edit(workflow, "prh/experiment/config.py", 'pooling: Literal["auto", "cls", "mean", "gap"] = "auto"',
+    edit(workflow, "prh/experiment/schema/models.py", 'pooling: Literal["auto", "cls", "mean", "gap"] = "auto"',
          'pooling: Literal["auto", "cls", "mean", "gap"] = "mean"')  # fmt: skip
     assert workflow.would_run() == {"features": 2, "neighbours": 2, "alignment": 4, **TABLES}
     for entry in workflow.experiment["models"][:2]:
@@ -188,8 +188,8 @@ def test_what_the_experiment_does_not_name_runs_nothing(workflow):
     append(workflow, "prh/core/metrics/kernels.py")
     append(workflow, "prh/core/metrics/subspaces.py")
     append(workflow, "prh/modalities/language.py")
-    append(workflow, "prh/world/learners.py")
-    append(workflow, "prh/competence/language_scores.py")
+    append(workflow, "prh/world/training.py")
+    append(workflow, "prh/competence/bits_per_byte.py")
     assert workflow.would_run() == {}
     workflow.experiment["alignment"]["metrics"] = ["mutual_knn", "nothing_knn"]
     assert workflow.would_run()["alignment"] == 4

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 from prh.downloads.lockfile import lock_path
-from prh.experiment.config import Experiment, load
+from prh.experiment.loading import load
 from prh.experiment.registries import expand, read
+from prh.experiment.schema import Experiment
 from prh.io import addresses
 from prh.jobs.command import failing_in_one_sentence
 
@@ -39,10 +40,10 @@ def _plan(arguments: argparse.Namespace) -> None:
     if arguments.online:
         _check(experiment, lock_path(arguments.configfile))
         return
-    from prh.downloads import fetching
+    from prh.downloads import hub
     from prh.experiment import costs
 
-    online = not arguments.offline and fetching.is_reachable()
+    online = not arguments.offline and hub.is_reachable()
     print(costs.report(experiment, lock_path(arguments.configfile), online, arguments.tflops, arguments.bandwidth))
 
 

@@ -58,7 +58,7 @@ MODELS = {
 
 @dataclass(frozen=True)
 class Settings:
-    """How models are compared; the meaning of each is in prh.experiment.config.Alignment."""
+    """How models are compared; the meaning of each is in prh.experiment.schema.Alignment."""
 
     k: tuple[int, ...]
     permutations: int

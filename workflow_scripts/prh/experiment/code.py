@@ -30,8 +30,8 @@ WING = (
     "prh.io.addresses",
     "prh.io.versions",
 )
-"""Packages and modules that cannot change a number: their code is no part of any digest, and what they import is not
-followed."""
+"""Packages and modules that cannot change a number: their code is no part of any digest, nor is from which of their
+files a program imports, and what they import is not followed."""
 
 SPEAKERS = {"log", "logger", "logging", "warnings"}
 SAYING = {"debug", "info", "warning", "error", "exception", "critical", "warn"}
@@ -191,7 +191,11 @@ def _handed_on(init: Path, library: Path) -> dict[str, str]:
 
 
 def _unless_wing(module: str, path: Path) -> set[Path]:
-    return set() if module == "prh" or f"{module}.".startswith(tuple(f"{wing}." for wing in WING)) else {path}
+    return set() if module == "prh" or _is_wing(module) else {path}
+
+
+def _is_wing(module: str) -> bool:
+    return f"{module}.".startswith(tuple(f"{wing}." for wing in WING))
 
 
 def _home(module: str, library: Path) -> Path | None:
@@ -237,13 +241,23 @@ def _written(node: object, is_init: bool = False) -> Iterator[str]:
 
 
 def _is_idle(node: object, is_init: bool) -> bool:
-    """Whether a statement computes nothing: a docstring, something said, or a registry's list of its members."""
+    """Whether a statement computes nothing: a docstring, something said, an import from the wing, or a registry's list
+    of its members.
+    """
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Constant) or (_is_said(node.value) and _has_no_effect(node.value))
-    if is_init and isinstance(node, ast.ImportFrom | ast.Import):
+    if isinstance(node, ast.ImportFrom | ast.Import) and (is_init or _is_from_wing(node)):
         return True
     names = node.targets if isinstance(node, ast.Assign) else []
     return any(isinstance(name, ast.Name) and name.id == "__all__" for name in names)
+
+
+def _is_from_wing(node: ast.ImportFrom | ast.Import) -> bool:
+    """Whether all that is imported is from the wing: it may move from file to file there."""
+    names = [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        names = [node.module or ""] if _is_wing(node.module or "") else [f"{node.module}.{name}" for name in names]
+    return all(map(_is_wing, names))
 
 
 def _is_said(call: ast.expr) -> bool:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from prh.core.metrics import METRICS
 from prh.core.preparation import preparation_arguments
 from prh.core.sweeps import can_sweep
-from prh.experiment.config import Experiment
+from prh.experiment.schema import Experiment
 from prh.models.repositories import may_be_causal
 from prh.studies import Study, Target, known
 

@@ -1,4 +1,4 @@
-"""How well a language model models language: bits per byte of text, and tasks of the lm-eval harness.
+"""How well a language model predicts text: bits per byte.
 
 Bits per byte divides by the bytes of the original text, not by tokens, so that models with other tokenisers compare.
 Which text a token is conditioned on must then be alike too. The rule here, for every model:
@@ -14,32 +14,22 @@ So every token, and with it every byte, is scored exactly once.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
-import polars as pl
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from prh.competence.harness_tasks import task_settings
-from prh.io import files
+from prh.competence.causal_models import fitting_batch
 from prh.jobs.progress import Progress
 from prh.modalities import language
 from prh.models import memory, tokenizer_proofs
 
 log = logging.getLogger(__name__)
-
-LOGITS = 2 << 30
-"""Bytes of logits that a batch may have: a vocabulary of 250,000 makes 0.5 GB of each window of 512 tokens."""
-PROMPT = 1024
-"""Tokens of a question of lm-eval with its examples, of which few have more."""
 
 
 @dataclass(frozen=True)
@@ -146,12 +136,6 @@ def bits_per_byte(
     )
 
 
-def fitting_batch(model: PreTrainedModel, tokens: int) -> int:
-    """How many sequences of ``tokens`` tokens make a batch: 8, or fewer (at least 1) so that its logits fit LOGITS."""
-    each = tokens * model.config.get_text_config().vocab_size * model.dtype.itemsize
-    return max(1, min(8, LOGITS // each))
-
-
 def _prefix(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
         if token is not None:
@@ -253,103 +237,3 @@ def _altered(
         )
         tokenizer_proofs.require_unaltered(share, tokenizer, changed[0], name)
     return len(changed), share
-
-
-def _read_from(data: str | Path) -> dict:
-    return {"dataset_path": os.fspath(data), "dataset_kwargs": None}
-
-
-def run_harness(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    tasks: Sequence[str],
-    *,
-    include_path: str | Path | None = None,
-    data: str | Path | None = None,
-    num_fewshot: int | None = None,
-    limit: int | None = None,
-    batch_size: int | None = None,
-    out_json: str | Path,
-) -> dict:
-    """Run ``tasks`` of EleutherAI's lm-eval, ``hf`` backend, on a model; keep its results JSON.
-
-    include_path: a folder of task YAML files (offline: ``dataset_path: json`` with local ``data_files``).
-    data: a folder with the files of the data set that lm-eval's own tasks would load from the hub, read in its place.
-    num_fewshot: examples in the prompt (None: the task's own number). limit: first documents of each task only.
-    batch_size: as in `bits_per_byte`; when memory runs out the tasks begin again. None reckons with PROMPT tokens.
-    Returns what is written to ``out_json``: lm-eval's own results without the single samples.
-    Raises ValueError for a task that lm-eval does not know.
-    """
-    import lm_eval
-    from lm_eval.models.huggingface import HFLM
-    from lm_eval.tasks import TaskManager
-
-    own = None if include_path is None else os.fspath(include_path)
-    manager = TaskManager(include_path=own, include_defaults=own is None)  # reading lm-eval's own tasks takes 10 s
-    unknown = sorted(set(tasks) - set(manager.all_tasks))
-    if unknown or not tasks:
-        where = f" and {include_path}" if include_path else ""
-        raise ValueError(f"lm-eval {lm_eval.__version__}{where} has no task {', '.join(unknown) or '(none given)'}.")
-
-    def evaluate(size: int) -> dict:
-        return lm_eval.simple_evaluate(
-            model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=size),
-            tasks=[task if data is None else task_settings(manager, task) | _read_from(data) for task in tasks],
-            num_fewshot=num_fewshot,
-            limit=limit,
-            task_manager=manager,
-            log_samples=False,
-        )
-
-    tokens = min(language.longest_text(model) or PROMPT, PROMPT)
-    results, _ = memory.halving(evaluate, fitting_batch(model, tokens) if batch_size is None else batch_size)
-    with files.writing(out_json) as part:
-        part.write_text(json.dumps(results, indent=1, sort_keys=True, default=str), encoding="utf-8")
-    return files.read_json(out_json)
-
-
-def harness_scores(results: Mapping | str | Path) -> pl.DataFrame:
-    """Scores in an lm-eval results JSON: one row per (task, metric).
-
-    Columns: task, metric (with the filter, as in ``exact_match,strict-match``, unless it is ``none``), value, stderr
-    (null where lm-eval gives none), n (documents scored), version (of the task), shots (few-shot examples).
-    Raises ValueError for a file that is not an lm-eval result.
-    """
-    name = "The results"
-    if not isinstance(results, Mapping):
-        name = str(results)
-        results = files.read_json(results)
-    if not results.get("results"):
-        raise ValueError(f"{name} holds no lm-eval results (no entry `results`); run the harness again.")
-    rows = [row for task in results["results"] for row in _task_rows(results, task)]
-    return pl.DataFrame(rows, schema=_HARNESS_SCHEMA).sort("task", "metric")
-
-
-_HARNESS_SCHEMA = {
-    "task": pl.String,
-    "metric": pl.String,
-    "value": pl.Float64,
-    "stderr": pl.Float64,
-    "n": pl.Int64,
-    "version": pl.String,
-    "shots": pl.Int64,
-}
-
-
-def _task_rows(results: Mapping, task: str) -> Iterator[dict]:
-    entry = results["results"][task]
-    version = results.get("versions", {}).get(task)
-    for key, value in entry.items():
-        metric, _, kind = key.partition(",")
-        if not kind or metric.endswith("_stderr"):
-            continue
-        stderr = entry.get(f"{metric}_stderr,{kind}")
-        yield {
-            "task": task,
-            "metric": metric if kind == "none" else key,
-            "value": float(value),
-            "stderr": float(stderr) if isinstance(stderr, (int, float)) else None,
-            "n": results.get("n-samples", {}).get(task, {}).get("effective"),
-            "version": None if version is None else str(version),
-            "shots": results.get("n-shot", {}).get(task),
-        }
