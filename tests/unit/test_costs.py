@@ -193,7 +193,7 @@ def test_the_command(tmp_path):
     assert "The hub was not asked" in done.stdout
     assert "10,000 samples are assumed of photos" in done.stdout
     assert [line.split()[0] for line in done.stdout.splitlines() if line][4:11] == [
-        *("datasets", "models", "features", "alignment", "benchmarks", "figures", "all")
+        *("datasets", "models", "features", "alignment", "benchmarks", "studies", "all")
     ]
     assert sorted(Path(tmp_path).iterdir()) == [path]
 
