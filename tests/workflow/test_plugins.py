@@ -1,9 +1,13 @@
 """Metrics and studies from outside of the workflow, one of each from a folder of the user's, run for real."""
 
+import os
 import re
+import subprocess
+import sys
 
 import polars as pl
 import pytest
+import yaml
 
 from tests.workflow.conftest import lay_out, vision, words, write_data, write_word_vectors
 
@@ -135,3 +139,14 @@ def test_a_plugin_that_cannot_be_loaded_is_named_before_any_job(own, plugin, tex
     assert done.returncode
     assert re.search(message, said), said
     assert "Traceback" not in said
+
+
+def test_prh_plan_imports_no_plugin_unless_it_is_told_to(own):
+    """It is how one looks at a stranger's experiment."""
+    (own.folder / "plugged.yaml").write_text(yaml.safe_dump(own.experiment))
+    command = [sys.executable, "-m", "prh", "plan", "--offline", "--tflops", "1", "--configfile", "plugged.yaml"]
+    environment = {**os.environ, **own.environment}
+    refused = subprocess.run(command, cwd=own.folder, env=environment, capture_output=True, text=True)
+    assert refused.returncode
+    assert "names plugins, which are code (own/my metric.py, my_studies.spread): read them" in refused.stderr
+    assert subprocess.run([*command, "--plugins"], cwd=own.folder, env=environment).returncode == 0
