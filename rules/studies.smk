@@ -46,6 +46,11 @@ def tables_from(of, wildcard):
     )
 
 
+def named_outputs(wildcards, input, output):
+    """The outputs of a job as options by their names."""
+    return shlex.join(word for name, path in output.items() for word in (f"--{name}", path))
+
+
 def with_tables(has_statistics):
     """The paths of studies with a table of their own, with or without statistics."""
     return [path for path, (study, _) in plan.targets.items() if study.table and study.has_statistics is has_statistics]
@@ -68,8 +73,9 @@ rule study:
         program=program("study.py"),
         spec=spec("study", "table"),
         lists=tables_from(reads_of, "table"),
+        outputs=named_outputs,  # one or two
     shell:
-        "python {params.program:q} --spec {params.spec:q} {params.lists} --table {output.table:q} > {log:q} 2>&1"
+        "python {params.program:q} --spec {params.spec:q} {params.lists} {params.outputs} > {log:q} 2>&1"
 
 
 use rule study as study_with_statistics with:

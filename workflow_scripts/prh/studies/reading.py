@@ -10,6 +10,8 @@ import polars as pl
 
 from prh.io import tables
 
+OF_ALIGNMENT = ("best", "rows", "sweep")
+"""The tables of which a study is about some rows. (The metric of a score is another thing.)"""
 NOTES = ("missing", "tied")
 """Facts of a study's footer that are told under its picture: models without a score, and with many ties."""
 
@@ -17,7 +19,7 @@ NOTES = ("missing", "tied")
 def frames(
     names: Sequence[str], paths: Sequence[Path], specs: Sequence[str], rows: Mapping[str, Any]
 ) -> tuple[dict[str, pl.DataFrame], dict[str, Any]]:
-    """The tables at ``paths`` by name, of ``rows`` only, several of one name as one; and the notes of their footers.
+    """The tables at ``paths`` by name, several of one name as one, those of alignment cut to ``rows``; and their notes.
 
     ``specs`` are the digests of the settings that each must be made by, or none. Raises ValueError for lists of
     different lengths, and TableError (`prh.io.tables.require`) for a table that is not the one asked for.
@@ -28,5 +30,6 @@ def frames(
         about = {"model": path.stem} | {key: rows.get(key) for key in ("dataset", "metric")} if name == "rows" else {}
         footer = tables.require(path, spec=spec, **about)
         notes |= {note: footer[note] for note in NOTES if footer.get(note)}
-        parts.setdefault(name, []).append(tables.selected(pl.from_arrow(tables.read(path)), rows))
+        table = pl.from_arrow(tables.read(path))
+        parts.setdefault(name, []).append(tables.selected(table, rows) if name in OF_ALIGNMENT else table)
     return {name: pl.concat(several) for name, several in parts.items()}, notes
