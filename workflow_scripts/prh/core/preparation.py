@@ -75,8 +75,28 @@ def prepare(
     name : str
         What a single layer is called in messages.
 
-    Returns float32 of the same kind (array or tensor, one or a list). Raises ValueError for integers, NaN, inf, a wrong
-    shape, a row of zeros, which has no direction, or a clamp that leaves nothing of sparse features.
+    Returns
+    -------
+    float32 [n, d], or a list of them
+        Of the same kind as ``x``, array or tensor.
+
+    Raises
+    ------
+    ValueError
+        Integers, NaN, inf, a wrong shape, a row of zeros, which has no direction, or a clamp that leaves nothing of
+        sparse features.
+
+    References
+    ----------
+    Huh et al. (2024), "The Platonic Representation Hypothesis", appendix A; docs/parity.md compares with their code.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from prh import prepare
+    >>> x = prepare(np.random.default_rng(0).normal(size=(5, 3)).astype("float32"))
+    >>> np.linalg.norm(x, axis=1).round(5).tolist()
+    [1.0, 1.0, 1.0, 1.0, 1.0]
     """
     import torch
 

@@ -48,6 +48,11 @@ class Target:
         Which rows of the tables that are read it is about: {column: value}; None for a null.
     table, drawing : mapping
         Further arguments of ``Study.table`` and of ``Study.draw``; JSON values.
+
+    Examples
+    --------
+    >>> Target("wit/mutual_knn_k10/spread", rows={"dataset": "wit", "metric": "mutual_knn", "k": 10}).drawing
+    {}
     """
 
     path: str
@@ -60,7 +65,20 @@ class Target:
 class StudyTables:
     """What a study's ``table`` returns: its rows, its statistics if it has any, and models that are named below.
 
-    missing: models that are left out for want of a score. tied: models whose neighbours are largely drawn by lot.
+    Attributes
+    ----------
+    table : polars.DataFrame
+        What is drawn.
+    statistics : polars.DataFrame, optional
+        What is quoted (schema ``prh.studies.statistics_table.STATISTICS``).
+    missing, tied : sequence of str
+        Models that are left out for want of a score, and those whose neighbours are largely drawn by lot.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> StudyTables(pl.DataFrame({"score": [0.1, 0.2]})).table.height
+    2
     """
 
     table: pl.DataFrame
@@ -88,6 +106,11 @@ class Study:
         Returns `StudyTables` from the tables that are read, as polars frames, and ``Target.table``.
     has_statistics : bool
         Whether these hold statistics, which are a table of their own.
+
+    Examples
+    --------
+    >>> Study("spread", targets=lambda plan: (), reads=("best",), draw="my_package.spread:draw").table is None
+    True
     """
 
     name: str
@@ -102,7 +125,29 @@ STUDIES: dict[str, Study] = {}
 
 
 def register(study: Study) -> Study:
-    """Make a study known. Raises ValueError for a name that is taken, and for a table that there is none of."""
+    """Make a study known to the workflow.
+
+    Parameters
+    ----------
+    study : Study
+        What it is called, when it applies, what it reads, and how it is made and drawn.
+
+    Returns
+    -------
+    Study
+        The same.
+
+    Raises
+    ------
+    ValueError
+        Its name is taken, or it reads a table that there is none of.
+
+    Examples
+    --------
+    >>> study = register(Study("an example", targets=lambda plan: (), reads=("best",), draw=print))
+    >>> STUDIES.pop("an example") is study
+    True
+    """
     if study.name in STUDIES:
         raise ValueError(f"there is a study {study.name!r} already; give this one another name.")
     if wrong := [name for name in study.reads if name not in READABLE]:

@@ -71,10 +71,40 @@ def metric(
 ) -> Callable[[Callable], Callable]:
     """Register a function ``f(x, y, k=..., **options)`` of two representations, under its own name.
 
-    The traits are those of `Metric`. Raises ValueError for a name that is taken.
+    The public function that it becomes takes two arrays [n, d] and returns a float as well as two ``Representation``
+    objects and returns float64 [L_x, L_y].
 
-    The public function it becomes takes two arrays [n, d] and returns a float as well as two ``Representation`` objects
-    and returns float64 [L_x, L_y].
+    Parameters
+    ----------
+    summary : str
+        What it measures, in a few words.
+    needs : {"neighbours", "features", "both"}
+        What a representation must hold.
+    symmetric : bool
+        Whether score(x, y) == score(y, x); other metrics are computed both ways round.
+    bounded : bool
+        Whether it is never above 1: only then is a calibrated score defined.
+    per_query : bool
+        Whether each sample's part of the score comes from its own neighbours alone, so that queries can be fewer than
+        the gallery: such a metric can be swept over n.
+    chance : callable, optional
+        From k and n to the expected score of representations that have nothing in common; figures draw it.
+
+    Raises
+    ------
+    ValueError
+        The name is taken.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import prh
+    >>> @prh.metric(summary="share with one nearest neighbour", needs="neighbours", symmetric=True, bounded=True)
+    ... def same_nearest_of_all(x, y):
+    ...     return np.array([[np.mean(a[:, 0] == b[:, 0]) for b in y.knn(1)] for a in x.knn(1)])
+    >>> x = prh.prepare(np.random.default_rng(0).normal(size=(50, 8)).astype("float32"))
+    >>> same_nearest_of_all(x, x)
+    1.0
     """
 
     def register(function: Callable[..., np.ndarray]) -> Callable:
