@@ -29,6 +29,8 @@ from prh.core.preparation import device_of
 __all__ = ["METRICS", "Metric", "Representation", "metric", "movable", "require_paired", "variant"]
 
 Needs = Literal["neighbours", "features", "both"]
+Halves = Literal["spread", "contrast"]
+"""What of the scores of half-samples the interval of a metric without effects is taken from (prh.core.intervals)."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Metric:
     bounded: bool  # never above 1: only then is a calibrated score defined
     function: Callable[..., np.ndarray] = field(repr=False, compare=False)
     options: dict[str, Any] = field(default_factory=dict, compare=False)
+    halves: Halves = "spread"
 
     @property
     def needs_k(self) -> bool:
@@ -56,7 +59,9 @@ class Metric:
 METRICS: dict[str, Metric] = {}
 
 
-def metric(*, summary: str, needs: Needs, symmetric: bool, bounded: bool) -> Callable[[Callable], Callable]:
+def metric(
+    *, summary: str, needs: Needs, symmetric: bool, bounded: bool, halves: Halves = "spread"
+) -> Callable[[Callable], Callable]:
     """Register a function ``f(x, y, k=..., **options)`` of two representations, under its own name.
 
     The public function it becomes takes two arrays [n, d] and returns a float as well as two ``Representation`` objects
@@ -83,7 +88,9 @@ def metric(*, summary: str, needs: Needs, symmetric: bool, bounded: bool) -> Cal
                 )
             return score
 
-        METRICS[function.__name__] = Metric(function.__name__, summary, needs, symmetric, bounded, public)
+        METRICS[function.__name__] = Metric(
+            function.__name__, summary, needs, symmetric, bounded, public, halves=halves
+        )
         return public
 
     return register
