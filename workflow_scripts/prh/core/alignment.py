@@ -44,8 +44,8 @@ class Alignment:
     calibrated : max((best - threshold) / (1 - threshold), 0); None also where the metric can exceed 1.
     ties : (of x, of y) share of samples whose k-th and (k+1)-th neighbours are equally near, in ``layers``: there
         chance decides, not the model (``prh.core.ties``). None without k, or with tables that do not say.
-    interval : (low, high) for the score of ``layers``, as if these had been named beforehand (``prh.core.intervals``); None
-        without subsamples, where nothing varies, or where a layer is the same for all samples of a half.
+    interval : (low, high) for the score of ``layers``, as if these had been named beforehand (``prh.core.intervals``);
+        None without subsamples, where nothing varies, or where a layer is the same for all samples of a half.
     chosen_interval : the same knowing that ``layers`` were chosen because they score best; None without splits too.
     crossfitted, optimism : see ``crossfit``; None without splits, or where halves leave no layer pair to compare.
     left_out : (of x, of y) numbers of the layers that are the same for all samples and take no part.

@@ -1,8 +1,8 @@
 """Confidence intervals of scores: what the score would be with other samples of the same kind, as many as these.
 
-Most metrics say what single samples do to their scores (``prh.core.metrics.effects``), which takes no draws. The
-others are scored in random halves of the samples. Rows are never bootstrapped: a sample drawn twice is its own nearest neighbour
-in both models and lifts every score of neighbours.
+Most metrics say what single samples do to their scores (``prh.core.metrics.effects``), which takes no draws. The others
+are scored in random halves of the samples. Rows are never bootstrapped: a sample drawn twice is its own nearest
+neighbour in both models and lifts every score of neighbours.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def by_spread(scores: np.ndarray) -> Spread:
 def by_contrast(scores: np.ndarray) -> Spread:
     """A quarter of the mean squared difference of the two halves of a split, from their scores [splits, 2].
 
-    The halves are independent samples, so this is half the variance of a score at n / 2, without bias; and half of it is
-    the variance at n where variances fall as 1 / n. What pairs of samples do beyond each alone is counted twice.
+    The halves are independent samples, so this is half the variance of a score at n / 2, without bias; and that is the
+    variance at n where variances fall as 1 / n. What pairs of samples do beyond each alone is counted twice.
     """
     return Spread(float(np.mean(np.square(scores[:, 0] - scores[:, 1]))) / 4, len(scores))
 
@@ -94,12 +94,12 @@ def ends(
     of the samples promise too much. With all of them the noise among which the best is chosen is smaller by a factor
     sqrt(2), and so is the luck: the interval is moved down by that. (It is not moved up where crossfits score higher.)
     """
-    from scipy.stats import t  # a second and a half to import, and scores without intervals do without it
+    from scipy.special import stdtrit  # Student t quantile; scipy.stats takes a second and a half to import
 
     if not spread.variance > 0:
         return None
     centre = score - max(optimism, 0.0) / math.sqrt(2)
-    margin = float(t.ppf(1 - alpha / 2, spread.degrees)) * math.sqrt(spread.variance)
+    margin = float(stdtrit(spread.degrees, 1 - alpha / 2)) * math.sqrt(spread.variance)
     return centre - margin, min(centre + margin, 1.0) if bounded else centre + margin
 
 

@@ -31,35 +31,52 @@ class Effects:
 
     single : float64 [g], how much of the score goes with each unit: (1 - its share of the samples) times the score less
         the score without it.
-    pairs : the sum of squares of the effects of two units beyond those of each: what the jackknife counts once more
-        than it should.
-    least : a variance that the score has at least, where ``single`` and ``pairs`` leave less by chance.
+    pairs : float64 [g], half the sum of squares of the effects of each unit and another beyond those of each: together,
+        what the jackknife counts once more than it should.
+    least : a variance that the score has at least.
     """
 
     single: np.ndarray
-    pairs: float
+    pairs: np.ndarray
     least: float
 
     @property
     def variance(self) -> float:
-        """Estimate of the variance of the score over draws of as many units."""
-        return max(float(self._squares.sum()) - self.pairs, self.least)
+        """Estimate of the variance of the score over draws of as many units.
+
+        The jackknife's less the squared effects of pairs has the right mean, but scatters where the two are large and
+        their difference is small. What it is above ``least`` counts by how large that is beside a quarter of its error.
+        """
+        return self.least + self._weight * self._above
 
     @property
     def degrees(self) -> float:
-        """Degrees of freedom of ``variance`` (Satterthwaite 1946), from how unequal the units are in it; at least 1.
+        """Degrees of freedom of ``variance``: 2 variance^2 / its own variance (Satterthwaite 1946).
 
-        A sum of g squares c_i with variance v has the variance sum (c_i - mean)^2, and 2 v^2 / that degrees of freedom.
+        At most g - 1; at least 4 (or g - 1), as the error of a few large squares is itself known badly.
         """
-        squares = self._squares
-        spread = float(((squares - squares.mean()) ** 2).sum())
-        most = len(squares) - 1.0
-        return min(max(2 * self.variance**2 / spread, 1.0), most) if spread > 0 else most
+        most, spread = len(self.single) - 1.0, self._weight**2 * self._error
+        return min(max(2 * self.variance**2 / spread, 4.0), most) if spread > 0 else most
 
     @property
     def _squares(self) -> np.ndarray:
+        """What each unit has in the jackknife's variance, less its pairs: float64 [g]."""
         units = len(self.single)
-        return units / (units - 1) * (self.single - self.single.mean()) ** 2
+        return units / (units - 1) * (self.single - self.single.mean()) ** 2 - self.pairs
+
+    @property
+    def _error(self) -> float:
+        """The variance of the sum of ``_squares``, from how they differ."""
+        return float(np.square(self._squares - self._squares.mean()).sum())
+
+    @property
+    def _above(self) -> float:
+        return max(float(self._squares.sum()) - self.least, 0.0)
+
+    @property
+    def _weight(self) -> float:
+        above = self._above**2
+        return above / (above + self._error / 16) if above > 0 else 0.0
 
 
 def effects(*names: str) -> Callable[[Builder], Builder]:
@@ -103,10 +120,10 @@ def of_means(
     left = (values.sum() - own + others) / (n - size)
     single = (n - size) / n * (score - left)
     a, b = units[samples].astype(np.int64), without.astype(np.int64)
-    _, pair = np.unique(np.minimum(a, b) * count + np.maximum(a, b), return_inverse=True)
-    between = np.bincount(pair, change) / n
+    code, pair = np.unique(np.minimum(a, b) * count + np.maximum(a, b), return_inverse=True)
+    between = np.square(np.bincount(pair, change) / n)
     independent = count / (count - 1) * (((own - size * score) / n) ** 2).sum()
-    return Effects(single, float((between**2).sum()), float(independent))
+    return Effects(single, _halved(between, code // count, code % count, count), float(independent))
 
 
 def of_pairs(parts: np.ndarray, left: np.ndarray, right: np.ndarray, units: np.ndarray) -> Effects:
@@ -119,13 +136,17 @@ def of_pairs(parts: np.ndarray, left: np.ndarray, right: np.ndarray, units: np.n
     a, b = units[left], units[right]
     within = a == b
     single = np.bincount(a, parts, count) + np.bincount(b[~within], parts[~within], count)
-    if count == len(units):
-        between = parts[~within]
-    else:
-        places = np.minimum(a, b).astype(np.int64) * count + np.maximum(a, b)
-        between = np.bincount(places[~within], parts[~within])
-    pairs = float((between**2).sum())
-    return Effects(single, pairs, pairs)
+    a, b, parts = a[~within], b[~within], parts[~within]
+    if count < len(units):
+        code, pair = np.unique(np.minimum(a, b).astype(np.int64) * count + np.maximum(a, b), return_inverse=True)
+        a, b, parts = code // count, code % count, np.bincount(pair, parts)
+    pairs = _halved(parts**2, a, b, count)
+    return Effects(single, pairs, float(pairs.sum()))
+
+
+def _halved(squares: np.ndarray, a: np.ndarray, b: np.ndarray, count: int) -> np.ndarray:
+    """Half of the square of each pair for either of its units, summed: float64 [count]."""
+    return (np.bincount(a, squares, count) + np.bincount(b, squares, count)) / 2
 
 
 def numbered_units(groups: np.ndarray | None, n: int) -> np.ndarray:

@@ -1,11 +1,11 @@
-"""Effects of samples on scores of kernels (sums over pairs of samples), and of a regression (a mean over samples)."""
+"""Effects of samples on scores of kernels (sums over pairs of samples), and of a regression."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from prh.core.metrics import kernels
-from prh.core.metrics.effects import Effects, effects, of_means, of_pairs
+from prh.core.metrics.effects import Effects, effects, of_pairs
 from prh.core.metrics.representation import Representation
 from prh.core.metrics.subspaces import PENALTIES, bases
 
@@ -62,6 +62,10 @@ def linear_regression(x: Representation, y: Representation, k: int | None, units
     R_i / M_ii, and without itself and j by (M_jj R_i - M_ij R_j) / (M_ii M_jj - M_ij^2). The score is one less a
     ratio of two means over samples, of squared errors and of squared distances from the mean. None for groups: two
     samples of one group left out together would take other formulas.
+
+    The jackknife counts twice what two samples do to the fit. The errors alone, as if there were one fit and no chance
+    in it (Bayle et al. 2020, "Cross-validation confidence intervals for test error"), leave that out. The variance is
+    taken halfway between the two, which is a choice: docs/statistics.md has its coverage.
     """
     if len(np.unique(units)) < x.n or not _fits(x):
         return None
@@ -83,10 +87,12 @@ def linear_regression(x: Representation, y: Representation, k: int | None, units
     np.fill_diagonal(determinant, 1)
     pairwise = m**2 * own[:, None] - 2 * m * M * products + M**2 * own
     change = pairwise / determinant**2 - errors[:, None]
-    ratio = errors.sum() / distances.sum()
-    scale = -1 / distances.mean()
-    samples, without = np.nonzero(~np.eye(n, dtype=bool))
-    return of_means(scale * (errors - ratio * distances), samples, without, scale * change[samples, without], units)
+    np.fill_diagonal(change, 0)
+    excess = errors - errors.sum() / distances.sum() * distances  # of mean 0; the score is linear in it
+    alone = -excess / distances.sum()
+    single = alone + change.sum(axis=0) / distances.sum()
+    centred = single - single.mean()
+    return Effects(single, (centred**2 - alone**2) / 2, float((alone**2).sum()))
 
 
 def _of_cosine(x: Representation, y: Representation, units: np.ndarray, build, *options: object) -> Effects | None:
