@@ -29,7 +29,7 @@ from numpy.random import Generator
 
 import prh
 from prh.core import statistics
-from prh.progress import Progress
+from prh.jobs.progress import Progress
 
 LEVEL = 0.05
 PERMUTATIONS = 199  # (199 + 1) * 0.05 is whole, so that a p-value of at most 0.05 has a chance of just 0.05
