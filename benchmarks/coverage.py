@@ -8,7 +8,7 @@ Prints a markdown table for each section: a case of made-up data with a known tr
 that is promised, the rate that was observed and the standard error of that, from the number of draws. A section is a
 function in SECTIONS from a number of draws to rows.
 
-pairs: coverage of the 95 % interval of a mean over pairs of models (``prh.statistics.pair_mean``).
+pairs: coverage of the 95 % interval of a mean over pairs of models (``prh.core.statistics.pair_mean``).
 qap: share of p <= 0.05 where a trend over models (``qap_square``, ``qap_rows``) has nothing in it.
 null: share of p <= 0.05 of ``prh.align`` for two representations that have nothing to do with each other.
 scores: coverage of the 95 % interval of the score of one given layer pair, of every metric; 2,000 draws mean 400 of 100
