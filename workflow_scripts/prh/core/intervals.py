@@ -59,9 +59,9 @@ def spread(
     """
     units = numbered_units(groups, x.n)
     build = EFFECTS.get(metric.name)
-    found = None if build is None else build(x, y, k, units)
-    if found is not None:
-        return Spread(found.variance, found.degrees)
+    measured = None if build is None else build(x, y, k, units)
+    if measured is not None:
+        return Spread(measured.variance, measured.degrees)
     drawn = (halves(rng, x.n, groups) for _ in range((subsamples + 1) // 2))
     scores = np.array([[score(x.subset(half), y.subset(half)) for half in split] for split in drawn])
     return by_spread(scores) if metric.halves == "spread" else by_contrast(scores)
