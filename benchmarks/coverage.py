@@ -140,20 +140,20 @@ def _share(title: str, counts: Callable[[Generator], bool], draws: int) -> float
 
 # Each prints one table.
 SECTIONS: dict[str, Callable[[int], Iterator[Row]]] = {"pairs": pairs, "qap": qap, "null": null}
-GRIDS: dict[str, Callable[[int], Iterator[str]]] = {"scores": coverage_scores.scores, "choice": coverage_scores.choice}
+TABLES: dict[str, Callable[[int], Iterator[str]]] = {"scores": coverage_scores.scores, "choice": coverage_scores.choice}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=2000, help="of each case")
-    parser.add_argument("--sections", nargs="+", choices=[*SECTIONS, *GRIDS], metavar="SECTION")
+    parser.add_argument("--sections", nargs="+", choices=[*SECTIONS, *TABLES], metavar="SECTION")
     arguments = parser.parse_args()
     if arguments.draws < 2:
         parser.error("--draws must be at least 2.")
-    for name in arguments.sections or [*SECTIONS, *GRIDS]:
+    for name in arguments.sections or [*SECTIONS, *TABLES]:
         print(f"\n## {name}\n")
-        if name in GRIDS:
-            for line in GRIDS[name](arguments.draws):
+        if name in TABLES:
+            for line in TABLES[name](arguments.draws):
                 print(line, flush=True)
             continue
         print("| case | draws | nominal | observed | error of observed |\n|---|---:|---:|---:|---:|")

@@ -63,7 +63,7 @@ def test_grids_have_a_cell_for_every_alignment(coverage, monkeypatch):
     monkeypatch.setattr(scores, "CHOICE", ("cka",))
     monkeypatch.setattr(scores, "CHOICE_SIZE", 40)
     for grid, rows in (("scores", 2), ("choice", 2)):
-        header, rule, *lines = coverage.GRIDS[grid](20)
+        header, rule, *lines = coverage.TABLES[grid](20)
         assert header.endswith("| draws | chance | low | middle | high |")
         assert len(lines) == rows
         assert {line.count("|") for line in (header, rule, *lines)} == {8}
