@@ -597,7 +597,7 @@ def test_only_the_files_of_a_split(hub, tmp_path, form, subset, split, fetched, 
     assert len(rows) == count
     assert rows[0]["labels"] in ([{"name": "kind", "value": "cat"}], [{"name": "kind", "value": "dog"}])
     program = (
-        "import sys, datasets; d = sharding.load_dataset('me/pictures', sys.argv[1] or None, split=sys.argv[2])\n"
+        "import sys, datasets; d = datasets.load_dataset('me/pictures', sys.argv[1] or None, split=sys.argv[2])\n"
         "print(list(d['text']))"
     )
     done = run(program, hub, subset or "", split, **cache)
