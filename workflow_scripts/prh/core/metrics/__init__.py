@@ -9,7 +9,12 @@ objects, and returns the scores of all their layer pairs. docs/metrics.md compar
 Importing this package does not import torch.
 """
 
-from prh.core.metrics import effects_of_features, effects_of_neighbours  # noqa: F401  (they register themselves)
+from prh.core.metrics import (  # noqa: F401  (they register themselves)
+    effects_of_kernels,
+    effects_of_masked_kernels,
+    effects_of_neighbours,
+    effects_of_regression,
+)
 from prh.core.metrics.base import METRICS, Metric, Representation, metric, variant
 from prh.core.metrics.effects import EFFECTS, Effects, effects
 from prh.core.metrics.kernels import cka, cknna, debiased_cka, rsa, unbiased_cka

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 
 from prh.core.metrics.effects import Effects, effects, of_means
-from prh.core.metrics.kernels import neighbour_kernels
 from prh.core.metrics.knn import edit_similarity, jaccard_similarity, lcs_similarity
 from prh.core.metrics.representation import Representation
 
@@ -70,7 +69,7 @@ def cycle(x: Representation, y: Representation, k: int, units: np.ndarray) -> Ef
     Found or not is a share, whose variance is 0 where all are found, however few they are. Its least variance is that
     of Agresti and Coull (1998): with two more samples found and two not.
     """
-    depth = _depth(x, y, k, units)
+    depth = depth_for(x, y, k, units)
     knn_x, knn_y = x.knn(depth)[0], y.knn(depth)[0]
     parts = []
     for rows in _tiles(len(knn_x), depth * depth):
@@ -86,7 +85,7 @@ def cycle(x: Representation, y: Representation, k: int, units: np.ndarray) -> Ef
             np.concatenate([np.repeat(np.arange(len(samples)), k), np.repeat(row, depth)]),
             np.concatenate([units[near[:, :k]].ravel(), nearer.ravel()]),
         )
-        kept = _kept(units[near[event_rows]] != event_units[:, None], k, x.name, y.name)
+        kept = kept_places(units[near[event_rows]] != event_units[:, None], k, x.name, y.name)
         rank = np.take_along_axis(ranks[event_rows], kept, axis=1)
         event, which = np.nonzero((rank >= k) & (rank < depth))
         before = rank[event, which]
@@ -104,18 +103,6 @@ def cycle(x: Representation, y: Representation, k: int, units: np.ndarray) -> Ef
     )
 
 
-@effects("cknna")
-def cknna(x: Representation, y: Representation, k: int, units: np.ndarray) -> Effects:
-    """Of ``cknna`` with U-centred kernels."""
-    return _of_masked_kernels(x, y, k, units, "centred")
-
-
-@effects("cknna_paper")
-def cknna_paper(x: Representation, y: Representation, k: int, units: np.ndarray) -> Effects:
-    """Of ``cknna`` with centred features."""
-    return _of_masked_kernels(x, y, k, units, "paper")
-
-
 def _of_similarity(
     x: Representation,
     y: Representation,
@@ -125,56 +112,21 @@ def _of_similarity(
 ) -> Effects:
     """Of a mean over samples of ``similarity``, from ranks [k, cases] (place in x, or k) to [cases]."""
     parts = []
-    for lists in _lists(x, y, k, units):
+    for lists in lists_of(x, y, k, units):
         values = similarity(np.minimum(lists.ranks[:, :k], k).T.astype(np.int16))
-        rows, without, kept = _left_out(lists, k, units, x.name, y.name)
+        rows, without, kept = left_out(lists, k, units, x.name, y.name)
         change = similarity(np.ascontiguousarray(kept.ranks.T, np.int16)) - values[rows]
         parts.append((values, lists.samples[rows], without, change))
     return of_means(*(np.concatenate(part) for part in zip(*parts, strict=True)), units)
 
 
-def _of_masked_kernels(x: Representation, y: Representation, k: int, units: np.ndarray, centring: str) -> Effects:
-    """Of the sum of K L over shared neighbours, divided by the norms of K and of L over the neighbours in each.
-
-    A ratio P / sqrt(X Y) of three sums over samples; its effects are those of P - score / 2 (X + Y), with X = Y = 1.
-    What leaving out a sample does to the means that the kernels are centred with is left aside.
-    """
-    depth = _depth(x, y, k, units)
-    K, L = (side.state(neighbour_kernels, depth, centring)[0] for side in (x, y))
-    K, L = (kernel / np.sqrt(np.square(kernel[:, :k]).sum()) for kernel in (K, L))
-    n, parts = len(K), []
-    for lists in _lists(x, y, k, units):
-        rows = np.arange(len(lists.samples))
-        whole = _kept(np.ones(lists.y.shape, bool), k, x.name, y.name)
-        full = Without(whole, whole, lists.ranks[:, :k], np.minimum(lists.ranks[:, :k], k))
-        event_rows, without, kept = _left_out(lists, k, units, x.name, y.name)
-        sums, changed = (
-            _masked_sums(K[lists.samples[at]], L[lists.samples[at]], of)
-            for at, of in ((rows, full), (event_rows, kept))
-        )
-        parts.append((sums, lists.samples[event_rows], without, changed - sums[event_rows]))
-    sums, samples, without, change = (np.concatenate(part) for part in zip(*parts, strict=True))
-    score = sums[:, 0].sum()
-    weights = n * np.array([1, -score / 2, -score / 2])
-    return of_means(sums @ weights, samples, without, change @ weights, units)
-
-
-def _masked_sums(K: np.ndarray, L: np.ndarray, kept: Without) -> np.ndarray:
-    """Sums of K L over shared neighbours, of K^2 and of L^2 over the neighbours in each: float64 [E, 3]."""
-    k, depth = kept.in_x.shape[1], K.shape[1]
-    in_y = np.take_along_axis(L, kept.in_y, axis=1)
-    in_x = np.take_along_axis(K, np.minimum(kept.shared, depth - 1), axis=1) * (kept.ranks < k)
-    own = np.take_along_axis(K, kept.in_x, axis=1)
-    return np.stack([(in_x * in_y).sum(axis=1), np.square(own).sum(axis=1), np.square(in_y).sum(axis=1)], axis=1)
-
-
-def _depth(x: Representation, y: Representation, k: int, units: np.ndarray) -> int:
+def depth_for(x: Representation, y: Representation, k: int, units: np.ndarray) -> int:
     """How deep lists are read: k, and as many more as a unit can take out of them, if there are so many."""
     return min(k + int(np.bincount(units).max()), x.depth, y.depth)
 
 
-def _lists(x: Representation, y: Representation, k: int, units: np.ndarray) -> Iterator[Lists]:
-    depth = _depth(x, y, k, units)
+def lists_of(x: Representation, y: Representation, k: int, units: np.ndarray) -> Iterator[Lists]:
+    depth = depth_for(x, y, k, units)
     knn_x, knn_y = x.knn(depth)[0], y.knn(depth)[0]
     for rows in _tiles(len(knn_x), 4 * k * depth):
         at = knn_y[rows][:, :, None] == knn_x[rows][:, None, :]
@@ -182,13 +134,13 @@ def _lists(x: Representation, y: Representation, k: int, units: np.ndarray) -> I
         yield Lists(np.arange(rows.start, rows.stop), knn_x[rows], knn_y[rows], ranks)
 
 
-def _left_out(lists: Lists, k: int, units: np.ndarray, *names: str) -> tuple[np.ndarray, np.ndarray, Without]:
+def left_out(lists: Lists, k: int, units: np.ndarray, *names: str) -> tuple[np.ndarray, np.ndarray, Without]:
     """Rows of ``lists`` and units of all events, and the lists without these units."""
     depth = lists.x.shape[1]
     near = np.concatenate([units[lists.x[:, :k]], units[lists.y[:, :k]]], axis=1)
     rows, without = _events(units, lists.samples, np.repeat(np.arange(len(near)), 2 * k), near.ravel())
     stay_x, stay_y = (units[side[rows]] != without[:, None] for side in (lists.x, lists.y))
-    in_x, in_y = (_kept(stay, k, *names) for stay in (stay_x, stay_y))
+    in_x, in_y = (kept_places(stay, k, *names) for stay in (stay_x, stay_y))
     shared = np.take_along_axis(lists.ranks[rows], in_y, axis=1)
     gone_before = np.pad(np.cumsum(~stay_x, axis=1), ((0, 0), (1, 0)))
     ranks = np.minimum(shared - np.take_along_axis(gone_before, shared, axis=1), k)
@@ -206,7 +158,7 @@ def _events(
     return rows[others], without[others]
 
 
-def _kept(stay: np.ndarray, k: int, *names: str) -> np.ndarray:
+def kept_places(stay: np.ndarray, k: int, *names: str) -> np.ndarray:
     """Places of the first k that stay: int [E, k]; ValueError if there are fewer in a row."""
     if len(stay) and stay.sum(axis=1).min() < k:
         raise ValueError(
