@@ -44,6 +44,33 @@ def test_a_root_that_is_not_there_is_named(tmp_path):
         code.digest(["prh.nothing"], tmp_path)
 
 
+@pytest.mark.parametrize(
+    "roots",
+    [
+        ("features.py", "prh.modalities.vision"),
+        ("features.py", "prh.modalities.language"),
+        ("probes.py",),
+        ("reality.py",),
+    ],
+)
+def test_a_reader_of_sources_is_no_code_of_what_reads_shards(roots):
+    """A mend in a reader of CSV files extracts no feature again."""
+    datasets = {path.name for path in code.modules(roots) if path.parent.name == "datasets"}
+    assert datasets == {"errors.py", "shards.py"}
+
+
+@pytest.mark.parametrize(
+    "program", ["download_dataset.py", "download_model.py", "download_task.py", "download_text.py"]
+)
+def test_what_is_done_with_a_download_is_no_code_of_it(program):
+    done_with_it = {"images.py", "sharding.py", "language_scores.py", "loading.py"}
+    assert not done_with_it & {path.name for path in code.modules([program])}
+
+
+def test_checks_of_texts_are_no_code_of_vision():
+    assert "text_checks.py" not in {path.name for path in code.modules(["features.py", "prh.modalities.vision"])}
+
+
 PROGRAM = '''"""A module."""
 import logging
 from prh.jobs.progress import Progress

@@ -68,7 +68,8 @@ def load(folder: Path, name: str, *, trust_remote_code: bool = False) -> PreTrai
     if pieces is None or _is_sentencepiece_itself(tokenizer):
         return tokenizer
     folds = _folds(tokenizer)
-    different = _different(tokenizer, pieces, PLAIN if folds else PROBES)
+    texts = PLAIN if folds else PROBES
+    different = _different(tokenizer, pieces, texts)
     if not different:
         return tokenizer
     if not folds:
@@ -82,7 +83,7 @@ def load(folder: Path, name: str, *, trust_remote_code: bool = False) -> PreTrai
             return own
     raise ModelError(
         f"model {name!r}: its tokenizer {type(tokenizer).__name__} gives other tokens than its SentencePiece model "
-        f"{model} for {len(different)} of {len(PLAIN if folds else PROBES)} texts (such as {different[0]!r}), and "
+        f"{model} for {len(different)} of {len(texts)} texts (such as {different[0]!r}), and "
         "neither can be shown to be the one it was trained with; leave the model out."
     )
 
@@ -145,9 +146,7 @@ def _different(tokenizer: PreTrainedTokenizerBase, pieces: SentencePieceProcesso
 
 def _own_tokenizer(tokenizer: PreTrainedTokenizerBase, path: Path) -> PreTrainedTokenizerBase:
     """A tokenizer that asks the SentencePiece model ``path``, with the ids and special tokens of ``tokenizer``."""
-    special = {
-        key: value for key, value in tokenizer.special_tokens_map.items() if isinstance(value, str)
-    }  # fmt: skip
+    special = {key: value for key, value in tokenizer.special_tokens_map.items() if isinstance(value, str)}
     bare, dressed = (tokenizer("a", add_special_tokens=with_them)["input_ids"] for with_them in (False, True))
     start = next((i for i in range(len(dressed)) if dressed[i : i + len(bare)] == bare), 0)
     return _class()(
