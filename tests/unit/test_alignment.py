@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from prh.core import alignment, neighbour_lists
-from prh.core.alignment import Representation, _halves, align, best_pair, compare, prepare, scores
+from prh.core.alignment import Representation, align, best_pair, compare, prepare, scores
+from prh.core.intervals import halves
 from prh.core.metrics import METRICS
 from prh.core.metrics.base import device_of
 from prh.core.neighbour_lists import restrict
@@ -173,7 +174,7 @@ def test_groups_are_split_as_wholes(pair):
     groups = np.repeat(np.arange(20), 3)[np.random.default_rng(1).permutation(60)]
     rng = np.random.default_rng(0)
     for _ in range(20):
-        one, other = _halves(rng, 60, groups)
+        one, other = halves(rng, 60, groups)
         assert sorted([*one, *other]) == list(range(60))
         assert not set(groups[one]) & set(groups[other])
         assert len(one) == len(other) == 30

@@ -34,6 +34,8 @@ BEST = {
     "calibrated": pl.Float64,
     "low": pl.Float64,
     "high": pl.Float64,
+    "chosen_low": pl.Float64,  # of the interval that knows of the choice of the layers
+    "chosen_high": pl.Float64,
     "crossfitted": pl.Float64,
     "optimism": pl.Float64,
     "null_mean": pl.Float64,
@@ -182,6 +184,7 @@ def _score_table(model_x: str, model_y: str, found: Alignment) -> pa.Table:
 def _best_row(model_x: str, model_y: str, found: Alignment) -> dict[str, object]:
     chance = METRICS[found.metric].chance
     (low, high), (ties_x, ties_y) = found.interval or (None, None), found.ties or (None, None)
+    chosen_low, chosen_high = found.chosen_interval or (None, None)
     return {
         "model_x": model_x,
         "model_y": model_y,
@@ -195,6 +198,8 @@ def _best_row(model_x: str, model_y: str, found: Alignment) -> dict[str, object]
         "calibrated": found.calibrated,
         "low": low,
         "high": high,
+        "chosen_low": chosen_low,
+        "chosen_high": chosen_high,
         "crossfitted": found.crossfitted,
         "optimism": found.optimism,
         "null_mean": None if found.null is None else float(found.null.mean()),

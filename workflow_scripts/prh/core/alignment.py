@@ -1,7 +1,7 @@
 """Alignment of two models: scores of all layer pairs, the best one, and how far it can be trusted.
 
 The best of ~1,000 layer pairs is high by chance and by choice. Four numbers say how high, each from the same tables:
-the permutation null of the maximum (``calibration``), the interval by subsampling, the cross-fitted score, and the
+the permutation null of the maximum (``calibration``), the interval (``intervals``), the cross-fitted score, and the
 optimism of the maximum. See ``Alignment``.
 """
 
@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
-from prh.core import calibration
+from prh.core import calibration, intervals
 from prh.core.metrics import METRICS, Metric, Representation
 from prh.core.preparation import device_of, prepare
 
@@ -45,8 +44,9 @@ class Alignment:
     calibrated : max((best - threshold) / (1 - threshold), 0); None also where the metric can exceed 1.
     ties : (of x, of y) share of samples whose k-th and (k+1)-th neighbours are equally near, in ``layers``: there
         chance decides, not the model (``prh.core.ties``). None without k, or with tables that do not say.
-    interval : (low, high) for the score of ``layers`` (see ``interval``); None without subsamples, or where a layer is
-        the same for all samples of a half.
+    interval : (low, high) for the score of ``layers``, as if these had been named beforehand (``prh.core.intervals``);
+        None without subsamples, where nothing varies, or where a layer is the same for all samples of a half.
+    chosen_interval : the same knowing that ``layers`` were chosen because they score best; None without splits too.
     crossfitted, optimism : see ``crossfit``; None without splits, or where halves leave no layer pair to compare.
     left_out : (of x, of y) numbers of the layers that are the same for all samples and take no part.
     """
@@ -62,6 +62,7 @@ class Alignment:
     p: float | None = None
     calibrated: float | None = None
     interval: tuple[float, float] | None = None
+    chosen_interval: tuple[float, float] | None = None
     crossfitted: float | None = None
     optimism: float | None = None
     ties: tuple[float, float] | None = None
@@ -175,9 +176,9 @@ def compare(
         Names the group of each sample where samples are not independent of each other: groups are then permuted, drawn
         and split as wholes (``prh.core.calibration.permutation``). Of the whole gallery, where that is larger.
     alpha : float
-        Level of the threshold and of the interval.
+        Level of the threshold and of the intervals.
     subsamples : int
-        Number of half-samples for the interval; 0 for none, 100 is plenty.
+        0 for no interval. Else the number of half-samples for those metrics whose interval takes any; 100 is plenty.
     splits : int
         Number of random splits for the cross-fitted score and the optimism; 0 for none, 10 is plenty.
     seed : int
@@ -200,11 +201,14 @@ def compare(
         found |= {"null": null, "threshold": tau, "p": calibration.p_value(best, null)}
         if traits.bounded:
             found["calibrated"] = calibration.calibrated(best, tau, bounded=True)
-    if subsamples:
-        ends = interval(x, y, traits, k, layers, best, subsamples, streams[1], groups, alpha)
-        found["interval"] = None if np.isnan(ends).any() else ends
     if splits:
         found["crossfitted"], found["optimism"] = crossfit(x, y, traits, k, splits, streams[2], groups)
+    if subsamples:
+        spread = _spread(x, y, traits, k, layers, subsamples, streams[1], groups)
+        found["interval"] = intervals.ends(best, spread, alpha, bounded=traits.bounded)
+        optimism = found.get("optimism")
+        if optimism is not None:
+            found["chosen_interval"] = intervals.ends(best, spread, alpha, bounded=traits.bounded, optimism=optimism)
     return Alignment(traits.name, k, x.gallery, table, best, layers, **found)
 
 
@@ -238,25 +242,35 @@ def interval(
     rng: np.random.Generator,
     groups: np.ndarray | None = None,
     alpha: float = 0.05,
-) -> tuple[float, float]:
-    """Confidence interval of the score of one given layer pair, from random halves of the samples.
+    optimism: float = 0.0,
+) -> tuple[float, float] | None:
+    """Confidence interval of the score of one given layer pair, or None (``prh.core.intervals``).
 
-    Rows must not be bootstrapped: a sample drawn twice is its own nearest neighbour in both models and lifts every
-    score of neighbours. The delete-half jackknife draws half of the samples *without* replacement. With d of n samples
-    left out, (n - d) / d times the variance of these scores estimates that of the full score, and the factor is 1 here
-    (Shao and Wu 1989; Politis, Romano and Wolf 1999). Only their spread is used: their mean is that of a score at
-    n / 2, where k neighbours reach further. The interval is the score -+ z sd.
-
-    It is about the sampling of stimuli, for a layer pair held fixed; what the choice of the pair adds, ``crossfit``
-    says. With ``groups``, whole groups are drawn.
+    It is about the sampling of stimuli, for a layer pair held fixed, and about the score at as many samples. With
+    ``groups``, whole groups are drawn. The ``optimism`` of ``crossfit`` makes it one of a chosen layer pair.
     """
+    spread = _spread(x, y, _metric(metric), k, layers, subsamples, rng, groups)
+    return intervals.ends(score, spread, alpha, bounded=_metric(metric).bounded, optimism=optimism)
+
+
+def _spread(
+    x: Representation,
+    y: Representation,
+    metric: Metric,
+    k: int | None,
+    layers: tuple[int, int],
+    subsamples: int,
+    rng: np.random.Generator,
+    groups: np.ndarray | None,
+) -> intervals.Spread:
+    """Variance of the score of a layer pair over draws of the samples."""
     if subsamples < 2:
         raise ValueError(f"subsamples is {subsamples}; a spread needs at least 2, and a hundred to be steady.")
     one_x, one_y = x.layer(layers[0]), y.layer(layers[1])
-    drawn = (_halves(rng, x.n, groups)[0] for _ in range(subsamples))
-    values = [scores(one_x.subset(half), one_y.subset(half), metric, k)[0, 0] for half in drawn]
-    margin = NormalDist().inv_cdf(1 - alpha / 2) * np.std(values, ddof=1)
-    return float(score - margin), float(score + margin)
+    with nullcontext() if metric.needs == "neighbours" else _full_float32():
+        return intervals.spread(
+            one_x, one_y, metric, k, lambda *half: scores(*half, metric, k)[0, 0], subsamples, rng, groups
+        )
 
 
 def crossfit(
@@ -279,7 +293,9 @@ def crossfit(
     """
     honest, promised = [], []
     for _ in range(splits):
-        halves = np.stack([scores(x.subset(half), y.subset(half), metric, k) for half in _halves(rng, x.n, groups)])
+        halves = np.stack(
+            [scores(x.subset(half), y.subset(half), metric, k) for half in intervals.halves(rng, x.n, groups)]
+        )
         halves[:, np.isnan(halves).any(axis=0)] = np.nan
         if np.isnan(halves).all():
             continue
@@ -304,14 +320,6 @@ def _order(rng: np.random.Generator, y: Representation, groups: np.ndarray | Non
     queries, rest = (None, None) if groups is None else (groups[: y.n], groups[y.n :])
     order = calibration.permutation(rng, y.n, queries)
     return np.concatenate([order, y.n + calibration.permutation(rng, y.gallery - y.n, rest)])
-
-
-def _halves(rng: np.random.Generator, n: int, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Two random halves of n samples, each in ascending order; with groups, halves of the groups."""
-    labels = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
-    count = int(labels.max()) + 1
-    first = np.isin(labels, rng.permutation(count)[: count // 2])
-    return np.flatnonzero(first), np.flatnonzero(~first)
 
 
 def _metric(metric: str | Metric) -> Metric:

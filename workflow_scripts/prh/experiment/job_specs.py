@@ -11,7 +11,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from prh.core.metrics import METRICS
+from prh.core.metrics import EFFECTS, METRICS
 from prh.experiment import code
 from prh.experiment.plan import Plan
 from prh.experiment.specs import Spec, differences
@@ -83,7 +83,8 @@ class JobSpecs:
     def alignment(self, dataset: str, metric: str) -> Spec:
         """What a row depends on: k only for metrics that look at neighbours, and nothing of other metrics."""
         k = ("k",) if METRICS[metric].needs_k else ()
-        return self._row("alignment.py", dataset, metric, self._alignment(*PREPARATION, *EVIDENCE, *k))
+        effects = (code.home(EFFECTS[metric]),) if metric in EFFECTS else ()  # its interval is made by
+        return self._row("alignment.py", dataset, metric, self._alignment(*PREPARATION, *EVIDENCE, *k), *effects)
 
     def n_sweep(self, dataset: str, metric: str) -> Spec:
         """What a row of a sweep over n depends on."""
@@ -91,9 +92,10 @@ class JobSpecs:
         settings = self._alignment(*PREPARATION, *evidence, "k") | {"n": sorted(self.experiment.alignment.n)}
         return self._row("n_sweep.py", dataset, metric, settings)
 
-    def _row(self, program: str, dataset: str, metric: str, settings: Mapping[str, Any]) -> Spec:
+    def _row(self, program: str, dataset: str, metric: str, settings: Mapping[str, Any], *modules: str | Path) -> Spec:
         grouped = {"grouped": True} if self.plan.datasets[dataset].group else {}
-        return _spec({"metric": metric, "alignment": settings, **grouped}, program, code.home(METRICS[metric].function))
+        modules = (code.home(METRICS[metric].function), *modules)
+        return _spec({"metric": metric, "alignment": settings, **grouped}, program, *modules)
 
     def best_layers(self) -> Spec:
         """What tables tell of each model, in the order of the experiment."""
@@ -179,12 +181,12 @@ class JobSpecs:
         return differences(self.experiment.alignment, only=names)
 
 
-def _spec(settings: Mapping[str, Any], *roots: str) -> Spec:
+def _spec(settings: Mapping[str, Any], *roots: str | Path) -> Spec:
     return Spec(settings, _code(roots))
 
 
 @cache
-def _code(roots: tuple[str, ...]) -> str:
+def _code(roots: tuple[str | Path, ...]) -> str:
     return code.digest(roots)
 
 

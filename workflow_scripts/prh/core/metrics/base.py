@@ -31,6 +31,8 @@ __all__ = ["METRICS", "Metric", "Representation", "metric", "movable", "require_
 Needs = Literal["neighbours", "features", "both"]
 Chance = Callable[["int | None", int], float]
 """From k and the number of samples n to the expected score of two representations that have nothing in common."""
+Halves = Literal["spread", "contrast"]
+"""What of the scores of half-samples the interval of a metric without effects is taken from (prh.core.intervals)."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Metric:
     options: dict[str, Any] = field(default_factory=dict, compare=False)
     per_query: bool = False  # each sample's part of the score comes from its own neighbours alone
     chance: Chance | None = field(default=None, repr=False, compare=False)
+    halves: Halves = "spread"
 
     @property
     def needs_k(self) -> bool:
@@ -68,6 +71,7 @@ def metric(
     bounded: bool,
     per_query: bool = False,
     chance: Chance | None = None,
+    halves: Halves = "spread",
 ) -> Callable[[Callable], Callable]:
     """Register a function ``f(x, y, k=..., **options)`` of two representations, under its own name.
 
@@ -89,6 +93,8 @@ def metric(
         the gallery: such a metric can be swept over n.
     chance : callable, optional
         From k and n to the expected score of representations that have nothing in common; figures draw it.
+    halves : {"spread", "contrast"}
+        How the interval of a metric without effects is made of half-samples (``prh.core.intervals``).
 
     Raises
     ------
@@ -130,7 +136,9 @@ def metric(
         name = function.__name__
         if name in METRICS:
             raise ValueError(f"there is a metric {name!r} already; give this one another name.")
-        METRICS[name] = Metric(name, summary, needs, symmetric, bounded, public, per_query=per_query, chance=chance)
+        METRICS[name] = Metric(
+            name, summary, needs, symmetric, bounded, public, per_query=per_query, chance=chance, halves=halves
+        )
         return public
 
     return register

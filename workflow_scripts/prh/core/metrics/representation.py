@@ -114,6 +114,13 @@ class Representation:
         return len(self.places)
 
     @property
+    def depth(self) -> int:
+        """The largest k that ``knn`` can give: to be searched in layers, or as deep as the tables are."""
+        if self._layers is not None:
+            return self.gallery - 1
+        return min(table.shape[1] for table in self._tables)
+
+    @property
     def left_out(self) -> tuple[int, ...]:
         """Numbers of the layers that are the same for all samples and take no part."""
         return tuple(number for place, number in enumerate(self.numbers) if place not in self.places)

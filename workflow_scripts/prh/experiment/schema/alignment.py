@@ -35,7 +35,7 @@ class Alignment(Section):
     permutations: Annotated[int, Field(ge=0)] = 200
     """Permutations of the samples for the null distribution of the best layer pair (0: no calibration)."""
     subsamples: Annotated[int, Field(ge=0)] = 100
-    """Half-samples for the interval of the best score (0: none)."""
+    """Half-samples for the intervals of those metrics that need any (0: no intervals of any score)."""
     splits: Annotated[int, Field(ge=0)] = 5
     """Random splits for the cross-fitted score and the optimism of the maximum (0: none)."""
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
