@@ -105,7 +105,7 @@ def test_splits_without_any_layer_pair_leave_no_cross_fitted_score():
     x, y = Representation("x", [odd]), Representation("y", layers(1))
     assert crossfit(x, y, "cka", None, 3, np.random.default_rng(0)) == (None, None)
     found = compare(x, y, "cka", splits=3, subsamples=5)
-    assert found.crossfitted is found.optimism is found.interval is None
+    assert found.crossfitted is found.optimism is found.chosen_interval is None
     _, best = comparisons.row(x, [y], "cka", Settings((), 0, 0, 3, 0.05, 0))
     assert best["crossfitted"].to_list() == [None]
 

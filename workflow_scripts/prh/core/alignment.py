@@ -36,19 +36,41 @@ __all__ = [
 class Alignment:
     """How much two models agree, and how far that can be trusted.
 
-    scores : float64 [L_x, L_y], one per layer pair; NaN for pairs with a layer that is left out.
-    best, layers : the largest score and its layer pair (x, y); the lowest pair among equals.
-    null : float64 [K], maxima over layer pairs of permuted samples; None without permutations, as the next three.
-    threshold : the score that chance exceeds with probability alpha.
-    p : the p-value of ``best``.
-    calibrated : max((best - threshold) / (1 - threshold), 0); None also where the metric can exceed 1.
-    ties : (of x, of y) share of samples whose k-th and (k+1)-th neighbours are equally near, in ``layers``: there
+    Attributes
+    ----------
+    metric, k, n
+        The metric, its number of neighbours (None if it looks at none), and the number of samples.
+    scores : float64 [L_x, L_y]
+        One per layer pair; NaN for pairs with a layer that is left out.
+    best, layers : float, (int, int)
+        The largest score and its layer pair (x, y); the lowest pair among equals.
+    null : float64 [K], optional
+        Maxima over layer pairs of permuted samples; None without permutations, as the next three.
+    threshold : float, optional
+        The score that chance exceeds with probability alpha.
+    p : float, optional
+        The p-value of ``best``, between 1 / (K + 1) and 1.
+    calibrated : float, optional
+        max((best - threshold) / (1 - threshold), 0), from 0 to 1; None also where the metric can exceed 1.
+    interval : (float, float), optional
+        (low, high) for the score of ``layers``, as if these had been named beforehand (``prh.core.intervals``); None
+        without subsamples, where nothing varies, or where a layer is the same for all samples of a half.
+    chosen_interval : (float, float), optional
+        The same knowing that ``layers`` were chosen because they score best; None without splits too.
+    crossfitted, optimism : float, optional
+        See ``crossfit``; None without splits, or where halves leave no layer pair to compare.
+    ties : (float, float), optional
+        Of x and of y the share of samples whose k-th and (k+1)-th neighbours are equally near, in ``layers``: there
         chance decides, not the model (``prh.core.ties``). None without k, or with tables that do not say.
-    interval : (low, high) for the score of ``layers``, as if these had been named beforehand (``prh.core.intervals``);
-        None without subsamples, where nothing varies, or where a layer is the same for all samples of a half.
-    chosen_interval : the same knowing that ``layers`` were chosen because they score best; None without splits too.
-    crossfitted, optimism : see ``crossfit``; None without splits, or where halves leave no layer pair to compare.
-    left_out : (of x, of y) numbers of the layers that are the same for all samples and take no part.
+    left_out : (tuple of int, tuple of int)
+        Of x and of y the numbers of the layers that are the same for all samples and take no part.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).normal(size=(50, 8)).astype("float32")
+    >>> alignment = align(x, x, k=5)
+    >>> alignment.best, alignment.scores.shape, alignment.p is None
+    (1.0, (1, 1), True)
     """
 
     metric: str
@@ -135,6 +157,18 @@ def align(
     **options
         As in ``compare``: groups, alpha, subsamples, splits.
 
+    Returns
+    -------
+    Alignment
+        Of all layer pairs, the best one, and the evidence that was asked for.
+
+    Raises
+    ------
+    ValueError
+        What ``Representation`` and ``compare`` refuse.
+
+    Examples
+    --------
     >>> rng = np.random.default_rng(0)
     >>> x = rng.normal(size=(100, 8)).astype("float32")
     >>> found = align([x, x**3], [-x], permutations=99)
@@ -183,6 +217,26 @@ def compare(
         Number of random splits for the cross-fitted score and the optimism; 0 for none, 10 is plenty.
     seed : int
         Of all of these; each draws from a stream of its own, so that asking for one does not change another.
+
+    Returns
+    -------
+    Alignment
+        Of all layer pairs, the best one, and the evidence that was asked for.
+
+    Raises
+    ------
+    ValueError
+        An unknown metric, unequal n, k >= n, two models of one name that hold ties, a number that is out of its range,
+        a score that is not a number, or groups that cannot be permuted.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(60, 8)).astype("float32")
+    >>> first, second = Representation("first", [x]), Representation("second", [x + rng.normal(size=(60, 8))])
+    >>> alignment = compare(first, second, "cka", permutations=99, subsamples=20)
+    >>> alignment.p, alignment.interval[0] < alignment.best < alignment.interval[1]
+    (0.01, True)
     """
     if min(permutations, splits) < 0:
         raise ValueError(f"permutations is {permutations} and splits {splits}; neither must be negative (0: none).")
