@@ -7,7 +7,8 @@ import pytest
 import yaml
 from scipy.stats import binom
 
-from prh.core.alignment import Representation, compare
+from prh.core.alignment import compare
+from prh.core.metrics import Representation
 from prh.experiment.checks import listed_for_halves
 from prh.experiment.loading import ConfigError, load
 from prh.experiment.registries import expand

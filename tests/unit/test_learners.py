@@ -162,6 +162,7 @@ def test_convolutional_networks_learn_too(world, tmp_path):
 def test_learners_of_both_modalities_find_the_pmi(tmp_path, monkeypatch):
     from prh import modalities
     from prh.core import alignment
+    from prh.core.preparation import prepare
     from prh.features import extraction
 
     monkeypatch.undo()
@@ -183,10 +184,10 @@ def test_learners_of_both_modalities_find_the_pmi(tmp_path, monkeypatch):
         train_vision(world, tmp_path / "vision", architecture="convnext_atto", model_args=convnext, batch=128),
     )
     images = torch.stack([seer.decode(image) for image in world.images()])
-    reality = [alignment.prepare(world.reality_features())]
-    language = alignment.prepare(extraction.encode_texts(reader, world.captions()))
-    vision = alignment.prepare([layer.numpy() for layer in seer.encode(images)])
-    shuffled = alignment.prepare(extraction.encode_texts(reader, world.captions(shuffled=True)))
+    reality = [prepare(world.reality_features())]
+    language = prepare(extraction.encode_texts(reader, world.captions()))
+    vision = prepare([layer.numpy() for layer in seer.encode(images)])
+    shuffled = prepare(extraction.encode_texts(reader, world.captions(shuffled=True)))
     assert alignment.align(language, reality).best > 0.8
     assert alignment.align(vision, reality).best > 0.5
     assert alignment.align(vision, language).best > 0.5

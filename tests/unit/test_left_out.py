@@ -10,9 +10,11 @@ import pytest
 
 from prh.alignment import comparisons, representations
 from prh.alignment.comparisons import Settings, sweep_row
-from prh.core.alignment import Representation, align, best_pair, compare, crossfit, scores
-from prh.core.metrics import METRICS
+from prh.core.alignment import align, compare
+from prh.core.evidence import crossfit
+from prh.core.metrics import METRICS, Representation
 from prh.core.neighbours import nearest
+from prh.core.scoring import best_pair, scores
 from prh.core.ties import key_of
 from prh.io import tables
 from prh.studies.layer_matrix import drawing as layer_matrix

@@ -186,6 +186,7 @@ def test_what_the_experiment_does_not_name_runs_nothing(workflow):
     (library / "studies/nothing/__init__.py").write_text(NEW_STUDY)
     (library / "modalities/smell.py").write_text("def load(entry, root, device, dtype):\n    return None\n")
     append(workflow, "prh/core/metrics/kernels.py")
+    append(workflow, "prh/core/metrics/kernel_alignment.py")
     append(workflow, "prh/core/metrics/subspaces.py")
     append(workflow, "prh/modalities/language.py")
     append(workflow, "prh/world/training.py")

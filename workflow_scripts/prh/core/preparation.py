@@ -100,7 +100,7 @@ def prepare(
     """
     import torch
 
-    from prh.core.neighbours import as_matrix
+    from prh.core.float32 import as_matrix
 
     require_settings(clamp, clamp_scope, quantile, precision)
     many = isinstance(x, (list, tuple))
@@ -129,7 +129,7 @@ def prepared_layers(
     It is the same before preparation (all rows equal) or after it (``is_constant``). A quantile over all layers looks
     at these too, and takes all layers into memory.
     """
-    from prh.core.neighbours import as_matrix
+    from prh.core.float32 import as_matrix
 
     require_settings(clamp, clamp_scope, quantile, precision)
     common = None

@@ -310,7 +310,7 @@ def _rows_of_layers(x: _Reordered) -> list[torch.Tensor]:
 
 def _checked_layers(layers: Sequence[Any], name: str, device: str) -> list[torch.Tensor | None]:
     """The layers as tensors, None for each that is the same for all samples."""
-    from prh.core.neighbours import as_matrix
+    from prh.core.float32 import as_matrix
     from prh.core.preparation import is_constant
 
     checked = [None if a is None else as_matrix(a, f"{name}, layer {i}", device) for i, a in enumerate(layers)]
