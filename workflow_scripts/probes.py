@@ -41,7 +41,7 @@ def main() -> None:
             probes.require_classes(labels, probe.classes, f"Data set {dataset!r} of task {probe.name!r}")
         if probe.bins is not None:
             labels = probes.merged(labels, probe.classes, probe.bins)
-        return probes.Labelled.read(features[dataset], ids, labels, probe.layer)
+        return probes.Labelled.read(features[dataset], ids, labels, probe.layer, shards[dataset])
 
     rows = []
     with Progress(f"probes of {arguments.model}", total=len(tasks), unit="task") as progress:

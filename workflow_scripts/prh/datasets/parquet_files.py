@@ -23,7 +23,7 @@ ROWS, ROW_BYTES = 64, 2**28
 def opened(path: Path, **options: object) -> Iterator[pq.ParquetFile]:
     """A Parquet file to read from; DataError for what is wrong with it, when it is opened or later in the block."""
     try:
-        with pq.ParquetFile(path, **options) as source:
+        with pq.ParquetFile(path, page_checksum_verification=True, **options) as source:
             yield source
     except FileNotFoundError:
         raise DataError(f"{path} does not exist.") from None
