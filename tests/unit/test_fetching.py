@@ -27,7 +27,7 @@ from prh.datasets.samples import Columns
 from prh.downloads import fetching
 from prh.downloads.fetching import FetchError
 from prh.downloads.lockfile import Lock, adopt, read
-from prh.io import tables
+from prh.io import files, tables
 from prh.models import repositories
 from tests.hub import Hub
 from tests.waiting import wait_for
@@ -426,6 +426,21 @@ def test_pieces_of_two_versions_are_not_joined(hub, tmp_path):
 def test_wrong_addresses(hub, tmp_path, url, message):
     with pytest.raises(FetchError, match=message):
         fetching.fetch_url(url, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://host/a/b.zip?c=d.tar", "b.zip"),
+        ("https://host/..", "file"),
+        ("https://host/a/../..", "file"),
+        ("https://host/.", "file"),
+        ("https://host", "file"),
+        ("https://host/" + "a" * 300 + ".zip", "a" * (files.LONGEST_STEM - 4) + ".zip"),
+    ],
+)
+def test_the_name_of_a_file_of_the_web_is_one_that_a_disk_can_have(url, name):
+    assert fetching._name_of(url) == name
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/x", "a\\..\\x", "a/..", "x\0y"])
