@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from string import Formatter
 from typing import Annotated, Literal, get_args
 
 import yaml
@@ -46,6 +47,26 @@ def _is_address(text: str) -> str:
     if not re.fullmatch(r"https?://[^\s/?#]+\S*", text) or not is_complete(text):
         raise ValueError("it is no address of the web: one begins with https:// or http://, then the host")
     return text
+
+
+def _lies_inside(path: str) -> str:
+    if os.path.isabs(path) or ".." in path.split("/"):
+        raise ValueError(f"{path!r} leads out of the archive; name a folder in it")
+    return path
+
+
+TAKEN_ARGUMENTS = {
+    *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "scriptable"),
+    *("exportable", "no_jit", "auto_map", "attn_implementation", "quantization_config", "trust_remote_code"),
+}
+"""Arguments that say where weights or code come from, which is for other keys of an entry, or for nobody."""
+
+
+def _are_of_architecture(arguments: dict[str, object]) -> dict[str, object]:
+    for name in arguments:
+        if name in TAKEN_ARGUMENTS or not name.isidentifier() or name.startswith("_"):
+            raise ValueError(f"{name!r} is no argument of an architecture; leave it out")
+    return arguments
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=LONGEST_NAME)]
@@ -204,7 +225,7 @@ class UrlDataset(_Dataset):
     """Hash that the archive must have (null: that of the first download, kept in the lock file)."""
     licence: str | None = None
     """Licence of the data."""
-    folder: str = "."
+    folder: Annotated[str, AfterValidator(_lies_inside)] = "."
     """The folder inside the archive."""
 
 
@@ -306,7 +327,9 @@ class _Model(Section):
     """url, local file: how the names in the checkpoint become those of the architecture."""
     seed: Seed = 0
     """random: seed of the initialisation."""
-    model_args: dict[str, bool | int | float | str | list[int] | None] = {}
+    model_args: Annotated[
+        dict[str, bool | int | float | str | list[int] | None], AfterValidator(_are_of_architecture)
+    ] = {}
     """Arguments for the constructor of the architecture."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Type of weights and activations; auto: bfloat16 on a GPU that has it, else float32. Features are float32."""
@@ -409,10 +432,10 @@ class LanguageModel(_Model):
     @model_validator(mode="after")
     def _template_has_caption(self) -> LanguageModel:
         try:
-            is_filled = "a cat" in self.template.format(caption="a cat")
-        except (ValueError, LookupError, AttributeError):
-            is_filled = False
-        if not is_filled:
+            fields = [field[1:] for field in Formatter().parse(self.template) if field[1] is not None]
+        except ValueError:
+            fields = []
+        if not fields or any(field != ("caption", "", None) for field in fields):
             raise ValueError("'template' must contain {caption} and no other field; a brace itself is written {{ or }}")
         return self
 
@@ -758,7 +781,11 @@ def _model_mistakes(experiment: Experiment) -> list[str]:
             continue
         named = model.training.architecture if model.training else model.id
         is_read = model.library == "timm" and (model.source != "local" or not Path(str(model.path)).is_dir())
-        if named is not None and is_read and (mistake := timm_names.mistake(named)):
+        if named is None or not is_read:
+            continue
+        if model.source != "hub" and ("/" in named or ":" in named):
+            mistakes.append(f"models, entry '{model.name}': {named!r} is no name of an architecture of timm.")
+        elif mistake := timm_names.mistake(named):
             mistakes.append(f"models, entry '{model.name}': {mistake}.")
     return mistakes
 
