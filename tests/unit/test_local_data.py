@@ -320,6 +320,7 @@ def test_lines_end_at_newlines_only(photos, encoding, end):
         ("metadata.csv", b"file_name,text\nimages/0.png\n", "line 2: 1 cells for 2 columns"),
         ("metadata.csv", b"text,text\na,b\n", "line 1: every column needs a name of its own"),
         ("metadata.csv", b"text\n" + b"x" * 200_000, r"metadata\.csv, line 2: not CSV"),
+        ("metadata.csv", b'text\na\n"b\nc\n', r"metadata\.csv, line 4: not CSV \(unexpected end of data\)"),
         ("metadata.csv", "file_name,text\nimages/0.png,Käfer\n".encode("latin-1"), "line 2: not UTF-8 text"),
     ],
 )

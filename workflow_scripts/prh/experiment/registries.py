@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from prh.experiment.config import LISTS, ConfigError, From
+from prh.experiment.config import LISTS, ConfigError, From, require_plain
 from prh.io import yaml_files
 
 
@@ -37,6 +37,7 @@ def expand(raw: Mapping[str, object], folder: str | Path = ".", *others: str | P
     """
     if not isinstance(raw, Mapping):
         raise ConfigError("an experiment must hold keys such as datasets and models.")
+    require_plain(raw)
     mistakes: list[str] = []
     expanded = dict(raw)
     for kind in LISTS:
