@@ -468,3 +468,12 @@ def test_split_lines():
     assert text_files.split_lines("") == []
     assert text_files.split_lines("a") == ["a"]
     assert text_files.split_lines("a\n\r\nb\rc\n\n") == ["a", "", "b\rc", ""]
+
+
+@pytest.mark.parametrize("text", [pa.nulls(2_000_000, pa.string()), pa.array([[""] * 8_000_000])], ids=["rows", "list"])
+def test_millions_of_nothing_are_a_bomb(tmp_path, text):
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"text": text}), path, compression="zstd")
+    assert path.stat().st_size < 20_000
+    with pytest.raises(DataError, match=r"x\.parquet is not read: its .* bytes unpack to .*; if you trust it"):
+        list(read_local(path, Columns(image=None)))
