@@ -342,6 +342,13 @@ def test_what_is_no_lock_file(lock, text):
         lock.held({"id": "me/model"})
 
 
+@pytest.mark.parametrize("value", ["5", "[a]", "{a: b}", "null", "2024-01-02", '"a\\nb"'])
+def test_what_is_no_version_in_a_lock_file(lock, value):
+    lock.path.write_text(f"models: {{m: {{id: me/model, revision: {value}}}}}")
+    with pytest.raises(ValueError, match=r"paper\.lock\.yaml: revision of m is no text; put it in quotes, or delete"):
+        lock.held({"id": "me/model"})
+
+
 # ---- the web --------------------------------------------------------------------------------------------------
 
 
