@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import io
 import os
 import random
 import shutil
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from prh.jobs import command
+from tests.attack.programs import quietly
 
 CUT = frozenset({"truncated", "half"})
 """Damages that leave a text whose end nothing tells as sound as one that was written shorter."""
@@ -177,17 +176,6 @@ def attack(folder: Path, kinds: Iterable[Kind], seeds: Iterable[int] = (0,)) -> 
                 if damage == "unreadable" and not can_give_up_power():
                     continue
                 yield damaged(kind, damage, folder / f"{seed}-{kind.name}-{damage}".replace(" ", "_"), seed, expected)
-
-
-@contextlib.contextmanager
-def quietly() -> Iterator[None]:
-    with (
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("ignore")
-        yield
 
 
 # ---- root reads everything ------------------------------------------------------------------------------------

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
+import io
 import os
 import sys
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -22,8 +25,19 @@ ABOUT_THE_MACHINE = {"prh", "libraries", "code"}
 def run(name: str, *arguments: object) -> None:
     """Run ``name``.py with ``arguments``, lists among which are several; raises what its work raises."""
     flat = [str(word) for part in arguments for word in (part if isinstance(part, list) else [part])]
-    with mock.patch.object(sys, "argv", [f"{name}.py", *flat]), mock.patch.dict(os.environ):
+    with quietly(), mock.patch.object(sys, "argv", [f"{name}.py", *flat]), mock.patch.dict(os.environ):
         _program(name).main()
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        yield
 
 
 @cache
