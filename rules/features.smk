@@ -28,8 +28,8 @@ rule features:
         device=untracked(compute.device),
         batch_size=untracked(str(compute.batch_size)),
     shell:
-        "python {params.program:q} --spec {params.spec:q} --manifest {input.manifest:q} --shards {input.shards:q}"
-        " --weights {input.weights:q} --output {output:q} --threads {threads}"
+        "python {params.program:q} --spec {params.spec:q} --dataset {wildcards.dataset:q} --manifest {input.manifest:q}"
+        " --shards {input.shards:q} --weights {input.weights:q} --output {output:q} --threads {threads}"
         " --device {params.device:q} --gpus {resources.gpu} --batch-size {params.batch_size:q} > {log:q} 2>&1"
 
 
@@ -51,5 +51,5 @@ rule reality:
         program=program("reality.py"),
         spec=spec("features", "dataset", "model"),
     shell:
-        "python {params.program:q} --spec {params.spec:q} --model {wildcards.model:q} --manifest {input.manifest:q}"
-        " --shards {input.shards:q} --output {output:q} > {log:q} 2>&1"
+        "python {params.program:q} --spec {params.spec:q} --model {wildcards.model:q} --dataset {wildcards.dataset:q}"
+        " --manifest {input.manifest:q} --shards {input.shards:q} --output {output:q} > {log:q} 2>&1"

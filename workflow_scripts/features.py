@@ -21,6 +21,7 @@ from prh.models import loading, memory
 
 def main() -> None:
     parser = ProgramParser(__doc__, spec="model entry, layers to keep")
+    parser.add_argument("--dataset", help="data set that the manifest must be of")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest.json of the shards")
     parser.add_argument("--shards", type=Path, required=True, help="folder of the shards")
     parser.add_argument("--weights", type=Path, required=True, help="weights.json of the model")
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)  # numbers below 1e-38 slow a CPU down by half in some networks and change nothing
     memory.keep_freed()
-    manifest = files.read_json(arguments.manifest, "dataset", "shards")
+    manifest = shards.read_manifest(arguments.manifest, arguments.dataset)
     weights = files.fetched(arguments.weights)
     device = loading.choose_device(arguments.device)
     root = None if weights["root"] is None else Path(weights["root"])

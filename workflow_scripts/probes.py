@@ -42,7 +42,7 @@ def main() -> None:
             probe_samples.require_classes(labels, probe.classes, f"Data set {dataset!r} of task {probe.name!r}")
         if probe.bins is not None:
             labels = probe_samples.merged(labels, probe.classes, probe.bins)
-        return probe_samples.Labelled.read(features[dataset], ids, labels, probe.layer)
+        return probe_samples.Labelled.read(features[dataset], ids, labels, probe.layer, shards[dataset])
 
     rows = []
     with Progress(f"probes of {arguments.model}", total=len(tasks), unit="task") as progress:

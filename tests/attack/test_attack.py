@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.attack import configurations, damage
+from tests.attack import configurations, damage, kinds_of_models, kinds_of_results, kinds_of_sources
 
 
 def test_a_thousand_changed_experiments_run_or_are_refused_in_sentences(tmp_path, monkeypatch):
@@ -13,14 +13,23 @@ def test_a_thousand_changed_experiments_run_or_are_refused_in_sentences(tmp_path
     assert not list(tmp_path.rglob("PWNED"))
 
 
-@pytest.mark.parametrize("kind", damage.KINDS, ids=lambda kind: kind.name)
-def test_a_damaged_file_is_named_in_one_sentence(kind, tmp_path, monkeypatch):
-    monkeypatch.setattr(damage, "KINDS", [kind])
-    rows = damage.attack(tmp_path)
-    assert len(rows) >= len(damage.DAMAGES) - 1
-    assert [row for row in rows if row.verdict.startswith("WRONG")] == []
+@pytest.mark.parametrize(
+    "module", [kinds_of_results, kinds_of_sources, kinds_of_models], ids=lambda module: module.__name__
+)
+def test_a_damaged_file_is_named_in_one_sentence_or_made_anew(module, tmp_path):
+    kinds = module.kinds()
+    rows = list(damage.attack(tmp_path, kinds))
+    assert len(rows) >= len(kinds) * (len(damage.DAMAGES) - 1)
+    assert [str(row) for row in rows if row.is_wrong] == []
+    assert {row.damage for row in rows if row.outcome == "told"} >= set(damage.DAMAGES) - {"unreadable"}
 
 
-@pytest.mark.parametrize("kind", damage.KINDS, ids=lambda kind: kind.name)
-def test_a_sound_file_is_read(kind, tmp_path):
-    kind.use(kind.make(tmp_path / "sound"))
+def test_permissions_of_files_hold_in_the_matrix_for_root_too(tmp_path):
+    path = tmp_path / "x"
+    path.write_text("x")
+    path.chmod(0)
+    if damage.can_give_up_power():
+        with damage.as_a_user(), pytest.raises(PermissionError):
+            path.read_text()
+    path.chmod(0o600)
+    assert path.read_text() == "x"

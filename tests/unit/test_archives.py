@@ -1,4 +1,7 @@
+import bz2
+import gzip
 import io
+import lzma
 import os
 import tarfile
 import zipfile
@@ -126,3 +129,24 @@ def test_nothing_is_written_through_a_link(tmp_path):
 def test_links_inside_of_the_folder_are_kept_and_those_to_nowhere_left_out(tmp_path):
     (tmp_path / "a").write_bytes(tar_of(("links/one", "../1.txt"), ("gone", "2.txt"), **{"1.txt": "one"}))
     assert content(unpack(tmp_path / "a", tmp_path / "out")) == {"1.txt": b"one", "links/one": b"one"}
+
+
+@pytest.mark.parametrize("packed", [gzip, bz2, lzma], ids=lambda module: module.__name__)
+def test_the_checksum_behind_a_packed_tar_is_read(tmp_path, packed):
+    """Nothing else tells a flipped bit in what is stored; tarfile stops before it."""
+    data = bytearray(packed.compress(tar_of(a="one", mode="w")))
+    data[{gzip: -5, bz2: -4, lzma: -12}[packed]] ^= 1
+    refused(tmp_path, bytes(data), "is (not unpacked|a damaged)")
+
+
+def test_what_follows_a_tar_is_bounded_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(unpacking, "FREELY", MEGABYTE)
+    refused(
+        tmp_path, gzip.compress(tar_of(a="one", mode="w") + bytes(3 * MEGABYTE)), "is not unpacked: its .* bytes unpack"
+    )
+
+
+def test_what_is_behind_a_packed_tar_and_no_part_of_it(tmp_path):
+    refused(
+        tmp_path, gzip.compress(tar_of(a="one", mode="w")) + b"more than there should be", "is not unpacked: Not a gzip"
+    )

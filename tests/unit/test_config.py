@@ -243,6 +243,14 @@ def test_a_path_longer_than_any_file_name_is_said_to_be_missing(raw, tmp_path):
         (["models", 0, "seed"], True, "'seed' is true, and wants another kind of value"),
         (["models", 0, "seed"], 2**63, "seed: a number of 19 digits is too large"),
         (["models", 0, "model_args"], {"x": float("nan")}, "finite number"),
+        (["models", 0, "model_args"], {"checkpoint_path": "/x.pth"}, "'checkpoint_path' is no argument of an architec"),
+        (
+            ["models", 0, "model_args"],
+            {"_attn_implementation": "me/code"},
+            "'_attn_implementation' is no argument of an",
+        ),
+        (["models", 1, "template"], "{caption:>1000000000}", "must contain {caption} and no other field"),
+        (["models", 1, "template"], "{caption!r}", "must contain {caption} and no other field"),
         (["alignment"], {"clamp": float("nan")}, "clamp"),
         (["compute"], {"memory_gb": float("inf")}, "finite number"),
         (["datasets", 0, "path"], "x/" * 3000, "does not exist"),
@@ -256,6 +264,20 @@ def test_what_only_a_job_would_have_found_is_told_before_any(raw, tmp_path, plac
         node = node[key]
     node[place[-1]] = value
     with pytest.raises(ConfigError, match=re.escape(said)):
+        load(raw, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["local-dir:/etc", "../x", "hf-hub:me/x"])
+def test_random_weights_are_of_an_architecture_by_name(raw, tmp_path, name):
+    raw["models"][0] |= {"source": "random", "id": name}
+    with pytest.raises(ConfigError, match=re.escape(f"{name!r} is no name of an architecture of timm")):
+        load(raw, tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["../x", "/etc", "a/../../b", ".."])
+def test_a_folder_outside_of_its_archive_is_refused(raw, tmp_path, folder):
+    raw["datasets"].append({"name": "web", "source": "url", "url": "https://host/a.zip", "folder": folder})
+    with pytest.raises(ConfigError, match="leads out of the archive; name a folder in it"):
         load(raw, tmp_path)
 
 

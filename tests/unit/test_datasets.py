@@ -19,7 +19,7 @@ from prh.datasets.hub_reading import hub_documents, read_hub
 from prh.datasets.local_data import read_local
 from prh.datasets.samples import Columns, Sample
 from prh.datasets.sharding import shard
-from prh.datasets.shards import labels_of, shard_paths
+from prh.datasets.shards import labels_of, read_manifest, shard_paths
 from prh.io import images, tables
 
 
@@ -456,3 +456,23 @@ def test_labels_that_nobody_has_are_told(tmp_path):
     assert labels_of(paths, "a") == (["0000", "0001"], ["x", None])
     with pytest.raises(DataError, match=r"none of the 2 samples in .* has a label 'b'"):
         labels_of(paths, "b")
+
+
+def test_a_manifest_or_shard_of_another_data_set_is_refused(tmp_path):
+    manifests = {}
+    for name in ("photos", "other"):
+        samples = [Sample(f"{name}{i}", None, None, ("x",)) for i in range(4)]
+        made = shard(samples, tmp_path / name, Columns(image=None), shard_size=2)
+        manifests[name] = tmp_path / f"{name}.json"
+        manifests[name].write_text(json.dumps({"dataset": name, **made}))
+    manifest = read_manifest(manifests["photos"], "photos")
+    assert len(shard_paths(manifest, tmp_path / "photos")) == 2
+    with pytest.raises(
+        DataError, match=r"photos\.json is the manifest of data set 'photos', and that of 'other' is asked"
+    ):
+        read_manifest(manifests["photos"], "other")
+    with pytest.raises(DataError, match=r"other.00000\.parquet is not the shard that manifest\.json lists"):
+        shard_paths(manifest, tmp_path / "other")
+    manifests["photos"].write_text('{"dataset": "photos", "shards": [5]}')
+    with pytest.raises(DataError, match=r"photos\.json does not say which shards there are; it is damaged"):
+        read_manifest(manifests["photos"])

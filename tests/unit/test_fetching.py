@@ -24,12 +24,12 @@ from prh.datasets.errors import DataError
 from prh.datasets.hub_reading import read_hub
 from prh.datasets.local_data import read_local
 from prh.datasets.samples import Columns
-from prh.downloads import failures, transfer
+from prh.downloads import failures, transfer, web
 from prh.downloads.failures import FetchError
 from prh.downloads.hub import find
 from prh.downloads.lockfile import Lock, adopt, read
 from prh.downloads.web import fetch_url
-from prh.io import tables
+from prh.io import files, tables
 from prh.models import repositories
 from tests.hub import Hub
 from tests.waiting import wait_for
@@ -344,6 +344,13 @@ def test_what_is_no_lock_file(lock, text):
         lock.held({"id": "me/model"})
 
 
+@pytest.mark.parametrize("value", ["5", "[a]", "{a: b}", "null", "2024-01-02", '"a\\nb"'])
+def test_what_is_no_version_in_a_lock_file(lock, value):
+    lock.path.write_text(f"models: {{m: {{id: me/model, revision: {value}}}}}")
+    with pytest.raises(ValueError, match=r"paper\.lock\.yaml: revision of m is no text; put it in quotes, or delete"):
+        lock.held({"id": "me/model"})
+
+
 # ---- the web --------------------------------------------------------------------------------------------------
 
 
@@ -428,6 +435,21 @@ def test_pieces_of_two_versions_are_not_joined(hub, tmp_path):
 def test_wrong_addresses(hub, tmp_path, url, message):
     with pytest.raises(FetchError, match=message):
         fetch_url(url, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://host/a/b.zip?c=d.tar", "b.zip"),
+        ("https://host/..", "file"),
+        ("https://host/a/../..", "file"),
+        ("https://host/.", "file"),
+        ("https://host", "file"),
+        ("https://host/" + "a" * 300 + ".zip", "a" * (files.LONGEST_STEM - 4) + ".zip"),
+    ],
+)
+def test_the_name_of_a_file_of_the_web_is_one_that_a_disk_can_have(url, name):
+    assert web.name_of(url) == name
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/x", "a\\..\\x", "a/..", "x\0y"])

@@ -89,6 +89,13 @@ def test_nothing_outside_of_the_repository_is_read(tmp_path, name):
     assert "lies outside of the folder" in first.fault
 
 
+@pytest.mark.parametrize(("name", "content"), [("train.jsonl", '{"text": "a", "n": 1}\n{"text": "b", "n": 2}\n'),
+                                              ("train.csv", "text,n\na,1\nb,2\n")])  # fmt: skip
+def test_rows_whose_types_the_library_does_not_know_beforehand(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    assert [s.captions for s in read(tmp_path, Columns(image=None))] == [("a",), ("b",)]
+
+
 def damage_json(root):
     (root / "train.jsonl").write_text('{"text": "a"}\n{"te')
 

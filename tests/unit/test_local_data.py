@@ -320,6 +320,7 @@ def test_lines_end_at_newlines_only(photos, encoding, end):
         ("metadata.csv", b"file_name,text\nimages/0.png\n", "line 2: 1 cells for 2 columns"),
         ("metadata.csv", b"text,text\na,b\n", "line 1: every column needs a name of its own"),
         ("metadata.csv", b"text\n" + b"x" * 200_000, r"metadata\.csv, line 2: not CSV"),
+        ("metadata.csv", b'text\na\n"b\nc\n', r"metadata\.csv, line 4: not CSV \(unexpected end of data\)"),
         ("metadata.csv", "file_name,text\nimages/0.png,Käfer\n".encode("latin-1"), "line 2: not UTF-8 text"),
     ],
 )
@@ -467,3 +468,12 @@ def test_split_lines():
     assert text_files.split_lines("") == []
     assert text_files.split_lines("a") == ["a"]
     assert text_files.split_lines("a\n\r\nb\rc\n\n") == ["a", "", "b\rc", ""]
+
+
+@pytest.mark.parametrize("text", [pa.nulls(2_000_000, pa.string()), pa.array([[""] * 8_000_000])], ids=["rows", "list"])
+def test_millions_of_nothing_are_a_bomb(tmp_path, text):
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"text": text}), path, compression="zstd")
+    assert path.stat().st_size < 20_000
+    with pytest.raises(DataError, match=r"x\.parquet is not read: its .* bytes unpack to .*; if you trust it"):
+        list(read_local(path, Columns(image=None)))

@@ -220,5 +220,5 @@ def test_a_layer_or_sample_that_is_not_there_is_named(tmp_path):
         Labelled.read(path, [*"abcde"], ["x"] * 5, 4)
     with pytest.raises(tables.TableError, match="has no column layer_02; it has sample_id, layer_03"):
         Labelled.read(path, [*"abcde"], ["x"] * 5, 2)
-    with pytest.raises(tables.TableError, match="the features and the labels do not hold the same samples"):
+    with pytest.raises(tables.TableError, match=r"f\.parquet and the labels do not hold the same samples"):
         Labelled.read(path, [*"abcdf"], ["x"] * 5)

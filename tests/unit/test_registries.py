@@ -83,3 +83,9 @@ def test_a_registry_that_is_no_text_is_named(tmp_path, content, message):
 def test_a_registry_with_an_impossible_name_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"the registry .* (cannot be read|does not exist)"):
         expand({"models": [{"from": "x" * 300}]}, tmp_path)
+
+
+@pytest.mark.parametrize("value", [16**5000, "x\ud800"], ids=["number", "text"])
+def test_values_that_cannot_be_shown_are_refused_before_they_are_repeated(tmp_path, value):
+    with pytest.raises(ConfigError, match=r"a number of 6021 digits is too large|holds half of a surrogate pair"):
+        expand({"models": [{"from": value}]}, tmp_path)

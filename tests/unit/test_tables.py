@@ -123,3 +123,23 @@ def test_a_table_that_was_made_for_something_else_is_refused(tmp_path):
 def test_samples_are_told_apart_by_name_and_order():
     assert tables.digest_of_samples(["a", "b"]) == tables.digest_of_samples(("a", "b"))
     assert len({tables.digest_of_samples(ids) for ids in (["a", "b"], ["b", "a"], ["ab"], ["a,b"], [])}) == 5
+
+
+@pytest.mark.parametrize("footer", [b'{"model": "vjt"}', b"{", b"[]", b"\xff", b"[" * 100_000])
+def test_a_damaged_footer_is_named(tmp_path, footer):
+    path, sound = tmp_path / "t.parquet", tmp_path / "sound.parquet"
+    tables.write(pa.table({"a": [1]}), sound, {"model": "vit"})
+    table = tables.read(sound)
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, tables.FOOTER_KEY: footer}), path)
+    with pytest.raises(tables.TableError, match=r"t\.parquet has a damaged footer, .*; delete it and run again"):
+        tables.require(path, model="vit")
+
+
+def test_a_footer_without_a_hash_is_read(tmp_path):
+    """Tables of before it had one, and those that others write."""
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"a": [1]}).replace_schema_metadata({tables.FOOTER_KEY: b'{"model": "vit"}'}), path)
+    assert tables.require(path, model="vit") == {"model": "vit"}
+    pq.write_table(pa.table({"a": [1]}).replace_schema_metadata({b"pandas": b"{", b"huggingface": b"\xff"}), path)
+    with pytest.raises(tables.TableError, match="made for no model, and model 'vit' is asked for"):
+        tables.require(path, model="vit")

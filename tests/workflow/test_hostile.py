@@ -17,7 +17,19 @@ RUN = [
 """What runs, as the folder of results and as any path."""
 RUN_AS_PATH = [*RUN, "$(touch PWNED)", "$HOME", "~", "~root", "-x", "--help", " a"]
 REFUSED = ["a{b}", "{dataset}", "<results>", "a\nb", "a\tb", "a\u2028b", "a\x1bb"]
-REFUSED_AS_RESULTS = [*REFUSED, *RUN_AS_PATH[len(RUN) :], "", ".", "./", "/", "s3://a/b", "a "]
+REFUSED_AS_RESULTS = [
+    *REFUSED,
+    *RUN_AS_PATH[len(RUN) :],
+    "",
+    ".",
+    "./",
+    "/",
+    "..",
+    "a/..",
+    ".snakemake",
+    "s3://a/b",
+    "a ",
+]
 MONSTER = "/".join(RUN)
 
 

@@ -19,15 +19,17 @@ def read_samples(path: Path) -> list[str]:
     return tables.read(path, ["sample_id"])["sample_id"].to_pylist()
 
 
-def read_groups(shards: Path, samples: Sequence[str]) -> np.ndarray:
+def read_groups(shards: Path, samples: Sequence[str], of: str | Path = "the features") -> np.ndarray:
     """The group of each of ``samples``, int [n], from a folder of shards; a sample without one is a group of its own.
 
-    Raises TableError unless the shards hold these samples in this order.
+    ``of``: the table that has these samples, for messages. Raises TableError unless the shards hold these samples in
+    this order.
     """
     paths = sorted(shards.glob("*.parquet"))
-    table = pa.concat_tables([tables.read(path, ["sample_id", "group_id"]) for path in paths])
+    parts = [tables.read(path, ["sample_id", "group_id"]) for path in paths]
+    table = pa.concat_tables([tables.SHARD.empty_table().select(["sample_id", "group_id"]), *parts])
     ids, groups = (table[name].to_pylist() for name in ("sample_id", "group_id"))
-    tables.require_same_samples(samples, ids, ("the features", str(shards)))
+    tables.require_same_samples(samples, ids, (str(of), str(shards)))
     keys = [("sample", name) if group is None else ("group", group) for name, group in zip(ids, groups, strict=True)]
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     return np.array([numbers[key] for key in keys])

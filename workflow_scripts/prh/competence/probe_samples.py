@@ -19,17 +19,25 @@ class Labelled:
     labels: np.ndarray
 
     @classmethod
-    def read(cls, path: Path, sample_ids: Sequence[str], labels: Sequence[str | None], layer: int = -1) -> Labelled:
+    def read(
+        cls,
+        path: Path,
+        sample_ids: Sequence[str],
+        labels: Sequence[str | None],
+        layer: int = -1,
+        shards: str | Path = "the labels",
+    ) -> Labelled:
         """One layer of a features table, with the labels of its samples; samples without a label are left out.
 
-        ``layer`` counts from the end if negative. Raises ValueError for samples in another order, or a layer too many.
+        ``layer`` counts from the end if negative. ``shards``: where the labels are from, for messages. Raises
+        ValueError for samples in another order, or a layer too many.
         """
         count = len(tables.made_by(path)["layer_names"])
         if not -count <= layer < count:
             raise ValueError(f"Layer {layer} is asked for and the model has {count} layers; lower it.")
         column = tables.layer_name(layer % count)
         table = tables.read(path, ["sample_id", column])
-        tables.require_same_samples(table["sample_id"].to_pylist(), sample_ids, ("the features", "the labels"))
+        tables.require_same_samples(table["sample_id"].to_pylist(), sample_ids, (str(path), str(shards)))
         kept = [i for i, label in enumerate(labels) if label is not None]
         return cls(tables.layer_array(table, column)[kept], np.array([labels[i] for i in kept], dtype=str))
 

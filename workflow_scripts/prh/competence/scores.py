@@ -8,6 +8,8 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
+from prh.io import text_files
+
 SCORES = pa.schema(
     [
         ("model", pa.string()),
@@ -40,12 +42,16 @@ def published_scores(path: str | Path) -> pl.DataFrame:
     """The scores in a CSV of published results, in the schema SCORES (n and altered are null).
 
     Columns of the file: model, task, metric, value (a share, 0 to 1), stderr, shots, version, source; the last says
-    where the number is printed. Raises ValueError for other columns, a value outside 0 to 1, a row without source or a
-    (model, task, metric, source) given twice.
+    where the number is printed. Raises ValueError for what is no such CSV, other columns, a value outside 0 to 1, a row
+    without source or a (model, task, metric, source) given twice.
     """
     types = pl.from_arrow(SCORES.empty_table()).schema
     columns = [name for name in types if name not in ("n", "altered")]
-    scores = pl.read_csv(Path(path).read_bytes(), schema_overrides={name: types[name] for name in columns})
+    content = text_files.read(Path(path)).encode()
+    try:
+        scores = pl.read_csv(content, schema_overrides={name: types[name] for name in columns})
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"{path} is not CSV that can be read: {str(error).splitlines()[0]}.") from None
     if sorted(scores.columns) != sorted(columns):
         raise ValueError(f"{path} must have the columns {', '.join(columns)}; it has {', '.join(scores.columns)}.")
     for column, good in (("value", pl.col("value").is_between(0, 1)), ("source", pl.col("source").is_not_null())):

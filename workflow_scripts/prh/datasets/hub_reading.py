@@ -45,7 +45,9 @@ def read_hub(
     roots = columns.roots(there)
     _require_bounded(root, roots, only)
     names = {column: getattr(features.get(column), "names", None) for column in columns.labels}
-    data = data.select_columns(roots).decode(False)
+    data = data.select_columns(roots)
+    if features:  # rows of JSON and CSV come as they are
+        data = data.decode(False)
     keep = None
     with _named(root, where, only):
         if chosen and chosen.get("samples") is not None and chosen.get("shuffle_seed") is not None:

@@ -75,7 +75,8 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    reader = csv.reader(line + "\n" for line in text_files.lines(path))
+    # strict: else a quote that is never closed takes the rest of the file into its cell
+    reader = csv.reader((line + "\n" for line in text_files.lines(path)), strict=True)
     try:
         names = next(reader, [])
         if len(set(names)) < len(names) or "" in names:

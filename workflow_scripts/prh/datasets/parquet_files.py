@@ -18,12 +18,16 @@ from prh.io import unpacking
 ROWS, ROW_BYTES = 64, 2**28
 """Rows that are held at once, fewer where so many of mean size take more than these bytes (256 MiB)."""
 
+ROW, VALUE = 64, 16
+"""Bytes that each row and each value count for besides its content: millions of nulls or empty texts take no room in a
+file, and some in memory."""
+
 
 @contextmanager
 def opened(path: Path, **options: object) -> Iterator[pq.ParquetFile]:
     """A Parquet file to read from; DataError for what is wrong with it, when it is opened or later in the block."""
     try:
-        with pq.ParquetFile(path, **options) as source:
+        with pq.ParquetFile(path, page_checksum_verification=True, **options) as source:
             yield source
     except FileNotFoundError:
         raise DataError(f"{path} does not exist.") from None
@@ -82,7 +86,8 @@ def require_bounded(path: Path, columns: Sequence[str]) -> int:
     with opened(path) as source:
         leaves = _leaves(source, columns)
         chunks = list(_chunks(source, leaves))
-        unpacked = sum(chunk.total_uncompressed_size for chunk in chunks)
+        unpacked = sum(chunk.total_uncompressed_size + VALUE * chunk.num_values for chunk in chunks)
+        unpacked += ROW * source.metadata.num_rows
         if unpacking.is_bomb(packed, unpacked):
             raise _bomb(path, packed, unpacked)
         worst: dict[str, int] = dict.fromkeys(leaves, 0)

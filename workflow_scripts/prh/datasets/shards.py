@@ -6,15 +6,36 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from prh.datasets.errors import DataError
-from prh.io import tables
+from prh.io import files, tables
+
+
+def read_manifest(path: Path, dataset: str | None = None) -> dict:
+    """The manifest of the shards of a data set; DataError for that of another one than ``dataset``."""
+    manifest = files.read_json(path, "dataset", "shards")
+    if dataset not in (None, manifest["dataset"]):
+        raise DataError(
+            f"{path} is the manifest of data set {manifest['dataset']!r}, and that of {dataset!r} is asked for; delete "
+            "it and run snakemake again, which makes it and all that came from it anew."
+        )
+    if not isinstance(manifest["shards"], list) or not all(
+        isinstance(entry, dict) and isinstance(entry.get("file"), str) for entry in manifest["shards"]
+    ):
+        raise DataError(
+            f"{path} does not say which shards there are; it is damaged: delete it and run snakemake again."
+        )
+    return manifest
 
 
 def shard_paths(manifest: Mapping, folder: Path) -> list[Path]:
-    """Paths of the shards that a manifest lists; raises DataError for one that is missing."""
-    paths = [folder / entry["file"] for entry in manifest["shards"]]
-    for path in paths:
+    """Paths of the shards that a manifest lists; DataError for one that is missing, or of another manifest."""
+    paths = []
+    for entry in manifest["shards"]:
+        path = folder / entry["file"]
         if not path.is_file():
             raise DataError(f"{path} is listed in the manifest and not there; delete the manifest and run again.")
+        if "digest" in entry and tables.made_by(path).get("digest") != entry["digest"]:
+            raise DataError(f"{path} is not the shard that manifest.json lists; delete that file and run again.")
+        paths.append(path)
     return paths
 
 

@@ -121,4 +121,8 @@ def read(path: Path) -> dict[str, dict[str, dict[str, str]]]:
     entries = [entry for level in levels[1:] if isinstance(level, dict) for entry in level.values()]
     if not all(isinstance(part, dict) for part in [*levels, *entries]):
         raise LockError(f"{path} is no lock file: it must hold lists, names and for each id or url and what it was.")
+    wrong = [(name, key) for level in levels[1:] for name, entry in level.items() for key, value in entry.items()
+             if not (isinstance(value, str) and value.isprintable())]  # fmt: skip
+    if wrong:
+        raise LockError(f"{path}: {wrong[0][1]} of {wrong[0][0]} is no text; put it in quotes, or delete the entry.")
     return content

@@ -23,7 +23,7 @@ def fetch_url(url: str, folder: Path, *, sha256: str | None = None, lock: Lock |
     url, short = revealed(url), redacted(url)
     lock, source = lock or Lock(), {"url": short}
     expected = sha256 or lock.held(source)
-    name = PurePosixPath(urlsplit(url).path).name or "file"
+    name = name_of(url)
     remote = RemoteFile(name, url, sha256=expected)
     try:
         with in_one_sentence(short):
@@ -34,6 +34,12 @@ def fetch_url(url: str, folder: Path, *, sha256: str | None = None, lock: Lock |
     if sha256 is None:
         lock.keep(source, sha256=expected or files.sha256(folder / name))
     return folder / name
+
+
+def name_of(url: str) -> str:
+    """What the file at an address is called here: as there, if a disk can have that."""
+    name = PurePosixPath(urlsplit(url).path).name[-files.LONGEST_STEM :]
+    return "file" if name in ("", ".", "..") else name
 
 
 def size_of_url(url: str) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from prh.experiment import plugins
 from prh.experiment.specs import Spec
+from prh.io import files
 
 FROM_FILE = "--arguments"
 
@@ -56,8 +56,15 @@ def expanded(arguments: Sequence[str]) -> list[str]:
         path = next(given, None)
         if path is None:
             raise ValueError(f"{FROM_FILE} needs a file.")
-        whole += json.loads(Path(path).read_text(encoding="utf-8"))
+        whole += _words(path)
     return whole
+
+
+def _words(path: str) -> list[str]:
+    words = files.read_json(path)
+    if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
+        raise ValueError(f"{path} holds no list of arguments; run snakemake again, which writes it anew.")
+    return words
 
 
 def matched(paths: Sequence[Path], specs: Sequence[str]) -> list[tuple[Path, str | None]]:

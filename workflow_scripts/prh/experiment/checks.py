@@ -107,7 +107,11 @@ def _model_mistakes(experiment: Experiment) -> list[str]:
             continue
         named = model.training.architecture if model.training else model.id
         is_read = model.library == "timm" and (model.source != "local" or not Path(str(model.path)).is_dir())
-        if named is not None and is_read and (mistake := timm_names.mistake(named)):
+        if named is None or not is_read:
+            continue
+        if model.source != "hub" and ("/" in named or ":" in named):
+            mistakes.append(f"models, entry '{model.name}': {named!r} is no name of an architecture of timm.")
+        elif mistake := timm_names.mistake(named):
             mistakes.append(f"models, entry '{model.name}': {mistake}.")
     return mistakes
 

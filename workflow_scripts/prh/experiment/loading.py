@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,8 +28,7 @@ def load(raw: Mapping[str, object], folder: str | Path = ".") -> Experiment:
     """
     if not isinstance(raw, Mapping):
         raise ConfigError("an experiment must hold keys such as datasets and models.")
-    if too_large := _too_large(raw):
-        raise ConfigError(too_large)
+    require_plain(raw)
     try:
         plugins.load(_plugins_in(raw), folder)
     except plugins.PluginError as error:
@@ -62,14 +62,21 @@ def _with_forms(experiment: Experiment, folder: Path) -> Experiment:
     return experiment.model_copy(update={"datasets": entries})
 
 
-def _too_large(raw: object) -> str | None:
-    """A sentence on a whole number that no machine counts with."""
+def require_plain(raw: object) -> None:
+    """Raise ConfigError for a whole number that no machine counts with, and for text that cannot be written down."""
+    if mistake := _not_plain(raw):
+        raise ConfigError(mistake)
+
+
+def _not_plain(raw: object) -> str | None:
     todo, seen = [("", raw)], set()
     while todo:
         key, value = todo.pop()
         if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
             digits = int((value.bit_length() - 1) * math.log10(2)) + 1
             return f"{key}: a number of {digits} digits is too large (at most {LARGEST_NUMBER:,})."
+        if isinstance(value, str) and re.search("[\ud800-\udfff]", value):
+            return f"{key}: {ascii(value)[:100]} holds half of a surrogate pair, which is no text."
         if id(value) in seen or not isinstance(value, (Mapping, list)):
             continue
         seen.add(id(value))

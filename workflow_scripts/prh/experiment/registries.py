@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from prh.experiment.loading import require_plain
 from prh.experiment.messages import ConfigError
 from prh.experiment.schema import LISTS, From
 from prh.io import yaml_files
@@ -38,6 +39,7 @@ def expand(raw: Mapping[str, object], folder: str | Path = ".", *others: str | P
     """
     if not isinstance(raw, Mapping):
         raise ConfigError("an experiment must hold keys such as datasets and models.")
+    require_plain(raw)
     mistakes: list[str] = []
     expanded = dict(raw)
     for kind in LISTS:

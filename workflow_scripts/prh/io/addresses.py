@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterable
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 HIDDEN = "***"
 """What stands in the place of a secret."""
@@ -19,8 +19,9 @@ ADDRESSES = "PRH_ADDRESSES"
 """The environment variable with the true addresses, by their redacted form, as JSON."""
 
 _SECRET = re.compile(
-    r"token|signature|secret|passw|credential|api[-_]?key|access[-_]?key|policy|"
-    r"(^|[-_])(key|sig|se|sp|st|sr|sv|pwd|pass|auth|jwt|hmac|code|hash|expires|session|security)([-_]|$)|"
+    r"token|signature|secret|passw|passphrase|credential|authori[sz]ation|bearer|verif|ticket|session|private|nonce|"
+    r"key|policy|accessid|"
+    r"(^|[-_])(sid|tok|sig|se|sp|st|sr|sv|pw|pwd|pass|auth|access|jwt|hmac|md5|code|hash|expires|security)([-_]|$)|"
     r"^x-(amz|goog|oss|cos|ms)-",
     re.IGNORECASE,
 )
@@ -46,8 +47,8 @@ def redacted(url: str) -> str:
     if "@" in parts.path.split("/")[0] or re.match(r"[^?#/]*:(?!\d*/)[^?#/]*/[^?#]*@", rest):
         netloc, path = HIDDEN, ""  # a password with a slash in it: what is host and what is path cannot be told
         return urlunsplit((parts.scheme, netloc, path, "", ""))
-    fragment = _query(parts.fragment) if "=" in parts.fragment else parts.fragment
-    clean = urlunsplit((parts.scheme, netloc, parts.path, _query(parts.query), fragment))
+    path = "/".join(_parameters(step) for step in parts.path.split("/"))
+    clean = urlunsplit((parts.scheme, netloc, path, _query(parts.query), _query(parts.fragment)))
     return url if _same(clean, url) else clean
 
 
@@ -95,11 +96,19 @@ def _query(query: str) -> str:
     return "".join(_piece(piece) for piece in pieces)
 
 
+def _parameters(step: str) -> str:
+    """A step of a path with *** for the secrets in its parameters: ``file;token=x``."""
+    name, separator, parameters = step.partition(";")
+    return name + separator + _query(parameters) if separator and "=" in parameters else step
+
+
 def _piece(piece: str) -> str:
     key, equals, value = piece.partition("=")
     if not equals:
-        return HIDDEN if len(piece) >= 20 else piece
-    return f"{key}={HIDDEN}" if value and (_SECRET.search(key) or len(value) >= 40) else piece
+        return HIDDEN if len(piece) >= 20 or "=" in unquote(piece) else piece
+    inside = unquote(value)  # another address, say, with a query of its own
+    is_secret = _SECRET.search(unquote(key)) or len(value) >= 40 or ("=" in inside and _SECRET.search(inside))
+    return f"{key}={HIDDEN}" if value and is_secret else piece
 
 
 def _same(clean: str, url: str) -> bool:

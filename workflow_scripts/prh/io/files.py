@@ -133,6 +133,8 @@ def read_json(path: str | Path, *keys: str) -> Any:
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}: {error.msg}"
         raise ValueError(f"{path} is not JSON ({where}); it is cut off or damaged: {_REMEDY}.") from None
+    except ValueError as error:  # a number of 5,000 digits
+        raise ValueError(f"{path} is not JSON that can be read ({error}); it is damaged: {_REMEDY}.") from None
     if keys and not isinstance(content, dict):
         raise ValueError(f"{path} holds no object with {', '.join(keys)}; it is another file: {_REMEDY}.")
     if missing := [key for key in keys if key not in content]:

@@ -23,7 +23,8 @@ from prh.io.files import writing
 if TYPE_CHECKING:
     import polars as pl
 
-FOOTER_KEY = b"prh"
+FOOTER_KEY, CHECK_KEY = b"prh", b"prh.sha256"
+"""What made a table, as JSON, and the hash of that: pages have checksums of their own, footers have none."""
 FACTS = {"dataset": "data set", "samples": "samples of digest", "spec": "settings of digest"}
 """What facts of a footer are called in messages."""
 LAYER_PREFIX = "layer_"
@@ -105,7 +106,8 @@ def writer(path: str | Path, schema: pa.Schema, made_by: Mapping[str, object]) -
 
     Float columns are stored with BYTE_STREAM_SPLIT + zstd: half the size of plain for features, and fast.
     """
-    schema = schema.with_metadata({FOOTER_KEY: json.dumps(made_by, sort_keys=True, default=str)})
+    footer = json.dumps(made_by, sort_keys=True, default=str).encode()
+    schema = schema.with_metadata({FOOTER_KEY: footer, CHECK_KEY: hashlib.sha256(footer).hexdigest().encode()})
     floats = [_leaf(field) for field in schema if _is_floating(field.type)]
     others = [field.name for field in schema if not _is_floating(field.type)]
     with (
@@ -147,8 +149,8 @@ def open_table(path: str | Path) -> Iterator[pq.ParquetFile]:
             yield source
     except FileNotFoundError:
         raise TableError(f"{path} does not exist; run snakemake to make it.") from None
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise TableError(f"{path} is not a complete Parquet file ({reason}); delete it and run again.") from error
 
 
@@ -164,10 +166,17 @@ def read(path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def made_by(path: str | Path) -> dict:
-    """The footer of a table: what made it ({} if it says nothing)."""
+    """The footer of a table: what made it ({} if it says nothing). TableError for a damaged one."""
     with open_table(path) as source:
         metadata = source.schema_arrow.metadata or {}
-    return json.loads(metadata.get(FOOTER_KEY, b"{}"))
+    text, check = metadata.get(FOOTER_KEY, b"{}"), metadata.get(CHECK_KEY)
+    try:
+        footer = json.loads(text)
+    except (ValueError, RecursionError):
+        footer = None
+    if not isinstance(footer, dict) or check not in (None, hashlib.sha256(text).hexdigest().encode()):
+        raise TableError(f"{path} has a damaged footer, which says what made it; delete it and run again.")
+    return footer
 
 
 def digest_of_samples(samples: Sequence[str]) -> str:

@@ -18,12 +18,16 @@ class TextError(ValueError):
 def read(path: Path) -> str:
     """The content of a UTF-8 file, without a byte-order mark, line ends as they are.
 
-    Raises TextError for any other encoding, with the line and the bytes where it shows.
+    Raises TextError for any other encoding, with the line and the bytes where it shows, and for what is no text.
     """
     content = path.read_bytes()
+    if content.startswith(b"version https://git-lfs"):
+        raise TextError(f"{path} is a pointer of git-lfs and not the file itself; run 'git lfs pull' in its folder.")
     for encoding, marks in _MARKS.items():
         if content.startswith(marks):
             raise TextError(f"{path} is {encoding} text; save it as UTF-8.")
+    if b"\0" in content:
+        raise TextError(f"{path} holds zero bytes, so it is damaged or no text in UTF-8.")
     try:
         return content.removeprefix(codecs.BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError as error:

@@ -54,8 +54,8 @@ def environment(urls: Iterable[str], environ: Mapping[str, str] = os.environ) ->
         lifeline.OWNERS: lifeline.with_this_process(environ.get(lifeline.OWNERS, "")),
         addresses.ADDRESSES: addresses.kept(urls),
         # A thread that waits for the others of its job by spinning keeps them from their cores where these are busy:
-        # 1,024 images through test_resnet with two threads beside two busy processes on two cores took 35 s, 2.8 s with
-        # threads that sleep (docs/performance.md).
+        # two threads beside two busy processes on two cores took 19 s for what threads that sleep did in 5.5
+        # (docs/performance.md).
         "OMP_WAIT_POLICY": environ.get("OMP_WAIT_POLICY", "passive"),
     }
 

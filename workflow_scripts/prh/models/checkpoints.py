@@ -83,7 +83,7 @@ def read_json(path: Path) -> dict:
     """A JSON object; ModelError that names the file where it is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path} is not valid JSON ({error}); fetch it again.") from None
     if not isinstance(content, dict):
         raise ModelError(f"{path} holds no JSON object; fetch it again.")

@@ -8,11 +8,14 @@ normalisation of `tokenizer.model`: double spaces, line breaks and compatibility
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prh.models.repositories import ModelError
+from prh.models import companion_files
+from prh.models.companion_files import PIECES
+from prh.models.repositories import ModelError, first_line
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
@@ -20,15 +23,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PIECES = (
-    "tokenizer.model",
-    "spiece.model",
-    "sentencepiece.model",
-    "sentencepiece.bpe.model",
-    "spm.model",
-    "source.spm",
-)
-"""What the SentencePiece model of a tokenizer is called."""
 OPTIONAL = {"tokenizer_file", "tokenizer_config_file", "target_vocab_file", "normalizer_file"}
 """Files of a tokenizer's class that it can do without."""
 
@@ -61,8 +55,12 @@ def load(folder: Path, name: str, *, trust_remote_code: bool = False) -> PreTrai
     """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
+    companion_files.require_whole(folder)
+    with _files_named(folder, name):
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
     _require_files(tokenizer, folder, name)
+    with _files_named(folder, name):
+        tokenizer(PROBES[0])  # some faults of a vocabulary show with the first text
     model = next((folder / file for file in PIECES if (folder / file).is_file()), None)
     pieces = None if model is None else _pieces(model)
     if pieces is None or _is_sentencepiece_itself(tokenizer):
@@ -86,6 +84,20 @@ def load(folder: Path, name: str, *, trust_remote_code: bool = False) -> PreTrai
         f"{model} for {len(different)} of {len(texts)} texts (such as {different[0]!r}), and "
         "neither can be shown to be the one it was trained with; leave the model out."
     )
+
+
+@contextmanager
+def _files_named(folder: Path, name: str) -> Iterator[None]:
+    """Make a ModelError of what the parts of transformers raise over files that they do not name."""
+    try:
+        yield
+    except (ValueError, OSError, ImportError, MemoryError):  # sentences of transformers itself
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"model {name!r}: no tokenizer can be made of {companion_files.described(folder)} ({first_line(error)}); "
+            "fetch them again."
+        ) from error
 
 
 def _require_files(tokenizer: PreTrainedTokenizerBase, folder: Path, name: str) -> None:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from prh.models import vision_proofs, weights
+from prh.models import companion_files, vision_proofs, weights
 from prh.models.blocks import find_layers, vision_part
 from prh.models.folding import fold_norms
 from prh.models.layouts import Twin
@@ -179,12 +179,17 @@ def _processor(entry: Mapping, root: Path | None) -> Callable:
     from transformers import AutoImageProcessor
 
     folder = root or entry["path"]
+    companion_files.require_whole(Path(folder))
     try:
         return AutoImageProcessor.from_pretrained(
             folder, local_files_only=True, trust_remote_code=entry["trust_remote_code"]
         )
     except (OSError, ValueError) as error:
-        missing = "no preprocessor_config.json" if not _has_processor(folder) else "no image processor that loads"
+        missing = (
+            "no preprocessor_config.json"
+            if not _has_processor(folder)
+            else "no image processor that loads (preprocessor_config.json)"
+        )
         raise ModelError(
             f"{folder} has {missing}, so that it is unknown how its images are prepared; add the file that its model "
             f"was published with ({first_line(error)})."

@@ -36,8 +36,10 @@ def _require_scores(scores: pl.DataFrame, columns: set[str]) -> None:
     """Raise ValueError for a missing column, and for a value that is NaN or missing."""
     if lacking := columns - set(scores.columns):
         raise ValueError(f"The scores lack the column {', '.join(sorted(lacking))}.")
-    if scores.filter(~pl.col("value").is_finite().fill_null(False)).height:
-        raise ValueError("The scores hold a value that is NaN or missing; leave that row out or measure it again.")
+    bad = scores.filter(~pl.col("value").is_finite().fill_null(False))
+    if bad.height:
+        model, task = bad.select("model", "task").row(0)
+        raise ValueError(f"The score of {model} on task {task} is NaN or missing; leave it out or measure it again.")
 
 
 def one_per_model_task(scores: pl.DataFrame) -> pl.DataFrame:

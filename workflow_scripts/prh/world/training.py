@@ -6,8 +6,10 @@ checkpoint to the same result. Numbers repeat on one machine with one number of 
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -24,6 +26,7 @@ from prh.jobs.progress import Progress
 
 EXPERIENCE = (4096, 64)
 """The walks, and their length, that a learner lives through: 262,144 events."""
+log = logging.getLogger(__name__)
 _CHECKPOINT = "checkpoint.pt"
 
 
@@ -78,15 +81,22 @@ def _checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, 
 
 
 def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, settings: dict) -> int:
-    """Load the checkpoint at ``path`` and return its steps; 0 if there is none of these settings."""
+    """Load the checkpoint at ``path`` and return its steps; 0 if there is none of these settings, or a damaged one."""
     if not path.exists():
         return 0
-    state = torch.load(path, weights_only=True)
-    if state["settings"] != json.dumps(settings):
+    before = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
+    try:
+        state = torch.load(path, weights_only=True)
+        if state["settings"] != json.dumps(settings):
+            return 0
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        return int(state["done"])
+    except Exception as error:  # torch has a dozen for damaged files
+        log.warning("%s is damaged, so that the training begins anew: %s", path, type(error).__name__)
+        model.load_state_dict(before[0])
+        optimizer.load_state_dict(before[1])
         return 0
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return state["done"]
 
 
 @contextmanager

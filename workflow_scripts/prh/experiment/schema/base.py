@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Annotated, get_args
@@ -63,7 +64,8 @@ def safe_folder(path: str) -> str:
     """
     tidy = re.sub("(?<!^)/+$", "", re.sub("//+", "/", re.sub(r"^(\./+)+", "", path)))
     reasons = {
-        "is no folder of its own": tidy in ("", ".", "/"),
+        "is no folder of its own": os.path.normpath(tidy) in (".", "/", "//") or tidy.endswith(".."),
+        "belongs to Snakemake": tidy.split("/")[-1] == ".snakemake",
         "has a space at an end": path != path.strip(),
         "begins with ~, which is not expanded here": tidy.startswith("~"),
         "begins with -, like an option": tidy.startswith("-"),

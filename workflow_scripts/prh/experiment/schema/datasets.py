@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from prh.experiment.schema.base import Name, Section, Seed, Sha256, Url
+
+
+def _lies_inside(path: str) -> str:
+    if os.path.isabs(path) or ".." in path.split("/"):
+        raise ValueError(f"{path!r} leads out of the archive; name a folder in it")
+    return path
 
 
 class _Dataset(Section):
@@ -79,7 +86,7 @@ class UrlDataset(_Dataset):
     """Hash that the archive must have (null: that of the first download, kept in the lock file)."""
     licence: str | None = None
     """Licence of the data."""
-    folder: str = "."
+    folder: Annotated[str, AfterValidator(_lies_inside)] = "."
     """The folder inside the archive."""
 
 

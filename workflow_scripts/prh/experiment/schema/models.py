@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from string import Formatter
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from prh.experiment.schema.base import Name, Pattern, Section, Seed, Sha256, Url
 from prh.experiment.schema.training import LanguageTraining, VisionTraining, _Training
+
+TAKEN_ARGUMENTS = {
+    *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "scriptable"),
+    *("exportable", "no_jit", "auto_map", "attn_implementation", "quantization_config", "trust_remote_code"),
+}
+"""Arguments that say where weights or code come from, which is for other keys of an entry, or for nobody."""
+
+
+def _are_of_architecture(arguments: dict[str, object]) -> dict[str, object]:
+    for name in arguments:
+        if name in TAKEN_ARGUMENTS or not name.isidentifier() or name.startswith("_"):
+            raise ValueError(f"{name!r} is no argument of an architecture; leave it out")
+    return arguments
 
 
 class Checkpoint(Section):
@@ -43,7 +57,9 @@ class _Model(Section):
     """url, local file: how the names in the checkpoint become those of the architecture."""
     seed: Seed = 0
     """random: seed of the initialisation."""
-    model_args: dict[str, bool | int | float | str | list[int] | None] = {}
+    model_args: Annotated[
+        dict[str, bool | int | float | str | list[int] | None], AfterValidator(_are_of_architecture)
+    ] = {}
     """Arguments for the constructor of the architecture."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Type of weights and activations; auto: bfloat16 on a GPU that has it, else float32. Features are float32."""
@@ -146,10 +162,10 @@ class LanguageModel(_Model):
     @model_validator(mode="after")
     def _template_has_caption(self) -> LanguageModel:
         try:
-            is_filled = "a cat" in self.template.format(caption="a cat")
-        except (ValueError, LookupError, AttributeError):
-            is_filled = False
-        if not is_filled:
+            fields = [field[1:] for field in Formatter().parse(self.template) if field[1] is not None]
+        except ValueError:
+            fields = []
+        if not fields or any(field != ("caption", "", None) for field in fields):
             raise ValueError("'template' must contain {caption} and no other field; a brace itself is written {{ or }}")
         return self
 

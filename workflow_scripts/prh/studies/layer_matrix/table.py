@@ -23,7 +23,7 @@ def strongest_pair(best: pl.DataFrame) -> tuple[str, str]:
 
     ``best`` holds the rows of one data set, metric and k. The kernel of a world, being no model, is left out.
     """
-    pairs = best.filter(pl.col("modality_x") != "world", pl.col("modality_y") != "world")
+    pairs = best.filter(pl.col("modality_x") != "world", pl.col("modality_y") != "world", pl.col("score").is_finite())
     across = pairs.filter(pl.col("modality_x") != pl.col("modality_y"))
     pairs = pairs if across.is_empty() else across
     if pairs.is_empty():
