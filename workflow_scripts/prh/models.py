@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
 # The same weights in several forms: the first form that a repository has is taken, and no other.
@@ -18,7 +18,17 @@ WEIGHTS = (
     ("*.bin", "*.bin.index.json"),
     ("*.pt", "*.pth"),
 )
-COMPANIONS = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py")
+# Configurations, templates, code, and what the tokenizer classes of transformers read (a test asks each of them).
+COMPANIONS = (
+    *("*.json", "*.txt", "*.jinja", "*.py"),
+    *("*.model", "*.spm", "*.tiktoken", "*.codes", "*.bpe", "*.tokenizer"),
+)
+WHOLE = "tokenizer.json"
+"""The file that holds all of a fast tokenizer."""
+OPTIONAL = frozenset({"tokenizer_config.json", "normalizer.json", "target_vocab.json", "target.spm"})
+"""Of the files that a tokenizer class names, those that it does without."""
+VOCABULARIES = ("*.model", "*.spm", "*.tiktoken", "tekken.json")
+"""What may stand in for the one vocabulary file that a class without a form of its own names."""
 
 
 class ModelError(ValueError):
@@ -53,6 +63,25 @@ def needed_files(names: Iterable[str]) -> list[str]:
         raise ModelError(f"the repository has no weights that can be loaded; it has {', '.join(top) or 'no file'}.")
     others = [name for name in top if _fits(name, COMPANIONS) and not name.endswith(".index.json")]
     return others + weights
+
+
+def missing_tokenizer_files(names: Iterable[str], wanted: Mapping[str, str], *, fast: bool) -> list[str]:
+    """Of the files that a tokenizer class reads those that are not among ``names``; none where `WHOLE` is there.
+
+    wanted: the ``vocab_files_names`` of the class; empty for one that needs none (ByT5, CANINE). fast: whether the class
+    can read `WHOLE`. Without its files a class makes a tokenizer of its few special tokens, and says nothing.
+    """
+    there = set(names)
+    if fast and WHOLE in there:
+        return []
+    vocabulary = [name for name in dict.fromkeys(wanted.values()) if name not in OPTIONAL and name != WHOLE]
+    if wanted.get("spm_file") in vocabulary and "spm_file" in wanted and wanted["vocab_file"] == "vocab.txt":
+        vocabulary.remove(wanted["spm_file"])  # BertJapanese reads the one or the other
+    if not vocabulary:
+        vocabulary = [WHOLE] * (WHOLE in wanted.values())
+    if vocabulary in ([WHOLE], ["tokenizer.model"]) and any(_fits(name, VOCABULARIES) for name in there):
+        return []
+    return [name for name in vocabulary if name not in there]
 
 
 def _fits(name: str, patterns: Iterable[str]) -> bool:

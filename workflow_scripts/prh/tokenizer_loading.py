@@ -1,0 +1,254 @@
+"""The tokenizer of a language model: its files must be there, and its ids must be those that the model was trained on.
+
+Two things tell the true ids: a SentencePiece model in the folder, through SentencePiece itself; else `tokenizer.json`,
+through the `tokenizers` library. What transformers makes of them is compared with that on PROBES, and where it differs
+the next of three is tried: `tokenizer.json` as it is, then SentencePiece itself (`SentencePieceTokenizer`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import NamedTuple
+
+import tokenizers
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from prh import sentencepiece_tokenizer
+from prh.models import VOCABULARIES, WHOLE, ModelError, missing_tokenizer_files
+from prh.sentencepiece_tokenizer import SentencePieceTokenizer
+from prh.tokenizer_proof import check_ids
+
+log = logging.getLogger(__name__)
+
+PROBES = (
+    "hello world",
+    "Hello, World! It's UPPER and lower.",
+    "two  spaces and    four",
+    " a space in front",
+    "  two in front",
+    "a space at the end ",
+    "\n",
+    "line one\nline two",
+    "a paragraph\n\nanother\n\n\n  indented",
+    "a tab\tand\r\na line of Windows",
+    "café naïve Zürich œuvre",
+    "cafe\u0301 in two code points",
+    "北京 東京 서울 привет мир مرحبا नमस्ते",
+    "a smile 😀 and 👩\u200d🚀",
+    "rare \U0001f9ff \u16a0 \u2a0a \U00010348",
+    "12,345 in 2015, 3.14 ½ ① ２０",
+    "def f(x):\n    return {x: [1, 2]}  # code\n",
+    "a ligature ﬁne, a no-break\u00a0space, a zero\u200bwidth one, a line\u2028separator",
+    "``quotes'' \"as\" ‘written’ “differently”",
+    "an underline ▁under and under_score",
+    "<unk> and <s> as text</s>",
+    "https://example.org/a?b=c&d=%20",
+)
+"""Texts in which tokenizers that were converted wrongly have differed: white space, code points, bytes, digits."""
+
+
+class Reference(NamedTuple):
+    """What tells the true ids of a text, without special tokens: its name and a function from a text to them."""
+
+    name: str
+    ids: Callable[[str], list[int]]
+
+
+def load_tokenizer(
+    entry: Mapping, root: str | Path | None, *, vocabulary: int | None = None
+) -> PreTrainedTokenizerBase:
+    """The true tokenizer of a model entry (see prh.config), read from ``root`` (None: the entry's ``path``).
+
+    vocabulary: rows of the model's embeddings; ids of the probes must lie below.
+    Raises ModelError for a folder without the files of its tokenizer, for a tokenizer that cannot be read, whose ids
+    are not those of its own files and cannot be made so, or are beyond the embeddings.
+    """
+    folder = Path(root or entry["path"])
+    names = [path.name for path in folder.iterdir()]
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=entry["trust_remote_code"]
+        )
+    except Exception as error:  # whatever a class raises for files that are missing, broken or of another class
+        raise ModelError(
+            f"model '{entry['name']}': its tokenizer cannot be loaded from {folder} ({', '.join(_vocabularies(names))}): "
+            f"{_one_line(error)}; mend the files, or install the package that it asks for."
+        ) from error
+    if missing := missing_tokenizer_files(names, tokenizer.vocab_files_names, fast=tokenizer.is_fast):
+        raise ModelError(
+            f"model '{entry['name']}': {folder} has no {' and no '.join(missing)}, the files of its tokenizer "
+            f"({type(tokenizer).__name__}); save the model's own tokenizer there."
+        )
+    tokenizer = _true_tokenizer(entry["name"], folder, tokenizer)
+    if vocabulary is not None:
+        check_ids(f"model '{entry['name']}': its tokenizer", tokenize(tokenizer, PROBES), vocabulary)
+        if len(tokenizer) < vocabulary * SMALLEST:
+            raise ModelError(
+                f"model '{entry['name']}': the tokenizer in {folder} has {len(tokenizer):,} entries and the model "
+                f"embeds {vocabulary:,}; it is another model's, save the model's own there."
+            )
+    return tokenizer
+
+
+SMALLEST = 0.25
+"""Entries of a tokenizer for each row of the embeddings, at least: models round their rows up, but not that far."""
+
+
+def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Ids of texts without special tokens: text that spells a special token is text and costs what its bytes cost."""
+    return tokenizer(
+        list(texts),
+        add_special_tokens=False,
+        split_special_tokens=True,
+        truncation=False,
+        return_attention_mask=False,
+        verbose=False,
+    )["input_ids"]
+
+
+# ---- the true ids ---------------------------------------------------------------------------------------------
+
+
+def _true_tokenizer(model: str, folder: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The first of ``tokenizer`` and what can stand in for it that gives the ids of the reference."""
+    if not _is_converted(tokenizer):
+        log.info("%s: its tokenizer is %s, which reads the files itself", model, type(tokenizer).__name__)
+        return tokenizer
+    wrong = ""
+    for candidate, reference in _candidates(model, folder, tokenizer):
+        differing = _differing(candidate, reference)
+        if not differing:
+            log.info("%s: its tokenizer is %s, with the ids of %s", model, type(candidate).__name__, reference.name)
+            return candidate
+        wrong = f"{len(differing)} of {len(PROBES)} texts, such as {differing[0]!r}"
+        log.warning("%s: %s gives other ids than %s for %s", model, type(candidate).__name__, reference.name, wrong)
+    if not wrong:
+        log.info("%s: nothing beside %s tells its ids", model, type(tokenizer).__name__)
+        return tokenizer
+    raise ModelError(
+        f"model '{model}': no tokenizer gives the ids that the files in {folder} tell ({wrong}); leave the model out, or "
+        "mend its tokenizer files."
+    )
+
+
+def _is_converted(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer was made from files of another kind: not one that runs SentencePiece or its own code."""
+    return tokenizer.is_fast and type(tokenizer).__module__.startswith("transformers.")
+
+
+def _candidates(
+    model: str, folder: Path, tokenizer: PreTrainedTokenizerBase
+) -> Iterator[tuple[PreTrainedTokenizerBase, Reference]]:
+    """What may be the true tokenizer, quickest first, each with what tells the true ids."""
+    saved = folder / "tokenizer.json"
+    path, processor = _sentencepiece_model(folder, tokenizer)
+    if processor is None:
+        if saved.is_file():
+            reference = _saved_reference(saved, tokenizer)
+            yield tokenizer, reference
+            yield _as_saved(folder, tokenizer), reference
+        return
+    ids = sentencepiece_tokenizer.piece_ids(processor, tokenizer)
+    if ids is None and saved.is_file():
+        tokenizer = _as_saved(folder, tokenizer)
+        ids = sentencepiece_tokenizer.piece_ids(processor, tokenizer)
+    if ids is None:
+        raise ModelError(
+            f"model '{model}': the tokenizer that transformers makes of {folder} has not the pieces of {path.name} there, "
+            "or numbers them otherwise; delete the file that is not the model's, or add its tokenizer.json."
+        )
+    cut, unknown = sentencepiece_tokenizer.cutting(processor, tokenizer), tokenizer.unk_token_id
+    reference = Reference(
+        f"SentencePiece on {path.name}", lambda text: [ids.get(piece, unknown) for piece in cut(text)]
+    )
+    yield tokenizer, reference
+    if saved.is_file():
+        yield _as_saved(folder, tokenizer), reference
+    settings = folder / "tokenizer_config.json"
+    around = sentencepiece_tokenizer.special_tokens_around(
+        tokenizer, json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
+    )
+    yield SentencePieceTokenizer(path, tokenizer, ids, cut, around), reference
+
+
+def _sentencepiece_model(folder: Path, tokenizer: PreTrainedTokenizerBase):  # noqa: ANN202
+    """The SentencePiece model of a folder and its path: the one that the class names, else the only one; None, None."""
+    own = [folder / name for name in tokenizer.vocab_files_names.values()]
+    others = sorted(path for path in folder.iterdir() if path.suffix in (".model", ".spm"))
+    for path in [*own, *others]:
+        if path.suffix in (".model", ".spm") and path.is_file():
+            processor = sentencepiece_tokenizer.read(path)
+            if processor is not None:
+                return path, processor
+    return None, None
+
+
+def _saved_reference(path: Path, tokenizer: PreTrainedTokenizerBase) -> Reference:
+    """`tokenizer.json` through the `tokenizers` library, changed by what the tokenizer's settings say."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    backend = tokenizers.Tokenizer.from_str(json.dumps(_with_settings(content, tokenizer.init_kwargs)))
+    backend.no_truncation()
+    backend.no_padding()
+    backend.encode_special_tokens = True
+    return Reference(path.name, lambda text: backend.encode(text, add_special_tokens=False).ids)
+
+
+SETTINGS = {
+    "add_prefix_space": ("pre_tokenizer", "ByteLevel", "add_prefix_space"),
+    "do_lower_case": ("normalizer", "BertNormalizer", "lowercase"),
+    "strip_accents": ("normalizer", "BertNormalizer", "strip_accents"),
+    "tokenize_chinese_chars": ("normalizer", "BertNormalizer", "handle_chinese_chars"),
+}
+"""Settings in tokenizer_config.json that go before tokenizer.json: the part, its type and the key that each means."""
+
+
+def _with_settings(content: dict, settings: Mapping[str, object]) -> dict:
+    for setting, (part, kind, key) in SETTINGS.items():
+        whole = content.get(part) or {}
+        for piece in [whole, *whole.get("pretokenizers", ()), *whole.get("normalizers", ())]:
+            if piece.get("type") == kind and settings.get(setting) is not None:
+                piece[key] = settings[setting]
+    return content
+
+
+def _as_saved(folder: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """`tokenizer.json` as it is, with the special tokens of ``tokenizer``."""
+    named = {
+        name: token for name in sentencepiece_tokenizer.NAMED if (token := getattr(tokenizer, name, None)) is not None
+    }
+    return PreTrainedTokenizerFast(
+        tokenizer_file=str(folder / "tokenizer.json"),
+        padding_side=tokenizer.padding_side,
+        model_max_length=tokenizer.model_max_length,
+        clean_up_tokenization_spaces=False,
+        **named,
+    )
+
+
+def _differing(tokenizer: PreTrainedTokenizerBase, reference: Reference) -> list[str]:
+    """The probes that become other ids than they should, in either way that texts are read here."""
+    special = [str(token) for token in tokenizer.all_special_tokens]
+    differing = []
+    for text, scored in zip(PROBES, tokenize(tokenizer, PROBES), strict=True):
+        true = reference.ids(text)
+        spelled = any(token in text for token in special)
+        encoded = true if spelled else tokenizer(text, add_special_tokens=False)["input_ids"]
+        if scored != true or encoded != true:
+            differing.append(text)
+    return differing
+
+
+def _vocabularies(names: Iterable[str]) -> list[str]:
+    """The files among ``names`` that may hold a vocabulary, for a message."""
+    patterns = (WHOLE, "vocab.*", "merges.txt", "dict.txt", "*.codes", "*.bpe", *VOCABULARIES)
+    return sorted(name for name in names if any(fnmatch(name, pattern) for pattern in patterns)) or [
+        "no vocabulary there"
+    ]
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
