@@ -10,9 +10,10 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 import polars as pl
 import torch
 
-from prh import encoders, files, joins, language_scores, tables
+from prh import files, joins, language_scores, loading, tables
 from prh.command import batch_size, failing_in_one_sentence
 from prh.devices import holding_gpus
+from prh.modalities import language
 
 
 def main() -> None:
@@ -36,9 +37,9 @@ def run(arguments: argparse.Namespace) -> None:
     spec = arguments.spec
     root = files.fetched(arguments.weights)["root"]
     documents = [json.loads(line) for line in arguments.text.read_text(encoding="utf-8").splitlines()]
-    device = encoders.choose_device(arguments.device)
+    device = loading.choose_device(arguments.device)
     model, tokenizer = language_scores.load_causal(arguments.entry, root, device)
-    window = min(spec["window"], encoders.longest_text(model) or spec["window"])
+    window = min(spec["window"], language.longest_text(model) or spec["window"])
     found = language_scores.bits_per_byte(
         model,
         tokenizer,

@@ -9,7 +9,7 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 
 import torch
 
-from prh import datasets, encoders, features, files, memory
+from prh import datasets, features, files, loading, memory, modalities
 from prh.command import batch_size, failing_in_one_sentence
 from prh.devices import holding_gpus
 
@@ -38,10 +38,10 @@ def run(arguments: argparse.Namespace) -> None:
     memory.keep_freed()
     manifest = json.loads(arguments.manifest.read_text(encoding="utf-8"))
     weights = files.fetched(arguments.weights)
-    device = encoders.choose_device(arguments.device)
+    device = loading.choose_device(arguments.device)
     root = None if weights["root"] is None else Path(weights["root"])
-    encoder = encoders.load(entry, root, device)
-    dtype = encoders.choose_dtype(entry["dtype"], device)  # auto is not the same on every GPU
+    encoder = modalities.load(entry, root, device)
+    dtype = loading.choose_dtype(entry["dtype"], device)  # auto is not the same on every GPU
     program = files.sha256(Path(__file__))
     features.extract(
         encoder,

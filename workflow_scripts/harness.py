@@ -10,7 +10,7 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 import polars as pl
 import torch
 
-from prh import encoders, files, joins, language_scores, tables
+from prh import files, joins, language_scores, loading, tables
 from prh.command import batch_size, failing_in_one_sentence
 from prh.devices import holding_gpus
 
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
     spec = arguments.spec
     own = spec["source"] == "lm_eval"
     root = files.fetched(arguments.weights)["root"]
-    device = encoders.choose_device(arguments.device)
+    device = loading.choose_device(arguments.device)
     language_scores.run_harness(
         *language_scores.load_causal(arguments.entry, root, device),
         [spec["name"]],

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 import torch
 
-from prh import encoders, tables
+from prh import loading, modalities, tables
 from prh.config import ConfigError, load
 from prh.models import ModelError
 from prh.plan import Plan
@@ -43,8 +43,8 @@ def entry(folder, **changes):
 
 def test_a_model_spread_over_memory_and_disk_gives_the_same_features(llama, monkeypatch):
     monkeypatch.setattr("accelerate.utils.get_max_memory", lambda: {0: 10**12, "cpu": 110_000})
-    whole = encoders.load(entry(llama), llama)
-    spread = encoders.load(entry(llama, device_map="auto", gpus=2), llama)
+    whole = modalities.load(entry(llama), llama)
+    spread = modalities.load(entry(llama, device_map="auto", gpus=2), llama)
     places = set(spread.module.hf_device_map.values())
     assert places == {"cpu", "disk"}, "no GPU is used where the device is cpu"
     assert any(parameter.is_meta for parameter in spread.module.parameters())
@@ -57,18 +57,18 @@ def test_a_model_spread_over_memory_and_disk_gives_the_same_features(llama, monk
 def test_the_places_for_weights_follow_the_device(monkeypatch):
     monkeypatch.setattr("accelerate.utils.get_max_memory", lambda: {0: 5, 1: 6, "cpu": 7})
     wanted = {"name": "m", "device_map": "auto", "quantisation": None}
-    assert encoders.placing(wanted, "cpu", torch.float32) == {"device_map": "auto", "max_memory": {"cpu": 7}}
-    assert encoders.placing(wanted, "cuda", torch.bfloat16)["max_memory"] == {0: 5, 1: 6, "cpu": 7}
-    assert encoders.placing({"name": "m"}, "cuda", torch.bfloat16) == {}
+    assert loading.placing(wanted, "cpu", torch.float32) == {"device_map": "auto", "max_memory": {"cpu": 7}}
+    assert loading.placing(wanted, "cuda", torch.bfloat16)["max_memory"] == {0: 5, 1: 6, "cpu": 7}
+    assert loading.placing({"name": "m"}, "cuda", torch.bfloat16) == {}
 
 
 @pytest.mark.parametrize("bits", ["4bit", "8bit"])
 def test_quantisation_without_its_library_is_one_sentence(llama, bits, monkeypatch):
-    monkeypatch.setattr(encoders, "_is_installed", lambda package: False)
+    monkeypatch.setattr(loading, "is_installed", lambda package: False)
     with pytest.raises(
         ModelError, match=rf"model 'm-{bits}': quantisation {bits} needs the package bitsandbytes, .* install it"
     ):
-        encoders.load(entry(llama, quantisation=bits), llama)
+        modalities.load(entry(llama, quantisation=bits), llama)
 
 
 @pytest.mark.parametrize("bits", ["4bit", "8bit"])
@@ -80,7 +80,7 @@ def test_quantised_weights_give_nearly_the_same_features(tmp_path, bits):
     sizes = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 2}
     LlamaForCausalLM(LlamaConfig(vocab_size=64, **sizes)).save_pretrained(tmp_path)
     tokenizer().save_pretrained(tmp_path)
-    whole, quantised = (encoders.load(entry(tmp_path, quantisation=wanted), tmp_path) for wanted in (None, bits))
+    whole, quantised = (modalities.load(entry(tmp_path, quantisation=wanted), tmp_path) for wanted in (None, bits))
     kinds = {type(module).__name__ for module in quantised.module.modules()}
     assert {"4bit": "Linear4bit", "8bit": "Linear8bitLt"}[bits] in kinds
     pairs = zip(whole.encode(whole.tokenize(TEXTS)), quantised.encode(quantised.tokenize(TEXTS)), strict=True)
@@ -95,13 +95,13 @@ def test_a_quantised_model_says_so_in_its_name():
 
 
 def test_quantised_weights_are_asked_of_the_library(monkeypatch):
-    monkeypatch.setattr(encoders, "_is_installed", lambda package: True)
+    monkeypatch.setattr(loading, "is_installed", lambda package: True)
     monkeypatch.setattr("transformers.BitsAndBytesConfig", lambda **settings: settings)
-    four = encoders.placing({"name": "m", "quantisation": "4bit"}, "cuda", torch.bfloat16)
+    four = loading.placing({"name": "m", "quantisation": "4bit"}, "cuda", torch.bfloat16)
     assert four["device_map"] == {"": "cuda"}
     assert four["quantization_config"]["load_in_4bit"]
     assert four["quantization_config"]["bnb_4bit_compute_dtype"] == torch.bfloat16
-    eight = encoders.placing({"name": "m", "quantisation": "8bit"}, "cuda", torch.bfloat16)
+    eight = loading.placing({"name": "m", "quantisation": "8bit"}, "cuda", torch.bfloat16)
     assert eight["quantization_config"] == {"load_in_8bit": True}
 
 
@@ -177,7 +177,7 @@ def test_tables_of_models_and_of_best_layers_tell_the_quantisation(tmp_path):
 def test_parameters_are_counted_without_weights(llama):
     (llama / "model.safetensors").unlink()
     embeddings, block = 60 * 32, 4 * 32 * 32 + 3 * 32 * 64 + 2 * 32
-    assert encoders.count_parameters(entry(llama), llama) == 2 * embeddings + 4 * block + 32
+    assert loading.count_parameters(entry(llama), llama) == 2 * embeddings + 4 * block + 32
 
 
 def test_parameters_of_a_class_that_transformers_does_not_have(llama):
@@ -185,7 +185,7 @@ def test_parameters_of_a_class_that_transformers_does_not_have(llama):
     config = json.loads((llama / "config.json").read_text())
     (llama / "config.json").write_text(json.dumps({**config, "architectures": ["NoSuchModel"]}))
     with_head = 60 * 32 * 2 + 4 * (4 * 32 * 32 + 3 * 32 * 64 + 2 * 32) + 32
-    assert encoders.count_parameters(entry(llama), llama) == with_head - 60 * 32
+    assert loading.count_parameters(entry(llama), llama) == with_head - 60 * 32
 
 
 def test_a_spread_model_takes_as_many_gpus_as_its_weights_fill_and_memory_for_them():

@@ -7,7 +7,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from prh import architectures, checkpoints, encoders
+from prh import architectures, checkpoints, modalities
 from prh.models import ModelError
 
 
@@ -115,7 +115,7 @@ def entry(**changes):
 
 
 def test_an_entry_of_the_web_is_loaded(moco, resnet):
-    encoder = encoders.load(entry(id="test_resnet", model_args={"num_classes": 0}, checkpoint=MOCO), moco)
+    encoder = modalities.load(entry(id="test_resnet", model_args={"num_classes": 0}, checkpoint=MOCO), moco)
     images = torch.rand(2, 3, 64, 64)
     with torch.inference_mode():
         expected = resnet.eval().forward_features(images).mean((2, 3))
@@ -140,7 +140,7 @@ def test_the_small_alexnet_has_the_names_of_its_published_weights():
 
 
 def test_the_layers_of_the_small_alexnet_are_its_blocks():
-    encoder = encoders.load(entry(id="small_alexnet.align_uniform", source="random", layers=r"blocks\.\d"), None)
+    encoder = modalities.load(entry(id="small_alexnet.align_uniform", source="random", layers=r"blocks\.\d"), None)
     images = torch.rand(2, 3, 64, 64)
     layers = encoder.encode(images)
     assert [layer.shape[1] for layer in layers] == [96, 192, 384, 384, 192, 4096, 4096, 128]
@@ -154,8 +154,8 @@ def test_the_layers_of_the_small_alexnet_are_its_blocks():
 def test_real_weights_in_a_file_give_the_features_of_their_folder(real):
     folder = real / "weights/vision/mobilenet_v1_0.25_128"
     told = json.loads((folder / "config.json").read_text())["model_args"]
-    whole = encoders.load(entry(source="local", path=str(folder)), folder)
+    whole = modalities.load(entry(source="local", path=str(folder)), folder)
     file = folder / "model.safetensors"
-    filed = encoders.load(entry(source="local", id="lcnet_050", path=str(file), model_args=told), file)
+    filed = modalities.load(entry(source="local", id="lcnet_050", path=str(file), model_args=told), file)
     images = torch.rand(2, 3, 128, 128)
     torch.testing.assert_close(filed.encode(images), whole.encode(images))

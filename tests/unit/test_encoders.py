@@ -10,8 +10,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from prh import encoders
-from prh.encoders import LanguageEncoder, ModelError, VisionEncoder, WordVectors
+from prh import modalities
+from prh.modalities import vision
+from prh.modalities.language import LanguageEncoder
+from prh.modalities.vision import VisionEncoder
+from prh.modalities.word_vectors import WordVectors
+from prh.models import ModelError
 
 TEXTS = ["a cat", "the dog runs over the old green hill by the sea", "x", "two birds in one tree , no three"]
 
@@ -191,7 +195,7 @@ VISION = {
 @pytest.mark.parametrize("name", ["cait_xxs24_224", "xcit_nano_12_p16_224", "volo_d1_224"])
 def test_a_class_token_that_comes_after_the_blocks_is_not_looked_for_in_them(name):
     with torch.device("meta"):
-        encoder = encoders.load(entry(id=name, model_args={}), None, "meta")
+        encoder = modalities.load(entry(id=name, model_args={}), None, "meta")
     assert encoder.pooling == "gap"
 
 
@@ -201,7 +205,7 @@ def test_every_block_is_a_layer_and_does_not_feel_its_batch(name):
 
     if name not in timm.list_models():
         pytest.skip(f"this timm has no {name}")
-    encoder = encoders.load(entry(id=name), None)
+    encoder = modalities.load(entry(id=name), None)
     images = torch.stack([encoder.decode(picture(seed)) for seed in range(3)])
     layers = encoder.encode(images)
     assert len(layers) == len(encoder.layer_names) == VISION[name]
@@ -211,7 +215,7 @@ def test_every_block_is_a_layer_and_does_not_feel_its_batch(name):
 
 
 def test_vit_layers_are_the_intermediates_of_timm():
-    encoder = encoders.load(entry(id="test_vit"), None)
+    encoder = modalities.load(entry(id="test_vit"), None)
     images = torch.rand(2, 3, 160, 160)
     with torch.inference_mode():
         taken = encoder.module.forward_intermediates(
@@ -232,29 +236,29 @@ def test_vit_layers_are_the_intermediates_of_timm():
                                                    ("gap", lambda x: x[:, 2:].mean(1))])  # fmt: skip
 def test_pooling_of_tokens(pooling, expected):
     tokens = torch.rand(2, 11, 5)
-    torch.testing.assert_close(encoders.pool_image(tokens, pooling, prefix=2, channels_last=False), expected(tokens))
+    torch.testing.assert_close(vision.pool_image(tokens, pooling, prefix=2, channels_last=False), expected(tokens))
 
 
 def test_pooling_of_maps():
     maps = torch.rand(2, 5, 3, 4)
-    torch.testing.assert_close(encoders.pool_image(maps, "gap", 0, channels_last=False), maps.mean((2, 3)))
-    torch.testing.assert_close(encoders.pool_image(maps, "gap", 0, channels_last=True), maps.mean((1, 2)))
+    torch.testing.assert_close(vision.pool_image(maps, "gap", 0, channels_last=False), maps.mean((2, 3)))
+    torch.testing.assert_close(vision.pool_image(maps, "gap", 0, channels_last=True), maps.mean((1, 2)))
 
 
 def test_a_class_token_must_exist():
     with pytest.raises(ModelError, match="pooling 'cls' needs a class token"):
-        encoders.load(entry(id="test_resnet", pooling="cls"), None)
+        modalities.load(entry(id="test_resnet", pooling="cls"), None)
 
 
 def test_layers_can_be_named():
-    encoder = encoders.load(entry(id="test_resnet", layers=r"layer\d"), None)
+    encoder = modalities.load(entry(id="test_resnet", layers=r"layer\d"), None)
     assert encoder.layer_names == ["layer1", "layer2", "layer3", "layer4"]
     with pytest.raises(ModelError, match=r"no module is named like layers: 'stage\.\.'"):
-        encoders.load(entry(id="test_resnet", layers="stage.."), None)
+        modalities.load(entry(id="test_resnet", layers="stage.."), None)
 
 
 def test_random_weights_are_seeded():
-    first, same, other = (encoders.load(entry(id="test_vit", seed=seed), None) for seed in (1, 1, 2))
+    first, same, other = (modalities.load(entry(id="test_vit", seed=seed), None) for seed in (1, 1, 2))
     images = torch.rand(1, 3, 160, 160)
     torch.testing.assert_close(first.encode(images), same.encode(images))
     assert not torch.equal(first.encode(images)[0], other.encode(images)[0])
@@ -272,7 +276,7 @@ def test_vision_models_of_transformers(family, tmp_path):
     settings = maps if family in ("resnet", "convnextv2") else {**small, **size}
     AutoModel.from_config(AutoConfig.for_model(family, **settings)).save_pretrained(tmp_path)
     ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
-    encoder = encoders.load(entry(library="transformers", source="local", path=str(tmp_path)), tmp_path)
+    encoder = modalities.load(entry(library="transformers", source="local", path=str(tmp_path)), tmp_path)
     assert len(encoder.layer_names) == 3
     images = torch.rand(2, 3, 32, 32)
     layers = encoder.encode(images)
@@ -285,7 +289,7 @@ def test_vision_models_of_transformers(family, tmp_path):
 
 
 def test_decoding_gives_what_the_model_wants():
-    encoder = encoders.load(entry(id="test_vit"), None)
+    encoder = modalities.load(entry(id="test_vit"), None)
     for mode in ("RGB", "L", "RGBA", "P", "CMYK"):
         stream = io.BytesIO()
         Image.new(mode, (31, 47)).save(stream, "TIFF")
@@ -295,7 +299,7 @@ def test_decoding_gives_what_the_model_wants():
 def test_images_are_passed_on_as_bytes_and_normalised_as_timm_does():
     from timm.data import create_transform, resolve_model_data_config
 
-    encoder = encoders.load(entry(id="test_vit"), None)
+    encoder = modalities.load(entry(id="test_vit"), None)
     decoded = encoder.decode(picture(0))
     assert decoded.dtype == torch.uint8
     transform = create_transform(**resolve_model_data_config(encoder.module), is_training=False)
@@ -306,7 +310,7 @@ def test_images_are_passed_on_as_bytes_and_normalised_as_timm_does():
 def test_word_vectors(tmp_path):
     save_file({"vectors": torch.arange(8.0).reshape(4, 2)}, tmp_path / "vectors.safetensors")
     (tmp_path / "vocab.txt").write_text("cat\ndog\nred\nblue\n")
-    encoder = encoders.load(entry(modality="language", library="word_vectors"), tmp_path)
+    encoder = modalities.load(entry(modality="language", library="word_vectors"), tmp_path)
     np.testing.assert_allclose(encoder.encode(encoder.tokenize(["A red cat!", "dog xyz"]))[0], [[2, 3], [2, 3]])
     with pytest.raises(ModelError, match="none of the words of 'xyz' has a vector"):
         encoder.tokenize(["xyz"])
@@ -314,12 +318,12 @@ def test_word_vectors(tmp_path):
         WordVectors(torch.zeros(4, 2), ["cat"])
     (tmp_path / "vocab.txt").unlink()
     with pytest.raises(ModelError, match=r"has no vocab\.txt"):
-        encoders.load(entry(modality="language", library="word_vectors"), tmp_path)
+        modalities.load(entry(modality="language", library="word_vectors"), tmp_path)
 
 
 def test_real_llama_is_loaded_whole(real):
     folder = real / "weights/language/stories260K"
-    encoder = encoders.load(entry(modality="language", library="transformers", source="local", pooling="mean",
+    encoder = modalities.load(entry(modality="language", library="transformers", source="local", pooling="mean",
                                 special_tokens=True), folder)  # fmt: skip
     assert encoder.parameters == 260_032
     assert len(encoder.layer_names) == 6
@@ -328,7 +332,7 @@ def test_real_llama_is_loaded_whole(real):
 def test_real_mobilenet_knows_its_classes(real):
     """The weights sit where they belong: a strict load, and the input size of the model's own config."""
     folder = real / "weights/vision/mobilenet_v1_0.25_128"
-    encoder = encoders.load(entry(source="local", path=str(folder)), folder)
+    encoder = modalities.load(entry(source="local", path=str(folder)), folder)
     config = json.loads((folder / "config.json").read_text())
     content = next((real / "cifar10/test/cat").iterdir()).read_bytes()
     assert encoder.decode(content).shape == tuple(config["input_size"])

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from prh import datasets, encoders, features, tables
-from prh.encoders import LanguageEncoder, WordVectors
+from prh import datasets, features, modalities, tables
 from prh.features import FeatureError, extract, length_batches
+from prh.modalities.language import LanguageEncoder
+from prh.modalities.word_vectors import WordVectors
 from tests.unit.test_datasets import picture
 from tests.unit.test_encoders import TEXTS, entry, language_model, tokenizer
 
@@ -37,7 +38,7 @@ def llama():
 
 @pytest.fixture(scope="module")
 def vit():
-    return encoders.load(entry(id="test_vit"), None)
+    return modalities.load(entry(id="test_vit"), None)
 
 
 def test_batches_hold_similar_lengths_and_every_text_once():
@@ -218,7 +219,7 @@ def test_real_captions_align_with_real_words(real, tmp_path):
     samples = datasets.read_local(real / "flickr1k", datasets.Columns())
     manifest = datasets.shard(samples, tmp_path / "s", datasets.Columns(), count=100)
     folder = real / "weights/language/glove25"
-    encoder = encoders.load(entry(modality="language", library="word_vectors"), folder)
+    encoder = modalities.load(entry(modality="language", library="word_vectors"), folder)
     first, second = (
         next(features.encode_captions(encoder, datasets.shard_paths(manifest, tmp_path / "s"), caption=caption))[0]
         for caption in (0, 1)

@@ -5,8 +5,9 @@ import timm
 import torch
 from torch import nn
 
-from prh import encoders
+from prh import blocks, modalities
 from prh.folding import fold_norms
+from prh.modalities import vision
 from tests.unit.test_encoders import entry
 
 
@@ -34,7 +35,7 @@ def with_random_statistics(model):
 def test_layers_stay_the_same(name, left):
     torch.manual_seed(0)  # a few draws of deep nets let rounding grow so much that nothing is folded
     model = with_random_statistics(timm.create_model(name))
-    layers = [layer for layer, _ in encoders.find_layers(model)]
+    layers = [layer for layer, _ in blocks.find_layers(model)]
     image = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     folded = fold_norms(model, image, layers)
     assert len(norms(folded)) == left < len(norms(model))
@@ -43,7 +44,7 @@ def test_layers_stay_the_same(name, left):
 
 
 def encoder(model):
-    return encoders.VisionEncoder(model, transform=None)
+    return vision.VisionEncoder(model, transform=None)
 
 
 def test_without_norms_the_model_itself_is_taken():
@@ -98,6 +99,6 @@ def test_what_cannot_be_folded_is_left_alone(kind):
 
 
 def test_an_encoder_is_folded_and_counts_the_parameters_of_its_model():
-    loaded = encoders.load(entry(id="test_resnet"), None)
+    loaded = modalities.load(entry(id="test_resnet"), None)
     assert norms(loaded.module) == []
     assert loaded.parameters == sum(p.numel() for p in timm.create_model("test_resnet").parameters())

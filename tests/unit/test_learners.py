@@ -159,7 +159,7 @@ def test_convolutional_networks_learn_too(world, tmp_path):
 
 @pytest.mark.slow
 def test_learners_of_both_modalities_find_the_pmi(tmp_path, monkeypatch):
-    from prh import alignment, encoders, features
+    from prh import alignment, features, modalities
 
     monkeypatch.undo()
     world = build(128)
@@ -174,8 +174,8 @@ def test_learners_of_both_modalities_find_the_pmi(tmp_path, monkeypatch):
     told = entry | {"modality": "language", "library": "transformers", "pooling": "mean", "special_tokens": True}
     seen = entry | {"modality": "vision", "library": "timm", "pooling": "auto", "layers": None}
     convnext = {"patch_size": 2, "dims": [8, 16, 32, 64], "depths": [1, 1, 1, 1]}
-    reader = encoders.load(told, train_language(world, tmp_path / "language", width=16, depth=1, steps=150))
-    seer = encoders.load(
+    reader = modalities.load(told, train_language(world, tmp_path / "language", width=16, depth=1, steps=150))
+    seer = modalities.load(
         seen,
         train_vision(world, tmp_path / "vision", architecture="convnext_atto", model_args=convnext, batch=128),
     )

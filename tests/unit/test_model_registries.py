@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 
-from prh import architectures, encoders, models
+from prh import architectures, loading, modalities, models
 from prh.config import load
 from prh.registries import expand
 from tests.conftest import REPOSITORY
@@ -107,7 +107,7 @@ def test_checkpoints_of_the_web_have_addresses_of_their_own():
 def test_parameters_of_vision_models_are_those_that_timm_counts():
     wrong = {}
     for model in TIMM:
-        counted = encoders.count_parameters(model.model_dump(mode="json"))
+        counted = loading.count_parameters(model.model_dump(mode="json"))
         if counted != model.parameters:
             wrong[model.name] = counted
     assert wrong == {}
@@ -203,7 +203,7 @@ def counted(name, folder):
     config = AutoConfig.for_model(kind, **settings)
     config.architectures = [CLASSES.get(kind, f"{kind.capitalize()}ForCausalLM")]
     config.save_pretrained(folder)
-    return encoders.count_parameters(dumped(name), folder)
+    return loading.count_parameters(dumped(name), folder)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -261,7 +261,7 @@ def test_an_architecture_gives_a_finite_vector_per_layer_and_image(name):
     layers = next(model.layers for model in TIMM if model.id == name)
     entry = {"name": "m", "library": "timm", "modality": "vision", "source": "random", "id": name, "path": None, "seed": 0,
              "dtype": "float32", "model_args": arguments, "pooling": "auto", "layers": layers, "trust_remote_code": False}  # fmt: skip
-    encoder = encoders.load(entry, None)
+    encoder = modalities.load(entry, None)
     size = encoder.decode(_picture()).shape
     pooled = encoder.encode(torch.rand(2, *size))
     assert len(pooled) == len(encoder.layer_names) == count
@@ -300,7 +300,7 @@ def test_the_text_half_of_a_model_of_images_and_text_is_what_is_run(tmp_path):
     whole.save_pretrained(tmp_path)
     tokenizer().save_pretrained(tmp_path)
     entry = {**dumped("gemma-3-4b"), "dtype": "float32"}
-    encoder = encoders.load(entry, tmp_path)
+    encoder = modalities.load(entry, tmp_path)
     items = encoder.tokenize(TEXTS)
     layers = encoder.encode(items)
     with torch.inference_mode():

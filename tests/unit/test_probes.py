@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from prh import tables
-from prh.probes import Labelled, fit_logistic, linear_probe, merged, require_classes, stratified_split
+from prh.probes import Labelled, fit_logistic, linear_probe, merged, require_classes, split, stratified_split
 
 
 def blobs(n: int, width: int, classes: int, gap: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -129,11 +129,50 @@ NAN = np.where(np.arange(60).reshape(20, 3) == 16, np.nan, X)
         ((X, Y, X, Y), {"grid": []}, "grid of regularisation"),
         ((X, Y, X, Y), {"grid": [0.0]}, "grid of regularisation"),
         ((X, Y, X, Y), {"validation": 1.0}, "between 0 and 1"),
+        ((X * 0 + 3, Y, X, Y), {}, "the same for every sample"),
+        ((X * 0, Y, X, Y), {}, "the same for every sample"),
+        ((X * 0 + 1 + 1e-8 * X, Y, X, Y), {}, "the same for every sample"),
     ],
 )
 def test_bad_input_is_refused_in_words(args, options, message):
     with pytest.raises(ValueError, match=message):
         linear_probe(*args, **options)
+
+
+def labelled(*labels: str) -> Labelled:
+    return Labelled(np.arange(len(labels), dtype=np.float32)[:, None], np.array(labels, dtype=str))
+
+
+MANY = labelled(*("a" * 90), *("b" * 9), "c")
+
+
+def test_a_limit_takes_the_same_share_of_each_class_and_one_of_each_at_least():
+    train, test = split(MANY, MANY, limit=20, test_share=0.25, seed=0)
+    assert {name: (train.labels == name).sum() for name in "abc"} == {"a": 18, "b": 1, "c": 1}
+    assert test is MANY
+    again, _ = split(MANY, MANY, limit=20, test_share=0.25, seed=0)
+    np.testing.assert_array_equal(train.features, again.features)
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(3, 3), (4, 4), (99, 99), (100, 100), (1000, 100)])
+def test_a_limit_is_never_exceeded_and_loses_no_class(limit, kept):
+    train, _ = split(MANY, MANY, limit=limit, test_share=0.25, seed=0)
+    assert len(train.labels) <= kept
+    assert set(train.labels) == set("abc")
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "limit", "message"),
+    [
+        (MANY, None, 100, "1 classes have one sample each, such as c, which cannot be both learnt and tested"),
+        (MANY, MANY, 2, "limit of 2 training samples is below the 3 classes"),
+        (labelled(), None, 100, "None of the training samples has a label"),
+        (MANY, labelled(), 100, "None of the test samples has a label"),
+    ],
+)
+def test_samples_that_cannot_be_split_are_refused_in_words(train, test, limit, message):
+    with pytest.raises(ValueError, match=message):
+        split(train, test, limit, 0.25, 0)
 
 
 def test_the_number_of_classes_is_held_to_what_is_promised():

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prh import alignment, world
-from prh.figures.world import draw_events, draw_kernels
+from prh import alignment, tables, world
+from prh.pictures import draw_events, draw_kernels, learnt_kernel, neighbourhood
 from prh.world import UNTOLD, World, build, write_multiple_choice
 
 CHANCE = 0.03  # how far from k / (n - 1) an alignment may be and still be called chance
@@ -69,6 +69,24 @@ def test_reality_features_have_the_neighbours_of_the_pmi_also_when_prepared(defa
     found = np.argsort(-(prepared @ prepared.T - 2 * np.eye(default.size)), axis=1)[:, :10]
     shared = np.mean([len(set(a) & set(b)) for a, b in zip(nearest, found, strict=True)]) / 10
     assert shared > 0.98
+
+
+def test_the_rows_of_the_picture_are_a_walk_and_the_best_and_the_least(small):
+    walk, best, least = neighbourhood(small, 3, count=4).values()
+    assert {row[0][1] for row in (walk, best)} == {small.names[3]}
+    order = np.argsort(-small.pmi[3])
+    assert [name for _, name in best] == [small.names[i] for i in order[:4]]
+    assert [name for _, name in least] == [small.names[i] for i in order[::-1][:4]]
+
+
+def test_the_kernel_of_shuffled_samples_has_the_events_in_their_order(small, tmp_path):
+    features = small.reality_features()
+    order = np.random.default_rng(0).permutation(small.size)
+    ids = [f"images/{event:04d}.png" for event in order]
+    tables.write(tables.layers_table(ids, [features[order]]), tmp_path / "reality.parquet", {})
+    centred = features - features.mean(axis=0)
+    expected = centred @ centred.T / np.outer(*[np.linalg.norm(centred, axis=1)] * 2)
+    np.testing.assert_allclose(learnt_kernel(tmp_path / "reality.parquet"), expected, atol=1e-5)
 
 
 def test_raw_pixels_align_with_nothing(default):

@@ -94,7 +94,7 @@ def test_edited_code_runs_its_stage_and_what_follows(workflow):
     assert workflow.would_run() == {"cross_modal": 1}
     path.write_text(before)
     assert workflow.would_run() == {}
-    path = workflow.folder / "workflow_scripts/prh/encoders.py"
+    path = workflow.folder / "workflow_scripts/prh/loading.py"
     path.write_text(path.read_text() + "\n# edited\n")
     assert workflow.would_run() == {"features": 4, "neighbours": 4, "alignment": 4, **ROWS_AND_FIGURES}
 

@@ -99,10 +99,10 @@ def parameters(entry: Mapping, size: float | None = None) -> float | None:
 
 def _timm_parameters(entry: Mapping) -> float | None:
     """Of a timm architecture; None where timm knows none of this name."""
-    from prh import encoders
+    from prh import loading
 
     try:
-        return float(encoders.count_parameters({**entry, "id": entry["id"].split("/")[-1]}))
+        return float(loading.count_parameters({**entry, "id": entry["id"].split("/")[-1]}))
     except Exception:  # timm raises whatever a constructor does; then the name or the size must tell
         return None
 

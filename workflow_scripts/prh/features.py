@@ -23,7 +23,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from prh import files, memory, tables, versions
-from prh.encoders import LanguageEncoder, VisionEncoder, WordVectors
+from prh.modalities.language import LanguageEncoder
+from prh.modalities.vision import VisionEncoder
+from prh.modalities.word_vectors import WordVectors
 from prh.progress import Progress
 
 Encoder = VisionEncoder | LanguageEncoder | WordVectors

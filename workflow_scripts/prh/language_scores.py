@@ -27,8 +27,9 @@ import polars as pl
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from prh import encoders, memory
+from prh import loading, memory
 from prh.files import writing
+from prh.modalities import language
 from prh.progress import Progress
 
 if TYPE_CHECKING:
@@ -147,15 +148,15 @@ def load_causal(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The causal language model and the tokeniser of a model entry (see prh.config), with weights from ``root``.
 
-    As in `prh.encoders.load`: the same type of weights, the same placement of big and quantised models, random weights
-    where ``root`` is None.
+    As in `prh.modalities.load`: the same type of weights, the same placement of big and quantised models, and random
+    weights where ``root`` is None.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    config, dtype = encoders.auto_config(entry, root), encoders.choose_dtype(entry["dtype"], device)
+    config, dtype = loading.auto_config(entry, root), loading.choose_dtype(entry["dtype"], device)
     trust = {"trust_remote_code": entry["trust_remote_code"]}
     config.use_cache = True  # tasks that are answered in words generate them
-    placement = encoders.placing(entry, device, dtype)
+    placement = loading.placing(entry, device, dtype)
     if root is None:
         torch.manual_seed(entry["seed"])
         model = AutoModelForCausalLM.from_config(config, dtype=dtype, **trust)
@@ -174,7 +175,7 @@ def _prefix(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 
 def _check_window(model: PreTrainedModel, window: int, stride: int, room: int, batch_size: int) -> None:
-    longest = encoders.longest_text(model) or window
+    longest = language.longest_text(model) or window
     if window > longest:
         raise ValueError(f"A window of {window} tokens is more than the {longest} that this model sees; lower it.")
     if not 1 <= stride <= room:
@@ -316,7 +317,7 @@ def run_harness(
             log_samples=False,
         )
 
-    tokens = min(encoders.longest_text(model) or PROMPT, PROMPT)
+    tokens = min(language.longest_text(model) or PROMPT, PROMPT)
     results, _ = memory.halving(evaluate, fitting_batch(model, tokens) if batch_size is None else batch_size)
     with writing(out_json) as part:
         part.write_text(json.dumps(results, indent=1, sort_keys=True, default=str), encoding="utf-8")

@@ -1,6 +1,6 @@
 """Models: where their weights come from, and which of a repository's files are needed.
 
-`prh.encoders` loads what is fetched here. This module does not import torch: a download job starts at once.
+`prh.modalities` loads what is fetched here. This module does not import torch: a download job starts at once.
 """
 
 from __future__ import annotations

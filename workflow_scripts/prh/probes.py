@@ -58,7 +58,8 @@ def linear_probe(
     both. grid: strengths of L2 regularisation to try; of strengths equal on the held-out part the strongest is kept.
     validation: share of the training samples held out, the same share of each class, drawn with ``seed``.
 
-    Raises ValueError for NaN, sizes that do not agree, fewer than two classes, or a class that only one part has.
+    Raises ValueError for NaN, sizes that do not agree, fewer than two classes, a class that only one part has, or
+    training features that are the same for every sample.
     """
     train_x, test_x = _features(train_x, "training"), _features(test_x, "test")
     classes, train_y, test_y = _labels(train_y, test_y, len(train_x), len(test_x))
@@ -72,6 +73,7 @@ def linear_probe(
     strengths = sorted(grid, reverse=True)
 
     fit, held = stratified_split(train_y, validation, seed)
+    _require_variation(train_x[fit])
     scaled = _Standardised.of(train_x[fit], device)
     held_x, held_y = scaled.apply(train_x[held]), torch.as_tensor(train_y[held], device=device)
     path = fit_logistic(scaled.apply(train_x[fit]), train_y[fit], len(classes), strengths)
@@ -221,13 +223,25 @@ class _Standardised:
     @classmethod
     def of(cls, x: np.ndarray, device: str | torch.device) -> _Standardised:
         mean = x.mean(axis=0, dtype=np.float64)
-        deviation = x.std(axis=0, dtype=np.float64)
-        deviation[deviation <= 1e-6 * np.abs(mean)] = 1.0
-        deviation[deviation == 0] = 1.0
+        deviation = np.where(_varying(x), x.std(axis=0, dtype=np.float64), 1.0)
         return cls(*(torch.as_tensor(v, dtype=torch.float32, device=device) for v in (mean, deviation)))
 
     def apply(self, x: np.ndarray) -> torch.Tensor:
         return (torch.as_tensor(np.ascontiguousarray(x), device=self.mean.device) - self.mean) / self.scale
+
+
+def _varying(x: np.ndarray) -> np.ndarray:
+    """Which columns of x [n, width] vary by more than the rounding of float32: bool [width]."""
+    deviation = x.std(axis=0, dtype=np.float64)
+    return deviation > 1e-6 * np.abs(x.mean(axis=0, dtype=np.float64))
+
+
+def _require_variation(x: np.ndarray) -> None:
+    if not _varying(x).any():
+        raise ValueError(
+            "The training features are the same for every sample, so no class can be read off them; "
+            "probe another layer or look at how the features were made."
+        )
 
 
 def _accuracy(fit: LogisticFit, x: torch.Tensor, y: torch.Tensor) -> float:
@@ -322,12 +336,47 @@ def split(
     train: Labelled, test: Labelled | None, limit: int, test_share: float, seed: int
 ) -> tuple[Labelled, Labelled]:
     """Training and test samples: where there is no test set a share of each class is held out; then at most ``limit``
-    training samples are kept, the same share of each class. Both draws come from ``seed``.
+    training samples are kept, the same share of each class and at least one. Both draws come from ``seed``.
+
+    Raises ValueError where there is no label, a class cannot be in both parts, or ``limit`` is below the classes.
     """
+    _require_labels(train.labels, "training")
     if test is None:
+        _require_two_of_each(train.labels)
         rest, held = stratified_split(train.labels, test_share, seed)
         train, test = train.take(rest), train.take(held)
+    _require_labels(test.labels, "test")
     if len(train.labels) > limit:
-        _, kept = stratified_split(train.labels, limit / len(train.labels), seed)
-        train = train.take(kept)
+        train = train.take(_drawn(train.labels, limit, seed))
     return train, test
+
+
+def _require_labels(labels: np.ndarray, part: str) -> None:
+    if not len(labels):
+        raise ValueError(f"None of the {part} samples has a label; see 'label' of the probe and 'labels' of its data.")
+
+
+def _require_two_of_each(labels: np.ndarray) -> None:
+    classes, counts = np.unique(labels, return_counts=True)
+    single = classes[counts == 1]
+    if len(single):
+        raise ValueError(
+            f"{len(single)} classes have one sample each, such as {single[0]!s}, which cannot be both learnt and "
+            "tested; leave these classes out, give more samples, or give a test set."
+        )
+
+
+def _drawn(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Sorted indices of at most ``count`` samples: the same share of each class, and at least one of each.
+
+    A class that its share gives less than one sample takes it from the largest classes.
+    """
+    classes, label, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    if count < len(classes):
+        raise ValueError(f"The limit of {count} training samples is below the {len(classes)} classes; raise it.")
+    quotas = np.maximum(np.floor(sizes * count / len(labels)).astype(int), 1)
+    while quotas.sum() > count:
+        quotas[np.argmax(quotas)] -= 1
+    rng = np.random.default_rng(seed)
+    drawn = [rng.permutation(np.flatnonzero(label == i))[:quota] for i, quota in enumerate(quotas)]
+    return np.sort(np.concatenate(drawn))

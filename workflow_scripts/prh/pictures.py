@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
 from scipy.spatial.distance import squareform
 
+from prh import tables
 from prh.figures import style
+from prh.world import World, events_of
 
 PANELS_IN_ROW = 4
 
@@ -45,6 +48,30 @@ def draw_events(rows: Mapping[str, Sequence[tuple[np.ndarray, str]]], *, title: 
             ax.set(xticks=[], yticks=[])
             ax.set_xlabel(caption)
     return fig
+
+
+def neighbourhood(world: World, event: int, count: int) -> dict[str, list[tuple[np.ndarray, str]]]:
+    """Rows for :func:`draw_events`: a walk from ``event``, and the ``count`` events that go with it best and least."""
+    walk = next(walk for walk in world.walks(20 * world.size, count, seed=0) if walk[0] == event)
+    by_pmi = np.argsort(-world.pmi[event], kind="stable")
+    name, pixels = world.names[event], world.pixels()
+    rows = {
+        "A walk, as it is seen and told: an event may come twice, its image and its word with it": walk,
+        f'"{name}" and the events that go with it best: discs of like place and size, all else at random': by_pmi[
+            :count
+        ],
+        f'The events that go with "{name}" least': by_pmi[::-1][:count],
+    }
+    return {heading: [(pixels[i], world.names[i]) for i in events] for heading, events in rows.items()}
+
+
+def learnt_kernel(features: Path) -> np.ndarray:
+    """Cosines of the centred features of a model's last layer, float64 [M, M], with the events in their order."""
+    table = tables.read(features)
+    layer = tables.layer_array(table, tables.layer_columns(table.schema)[-1]).astype(np.float64)
+    layer = layer[np.argsort(events_of(table["sample_id"].to_pylist()))] - layer.mean(axis=0)
+    layer /= np.linalg.norm(layer, axis=1, keepdims=True)
+    return layer @ layer.T
 
 
 @style.applied()
