@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     root = files.fetched(arguments.weights)["root"]
     documents = [json.loads(line) for line in arguments.text.read_text(encoding="utf-8").splitlines()]
     device = loading.choose_device(arguments.device)
-    model, tokenizer = language_scores.load_causal(arguments.entry, root, device)
+    model, tokenizer = language_scores.load_causal(arguments.entry, root, device, texts=documents)
     window = min(spec["window"], language.longest_text(model) or spec["window"])
     found = language_scores.bits_per_byte(
         model,
@@ -57,9 +57,11 @@ def run(arguments: argparse.Namespace) -> None:
         "value": found.value,
         "stderr": found.stderr,
         "n": found.bytes,
+        "altered": found.altered,
         "source": joins.MEASURED,
     }
-    tables.write(joins.scores_table(pl.DataFrame([row])), arguments.output, tables.provenance(text=spec, device=device))
+    made_by = tables.provenance(text=spec, device=device, tokenizer=found.tokenizer.footer())
+    tables.write(joins.scores_table(pl.DataFrame([row])), arguments.output, made_by)
 
 
 if __name__ == "__main__":

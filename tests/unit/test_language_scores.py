@@ -23,6 +23,7 @@ from transformers import (
 from prh import language_scores
 from prh.config import LanguageModel
 from prh.language_scores import Window, bits_per_byte, harness_scores, load_causal, run_harness, windows
+from prh.models import ModelError
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
 STORIES = REAL / "weights" / "language" / "stories260K"
@@ -197,10 +198,20 @@ def test_a_uniform_model_needs_the_logarithm_of_its_vocabulary(model):
     assert bits_per_byte(silent, byte_tokenizer(), DOCUMENTS, window=8).value == pytest.approx(math.log2(258))
 
 
-def test_a_tokeniser_that_alters_text_is_noticed(model):
-    with pytest.warns(UserWarning, match=r"alters 1 of 2 documents.*'Upper' becomes 'upper'"):
-        result = bits_per_byte(model, byte_tokenizer(lower=True), ["Upper", "lower"], window=8)
-    assert result.altered == 1
+def test_a_tokenizer_that_loses_text_is_refused(model):
+    with pytest.raises(ModelError, match=r"loses 10\.0% of the text .*'Upper' becomes 'upper'"):
+        bits_per_byte(model, byte_tokenizer(lower=True), ["Upper", "lower"], window=8)
+    rare = bits_per_byte(model, byte_tokenizer(lower=True), ["One capital. " + "small letters " * 50, "x"], window=32)
+    assert rare.altered == 0.5
+
+
+def test_documents_without_tokens_and_ids_without_embeddings_are_refused(model):
+    empty = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE({"<s>": 0}, merges=[])), bos_token="<s>")
+    with pytest.raises(ModelError, match=r"gives no token for 4 of 4 texts, such as 'A small text\.'"):
+        bits_per_byte(model, empty, DOCUMENTS, window=8)
+    narrow = GPT2LMHeadModel(GPT2Config(vocab_size=200, n_positions=32, n_embd=16, n_layer=1, n_head=2))
+    with pytest.raises(ModelError, match="gives the id 226 and the model embeds 200 tokens only"):
+        bits_per_byte(narrow, byte_tokenizer(), [*DOCUMENTS, "\u0142\xff"], window=8)
 
 
 def test_stderr_is_the_spread_over_documents(model):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ from prh.modalities.vision import VisionEncoder
 from prh.modalities.word_vectors import WordVectors
 from prh.progress import Progress
 
+log = logging.getLogger(__name__)
 Encoder = VisionEncoder | LanguageEncoder | WordVectors
 
 # Samples in a batch where the entry leaves it to us. On a CPU larger batches gain nothing; tokens are what costs in
@@ -209,6 +211,8 @@ def encode_captions(
         prompts = captions_of(tables.read(path, ["sample_id", "captions"]), caption, template)
         texts = list(chain.from_iterable(prompts))
         share = len(prompts) / max(1, len(texts))
+        if isinstance(encoder, LanguageEncoder):
+            log.info("%s: %s", path.name, encoder.check_texts(texts))
         layers = encode_texts(
             encoder, texts, batch_size=batch_size, advance=lambda count, share=share: advance(count * share)
         )

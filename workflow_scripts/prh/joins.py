@@ -31,6 +31,7 @@ SCORES = pa.schema(
         ("source", pa.string()),  # "measured", or the publication the number is from
         ("shots", pa.int64()),  # few-shot examples; null where a task has none
         ("version", pa.string()),  # of the task's definition; null where it has none
+        ("altered", pa.float64()),  # of a text: the share of documents that the tokenizer does not give back unchanged
     ]
 )
 
@@ -213,14 +214,14 @@ def figure4(
 
 
 def published_scores(path: str | Path) -> pl.DataFrame:
-    """The scores in a CSV of published results, in the schema SCORES (n is null).
+    """The scores in a CSV of published results, in the schema SCORES (n and altered are null).
 
     Columns of the file: model, task, metric, value (a share, 0 to 1), stderr, shots, version, source; the last says
     where the number is printed. Raises ValueError for other columns, a value outside 0 to 1, a row without source or a
     (model, task, metric, source) given twice.
     """
     types = pl.from_arrow(SCORES.empty_table()).schema
-    columns = [name for name in types if name != "n"]
+    columns = [name for name in types if name not in ("n", "altered")]
     scores = pl.read_csv(path, schema_overrides={name: types[name] for name in columns})
     if sorted(scores.columns) != sorted(columns):
         raise ValueError(f"{path} must have the columns {', '.join(columns)}; it has {', '.join(scores.columns)}.")
@@ -231,7 +232,7 @@ def published_scores(path: str | Path) -> pl.DataFrame:
     twice = scores.filter(pl.struct("model", "task", "metric", "source").is_duplicated())
     if twice.height:
         raise ValueError(f"{path} gives {twice['model'][0]} on {twice['task'][0]} twice from one source; keep one row.")
-    return scores.with_columns(n=pl.lit(None, pl.Int64)).select(types.names())
+    return scores.with_columns(n=pl.lit(None, pl.Int64), altered=pl.lit(None, pl.Float64)).select(types.names())
 
 
 def published_for(models: Mapping[str, str], published: pl.DataFrame) -> pl.DataFrame:

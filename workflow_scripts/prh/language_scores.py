@@ -1,12 +1,12 @@
 """How well a language model models language: bits per byte of text, and tasks of the lm-eval harness.
 
-Bits per byte divides by the bytes of the original text, not by tokens, so that models with other tokenisers compare.
+Bits per byte divides by the bytes of the original text, not by tokens, so that models with other tokenizers compare.
 Which text a token is conditioned on must then be alike too. The rule here, for every model:
 
-- text is cut into tokens without the tokeniser's own special tokens;
-- each window begins with one prefix token, the tokeniser's BOS, else its EOS (the choice of lm-eval), which is never
+- text is cut into tokens without the tokenizer's own special tokens;
+- each window begins with one prefix token, the tokenizer's BOS, else its EOS (the choice of lm-eval), which is never
   scored: the first real token of a document is predicted from it, and models trained with BOS always see one;
-- with a tokeniser that has neither, the first token that a window scores without anything before it is scored against
+- with a tokenizer that has neither, the first token that a window scores without anything before it is scored against
   the uniform distribution over the vocabulary.
 
 So every token, and with it every byte, is scored exactly once.
@@ -15,9 +15,9 @@ So every token, and with it every byte, is scored exactly once.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,10 +31,13 @@ from prh import loading, memory
 from prh.files import writing
 from prh.modalities import language
 from prh.progress import Progress
+from prh.tokenizer_loading import load_tokenizer, tokenize
+from prh.tokenizer_proof import TokenizerReport, prove_tokenizer
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
 
+log = logging.getLogger(__name__)
 
 LOGITS = 2 << 30
 """Bytes of logits that a batch may have: a vocabulary of 250,000 makes 0.5 GB of each window of 512 tokens."""
@@ -47,8 +50,8 @@ class BitsPerByte:
     """Bits per byte of a text under a model.
 
     value: total bits / total bytes. stderr: its standard error with documents as the independent units (NaN for one).
-    altered: documents that the tokeniser does not give back as they were (case, accents, unknown characters ...); their
-    lost text costs the model nothing, so a large share means that the value is too low to compare.
+    altered: the share of documents that the tokenizer does not give back as they were, by merging spaces say. Their
+    lost text costs the model nothing; more than a little of it is an error. tokenizer: what else is known of it.
     """
 
     value: float
@@ -56,7 +59,8 @@ class BitsPerByte:
     bytes: int
     tokens: int
     documents: int
-    altered: int
+    altered: float
+    tokenizer: TokenizerReport
 
 
 class Window(NamedTuple):
@@ -98,7 +102,8 @@ def bits_per_byte(
     batch_size: windows in a batch, halved when memory runs out (None: what `fitting_batch` says). The value does not
     depend on it: windows are padded on the right, where a causal model never looks.
 
-    Raises ValueError for text without bytes, a window beyond what the model can see, or a model that returns NaN.
+    Raises ValueError for text without bytes, a window beyond what the model can see, or a model that returns NaN, and
+    ModelError, a ValueError too, for a tokenizer through which the text does not reach the model (`prove_tokenizer`).
     """
     documents = [text] if isinstance(text, str) else list(text)
     sizes = [len(document.encode("utf-8")) for document in documents]
@@ -110,7 +115,9 @@ def bits_per_byte(
     size = fitting_batch(model, window) if batch_size is None else batch_size
     _check_window(model, window, stride, room, size)
 
-    ids = _tokenise(tokenizer, documents)
+    ids = tokenize(tokenizer, documents)
+    proof = prove_tokenizer(tokenizer, documents, ids, scored=True, vocabulary=language.embedded_tokens(model))
+    log.info("%s", proof)
     # longest first: windows of a batch are alike in length, and too large a batch fails at once, not after hours
     todo = sorted(windows([len(d) for d in ids], room, stride), key=lambda w: w.start - w.stop)
     bits = [0.0] * len(documents)
@@ -133,7 +140,8 @@ def bits_per_byte(
         bytes=sum(sizes),
         tokens=sum(map(len, ids)),
         documents=len(documents),
-        altered=_altered(tokenizer, documents, ids),
+        altered=proof.altered,
+        tokenizer=proof,
     )
 
 
@@ -144,14 +152,14 @@ def fitting_batch(model: PreTrainedModel, tokens: int) -> int:
 
 
 def load_causal(
-    entry: Mapping, root: str | Path | None, device: str = "cpu"
+    entry: Mapping, root: str | Path | None, device: str = "cpu", *, texts: Sequence[str] = ()
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The causal language model and the tokeniser of a model entry (see prh.config), with weights from ``root``.
+    """The causal language model and the tokenizer of a model entry (see prh.config), with weights from ``root``.
 
     As in `prh.modalities.load`: the same type of weights, the same placement of big and quantised models, and random
     weights where ``root`` is None.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     config, dtype = loading.auto_config(entry, root), loading.choose_dtype(entry["dtype"], device)
     trust = {"trust_remote_code": entry["trust_remote_code"]}
@@ -163,7 +171,7 @@ def load_causal(
     else:
         settings = {"local_files_only": True, "weights_only": True, **trust, **placement}
         model = AutoModelForCausalLM.from_pretrained(root, config=config, dtype=dtype, **settings)
-    tokenizer = AutoTokenizer.from_pretrained(root or entry["path"], local_files_only=True, **trust)
+    tokenizer = load_tokenizer(entry, root, vocabulary=language.embedded_tokens(model), texts=texts)
     return model.eval() if placement else model.eval().to(device), tokenizer
 
 
@@ -182,18 +190,6 @@ def _check_window(model: PreTrainedModel, window: int, stride: int, room: int, b
         raise ValueError(f"The stride must lie between 1 and {room} (what fits a window of {window}), got {stride}.")
     if batch_size < 1:
         raise ValueError(f"The batch size must be at least 1, got {batch_size}.")
-
-
-def _tokenise(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str]) -> list[list[int]]:
-    # text that spells a special token is text: it must cost what its bytes cost
-    return tokenizer(
-        list(documents),
-        add_special_tokens=False,
-        split_special_tokens=True,
-        truncation=False,
-        return_attention_mask=False,
-        verbose=False,
-    )["input_ids"]
 
 
 @torch.inference_mode()
@@ -230,23 +226,6 @@ def _ratio_stderr(bits: Sequence[float], sizes: Sequence[int]) -> float:
     value = sum(bits) / sum(sizes)
     squares = sum((b - value * s) ** 2 for b, s in zip(bits, sizes, strict=True))
     return math.sqrt(n / (n - 1) * squares) / sum(sizes)
-
-
-def _altered(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str], ids: Sequence[Sequence[int]]) -> int:
-    """How many documents do not decode to themselves (spaces at the ends aside); warns with an example."""
-    changed = []
-    for document, tokens in zip(documents, ids, strict=True):
-        decoded = tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        if decoded.strip() != document.strip():
-            changed.append((document, decoded))
-    if changed:
-        before, after = (text.strip()[:60] for text in changed[0])
-        warnings.warn(
-            f"The tokeniser alters {len(changed)} of {len(documents)} documents, so bits per byte may be too low: "
-            f"{before!r} becomes {after!r}.",
-            stacklevel=3,
-        )
-    return len(changed)
 
 
 def source_of_task(task: str) -> tuple[str, str | None]:

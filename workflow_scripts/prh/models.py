@@ -68,8 +68,8 @@ def needed_files(names: Iterable[str]) -> list[str]:
 def missing_tokenizer_files(names: Iterable[str], wanted: Mapping[str, str], *, fast: bool) -> list[str]:
     """Of the files that a tokenizer class reads those that are not among ``names``; none where `WHOLE` is there.
 
-    wanted: the ``vocab_files_names`` of the class; empty for one that needs none (ByT5, CANINE). fast: whether the class
-    can read `WHOLE`. Without its files a class makes a tokenizer of its few special tokens, and says nothing.
+    wanted: the ``vocab_files_names`` of the class; empty for one that needs none (ByT5, CANINE). fast: whether the
+    class can read `WHOLE`. Without its files a class makes a tokenizer of a few special tokens, and says nothing.
     """
     there = set(names)
     if fast and WHOLE in there:

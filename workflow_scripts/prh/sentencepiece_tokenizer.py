@@ -8,6 +8,7 @@ SentencePiece, so those are the true ones.
 
 from __future__ import annotations
 
+import random
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -27,8 +28,8 @@ SPACE = "▁"
 class SentencePieceTokenizer(SentencePieceBackend):
     """Cuts text with the SentencePiece model ``vocab_file``; everything else is as in ``converted``.
 
-    converted: the tokenizer of transformers whose special tokens and their ids are kept. ids: the id of each piece, as in
-    `piece_ids`. cut: how a text becomes pieces, as in `cutting`. around: ids of the special tokens before and after it.
+    converted: the tokenizer of transformers whose special tokens and their ids are kept. ids: the id of each piece, as
+    in `piece_ids`. cut: how a text becomes pieces, as in `cutting`. around: ids of the special tokens before and after.
     """
 
     def __init__(
@@ -120,22 +121,22 @@ class SentencePieceTokenizer(SentencePieceBackend):
 
 
 BOS_FIRST = ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer")
-"""Classes that put BOS before a text unless tokenizer_config.json says otherwise; transformers 5 forgets it where there is
-no tokenizer.json."""
+BOS_MODELS = ("llama", "mistral", "mixtral", "gemma", "gemma2", "gemma3", "gemma3_text")
+"""Classes, and models where no class is named, that put BOS before a text unless tokenizer_config.json says otherwise;
+transformers 5 forgets it where there is no tokenizer.json."""
 
 
-def special_tokens_around(
-    tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, object]
-) -> tuple[list[int], list[int]]:
-    """The special tokens that belong before and after a text; ``settings``: the content of tokenizer_config.json."""
-    before, after = _put_around(tokenizer)
-    kind = str(settings.get("tokenizer_class") or type(tokenizer).__name__).removesuffix("Fast")
-    if not before and kind in BOS_FIRST and "add_bos_token" not in settings and tokenizer.bos_token_id is not None:
-        before = [tokenizer.bos_token_id]
-    return before, after
+def puts_bos_first(settings: Mapping[str, object], model_type: str | None) -> bool:
+    """Whether a model without tokenizer.json has BOS before its texts because nothing says that it has not.
+
+    settings: the content of tokenizer_config.json. model_type: of config.json.
+    """
+    kind = str(settings.get("tokenizer_class") or "").removesuffix("Fast")
+    return settings.get("add_bos_token") is None and (kind in BOS_FIRST if kind else model_type in BOS_MODELS)
 
 
-def _put_around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+def special_tokens_around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """The special tokens that a tokenizer puts before and after a text."""
     bare = tokenizer("a b", add_special_tokens=False)["input_ids"]
     whole = tokenizer("a b")["input_ids"]
     for start in range(len(whole) - len(bare) + 1):
@@ -163,6 +164,19 @@ def piece_ids(
             ids[piece] = vocabulary[piece]
     offsets = {number - processor.piece_to_id(piece) for piece, number in ids.items()}
     return ids if len(offsets) == 1 else None
+
+
+def own_texts(processor: sentencepiece.SentencePieceProcessor, count: int = 200, length: int = 8) -> list[str]:
+    """Texts made of the model's own pieces, drawn at random with a fixed seed, and each of its symbols in a text."""
+    usable = [
+        processor.id_to_piece(number).replace(SPACE, " ")
+        for number in range(processor.get_piece_size())
+        if not (processor.is_control(number) or processor.is_unknown(number) or processor.is_byte(number))
+    ]
+    draw = random.Random(0)
+    drawn = ["".join(draw.choices(usable, k=length)) for _ in range(count)] if usable else []
+    symbols = [piece for piece in usable if not piece.strip() or not piece.strip().isalnum()]
+    return [*drawn, *(f"a{symbol}b {symbol}" for symbol in symbols[:count])]
 
 
 def read(path: Path) -> sentencepiece.SentencePieceProcessor | None:

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
 import tokenizers
+from sentencepiece import SentencePieceProcessor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from prh import sentencepiece_tokenizer
 from prh.models import VOCABULARIES, WHOLE, ModelError, missing_tokenizer_files
-from prh.sentencepiece_tokenizer import SentencePieceTokenizer
+from prh.sentencepiece_tokenizer import NAMED, SentencePieceTokenizer
 from prh.tokenizer_proof import check_ids
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ PROBES = (
     "line one\nline two",
     "a paragraph\n\nanother\n\n\n  indented",
     "a tab\tand\r\na line of Windows",
+    *("a" + " " * count + "b" + "\n" * count + "c" + "\t" * count + "d" for count in (3, 5, 8, 13, 21, 34)),
     "café naïve Zürich œuvre",
     "cafe\u0301 in two code points",
     "北京 東京 서울 привет мир مرحبا नमस्ते",
@@ -52,18 +55,23 @@ PROBES = (
 
 
 class Reference(NamedTuple):
-    """What tells the true ids of a text, without special tokens: its name and a function from a text to them."""
+    """What tells the true ids of a text, without special tokens: its name and a function from a text to them.
+
+    probes: texts beside PROBES, of the pieces that the vocabulary has.
+    """
 
     name: str
     ids: Callable[[str], list[int]]
+    probes: Sequence[str] = ()
 
 
 def load_tokenizer(
-    entry: Mapping, root: str | Path | None, *, vocabulary: int | None = None
+    entry: Mapping, root: str | Path | None, *, vocabulary: int | None = None, texts: Sequence[str] = ()
 ) -> PreTrainedTokenizerBase:
     """The true tokenizer of a model entry (see prh.config), read from ``root`` (None: the entry's ``path``).
 
-    vocabulary: rows of the model's embeddings; ids of the probes must lie below.
+    vocabulary: rows of the model's embeddings; ids of the probes must lie below. texts: on which, beside PROBES, the
+    ids are compared with the true ones.
     Raises ModelError for a folder without the files of its tokenizer, for a tokenizer that cannot be read, whose ids
     are not those of its own files and cannot be made so, or are beyond the embeddings.
     """
@@ -75,15 +83,15 @@ def load_tokenizer(
         )
     except Exception as error:  # whatever a class raises for files that are missing, broken or of another class
         raise ModelError(
-            f"model '{entry['name']}': its tokenizer cannot be loaded from {folder} ({', '.join(_vocabularies(names))}): "
-            f"{_one_line(error)}; mend the files, or install the package that it asks for."
+            f"model '{entry['name']}': its tokenizer cannot be loaded from {folder} "
+            f"({', '.join(_vocabularies(names))}): {_one_line(error)}; mend the files, or install what it asks for."
         ) from error
     if missing := missing_tokenizer_files(names, tokenizer.vocab_files_names, fast=tokenizer.is_fast):
         raise ModelError(
             f"model '{entry['name']}': {folder} has no {' and no '.join(missing)}, the files of its tokenizer "
             f"({type(tokenizer).__name__}); save the model's own tokenizer there."
         )
-    tokenizer = _true_tokenizer(entry["name"], folder, tokenizer)
+    tokenizer = _true_tokenizer(entry["name"], folder, tokenizer, texts)
     if vocabulary is not None:
         check_ids(f"model '{entry['name']}': its tokenizer", tokenize(tokenizer, PROBES), vocabulary)
         if len(tokenizer) < vocabulary * SMALLEST:
@@ -113,25 +121,27 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[l
 # ---- the true ids ---------------------------------------------------------------------------------------------
 
 
-def _true_tokenizer(model: str, folder: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+def _true_tokenizer(
+    model: str, folder: Path, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]
+) -> PreTrainedTokenizerBase:
     """The first of ``tokenizer`` and what can stand in for it that gives the ids of the reference."""
     if not _is_converted(tokenizer):
         log.info("%s: its tokenizer is %s, which reads the files itself", model, type(tokenizer).__name__)
         return tokenizer
     wrong = ""
     for candidate, reference in _candidates(model, folder, tokenizer):
-        differing = _differing(candidate, reference)
+        differing = _differing(candidate, reference, texts)
         if not differing:
             log.info("%s: its tokenizer is %s, with the ids of %s", model, type(candidate).__name__, reference.name)
             return candidate
-        wrong = f"{len(differing)} of {len(PROBES)} texts, such as {differing[0]!r}"
+        wrong = f"{len(differing):,} texts, such as {differing[0][:60]!r}"
         log.warning("%s: %s gives other ids than %s for %s", model, type(candidate).__name__, reference.name, wrong)
     if not wrong:
         log.info("%s: nothing beside %s tells its ids", model, type(tokenizer).__name__)
         return tokenizer
     raise ModelError(
-        f"model '{model}': no tokenizer gives the ids that the files in {folder} tell ({wrong}); leave the model out, or "
-        "mend its tokenizer files."
+        f"model '{model}': no tokenizer gives the ids that the files in {folder} tell ({wrong}); leave the model "
+        "out, or mend its tokenizer files."
     )
 
 
@@ -144,7 +154,7 @@ def _candidates(
     model: str, folder: Path, tokenizer: PreTrainedTokenizerBase
 ) -> Iterator[tuple[PreTrainedTokenizerBase, Reference]]:
     """What may be the true tokenizer, quickest first, each with what tells the true ids."""
-    saved = folder / "tokenizer.json"
+    saved = folder / WHOLE
     path, processor = _sentencepiece_model(folder, tokenizer)
     if processor is None:
         if saved.is_file():
@@ -158,25 +168,29 @@ def _candidates(
         ids = sentencepiece_tokenizer.piece_ids(processor, tokenizer)
     if ids is None:
         raise ModelError(
-            f"model '{model}': the tokenizer that transformers makes of {folder} has not the pieces of {path.name} there, "
-            "or numbers them otherwise; delete the file that is not the model's, or add its tokenizer.json."
+            f"model '{model}': transformers makes a tokenizer of {folder} that has not the pieces of {path.name} "
+            "there, or numbers them otherwise; delete the file that is not the model's, or add its tokenizer.json."
         )
     cut, unknown = sentencepiece_tokenizer.cutting(processor, tokenizer), tokenizer.unk_token_id
     reference = Reference(
         f"SentencePiece on {path.name}", lambda text: [ids.get(piece, unknown) for piece in cut(text)]
     )
-    yield tokenizer, reference
     if saved.is_file():
+        yield tokenizer, reference
         yield _as_saved(folder, tokenizer), reference
-    settings = folder / "tokenizer_config.json"
-    around = sentencepiece_tokenizer.special_tokens_around(
-        tokenizer, json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
-    )
+    else:
+        model_type = _content(folder / "config.json").get("model_type")
+        if sentencepiece_tokenizer.puts_bos_first(_content(folder / "tokenizer_config.json"), model_type):
+            tokenizer.add_bos_token = tokenizer.bos_token_id is not None
+        yield tokenizer, reference
+    around = sentencepiece_tokenizer.special_tokens_around(tokenizer)
     yield SentencePieceTokenizer(path, tokenizer, ids, cut, around), reference
 
 
-def _sentencepiece_model(folder: Path, tokenizer: PreTrainedTokenizerBase):  # noqa: ANN202
-    """The SentencePiece model of a folder and its path: the one that the class names, else the only one; None, None."""
+def _sentencepiece_model(
+    folder: Path, tokenizer: PreTrainedTokenizerBase
+) -> tuple[Path | None, SentencePieceProcessor | None]:
+    """The SentencePiece model of a folder: that which the class names, else the first one; None where there is none."""
     own = [folder / name for name in tokenizer.vocab_files_names.values()]
     others = sorted(path for path in folder.iterdir() if path.suffix in (".model", ".spm"))
     for path in [*own, *others]:
@@ -187,14 +201,18 @@ def _sentencepiece_model(folder: Path, tokenizer: PreTrainedTokenizerBase):  # n
     return None, None
 
 
+def _content(path: Path) -> dict:
+    """The content of a JSON file of settings; none where there is no file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
 def _saved_reference(path: Path, tokenizer: PreTrainedTokenizerBase) -> Reference:
     """`tokenizer.json` through the `tokenizers` library, changed by what the tokenizer's settings say."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    backend = tokenizers.Tokenizer.from_str(json.dumps(_with_settings(content, tokenizer.init_kwargs)))
-    backend.no_truncation()
-    backend.no_padding()
+    backend = _backend(path, tokenizer.init_kwargs)
     backend.encode_special_tokens = True
-    return Reference(path.name, lambda text: backend.encode(text, add_special_tokens=False).ids)
+    draw = random.Random(0)
+    probes = [backend.decode(draw.choices(range(backend.get_vocab_size()), k=8)) for _ in range(200)]
+    return Reference(path.name, lambda text: backend.encode(text, add_special_tokens=False).ids, probes)
 
 
 SETTINGS = {
@@ -216,12 +234,10 @@ def _with_settings(content: dict, settings: Mapping[str, object]) -> dict:
 
 
 def _as_saved(folder: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """`tokenizer.json` as it is, with the special tokens of ``tokenizer``."""
-    named = {
-        name: token for name in sentencepiece_tokenizer.NAMED if (token := getattr(tokenizer, name, None)) is not None
-    }
+    """`tokenizer.json`, changed by the settings only, with the special tokens of ``tokenizer``."""
+    named = {name: token for name in NAMED if (token := getattr(tokenizer, name, None)) is not None}
     return PreTrainedTokenizerFast(
-        tokenizer_file=str(folder / "tokenizer.json"),
+        tokenizer_object=_backend(folder / WHOLE, tokenizer.init_kwargs),
         padding_side=tokenizer.padding_side,
         model_max_length=tokenizer.model_max_length,
         clean_up_tokenization_spaces=False,
@@ -229,17 +245,25 @@ def _as_saved(folder: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTok
     )
 
 
-def _differing(tokenizer: PreTrainedTokenizerBase, reference: Reference) -> list[str]:
-    """The probes that become other ids than they should, in either way that texts are read here."""
-    special = [str(token) for token in tokenizer.all_special_tokens]
-    differing = []
-    for text, scored in zip(PROBES, tokenize(tokenizer, PROBES), strict=True):
-        true = reference.ids(text)
-        spelled = any(token in text for token in special)
-        encoded = true if spelled else tokenizer(text, add_special_tokens=False)["input_ids"]
-        if scored != true or encoded != true:
-            differing.append(text)
-    return differing
+def _backend(path: Path, settings: Mapping[str, object]) -> tokenizers.Tokenizer:
+    backend = tokenizers.Tokenizer.from_str(json.dumps(_with_settings(_content(path), settings)))
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
+
+
+def _differing(tokenizer: PreTrainedTokenizerBase, reference: Reference, texts: Sequence[str]) -> list[str]:
+    """The probes or, where all of these are right, ``texts`` that become other ids than they should."""
+    special, probes = [str(token) for token in tokenizer.all_special_tokens], [*PROBES, *reference.probes]
+    plain = [text for text in probes if not any(token in text for token in special)]
+    asked = tokenizer(plain, add_special_tokens=False)["input_ids"]  # as features read them
+    wrong = [text for text, ids in zip(plain, asked, strict=True) if ids != reference.ids(text)]
+    for several in (probes, texts):
+        scored = zip(several, tokenize(tokenizer, several) if several else [], strict=True)
+        wrong += [text for text, ids in scored if ids != reference.ids(text)]
+        if wrong:
+            return list(dict.fromkeys(wrong))
+    return []
 
 
 def _vocabularies(names: Iterable[str]) -> list[str]:

@@ -6,8 +6,8 @@
     lost        characters that are not given back, of all; white space counts once, and letters that Unicode calls
                 compatible (NFKC) are alike
 
-Features need the first two: an uncased tokenizer, or one that has no line breaks, is a choice of its model. Bits per byte
-need `lost` besides, since lost text costs a model nothing while its bytes are counted.
+Features need the first two: an uncased tokenizer, or one that has no line breaks, is a choice of its model. Bits per
+byte need `lost` besides, since lost text costs a model nothing while its bytes are counted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from transformers import PreTrainedTokenizerBase
 from prh.models import ModelError
 
 UNKNOWN = 0.1
-"""Unknown tokens that are let through: rare letters and smileys in captions are below 0.01, an empty vocabulary at 1."""
+"""Unknown tokens that are let through: rare letters in captions are below 0.01, an empty vocabulary is at 1."""
 COLLAPSED = 0.02
 """Texts that may share their ids with another one: two that differ in one unknown letter only."""
 LOST = 0.005
@@ -88,8 +88,8 @@ def check_ids(name: str, ids: Sequence[Sequence[int]], vocabulary: int) -> None:
     largest = max((max(row) for row in ids if len(row)), default=0)
     if largest >= vocabulary:
         raise ModelError(
-            f"{name} gives the id {largest:,} and the model embeds {vocabulary:,} tokens only; the tokenizer is another "
-            "model's, or it had tokens added and the embeddings were not enlarged."
+            f"{name} gives the id {largest:,} and the model embeds {vocabulary:,} tokens only; the tokenizer is "
+            "another model's, or it had tokens added and the embeddings were not enlarged."
         )
 
 
@@ -97,8 +97,8 @@ def _check_each_has_tokens(name: str, texts: Sequence[str], ids: Sequence[Sequen
     empty = [text for text, row in zip(texts, ids, strict=True) if not len(row) and text.strip()]
     if empty:
         raise ModelError(
-            f"{name} gives no token for {len(empty):,} of {len(texts):,} texts, such as {_shown(empty[0])}; the model's "
-            "tokenizer files are missing, or it does not know this script."
+            f"{name} gives no token for {len(empty):,} of {len(texts):,} texts, such as {_shown(empty[0])}; the "
+            "model's tokenizer files are missing, or it does not know this script."
         )
 
 
@@ -106,14 +106,14 @@ def _unknown(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], ids: Sequence[Sequence[int]], tokens: int
 ) -> float:
     """The share of unknown tokens; the token of GPT-2, which is its end of text too, appears in no text."""
-    counts = [sum(number == tokenizer.unk_token_id for number in row) for row in ids]
+    counts = [list(row).count(tokenizer.unk_token_id) for row in ids]
     share = sum(counts) / max(tokens, 1)
     if share > UNKNOWN:
         worst = max(range(len(texts)), key=lambda i: counts[i] / max(len(ids[i]), 1))
         raise ModelError(
             f"{type(tokenizer).__name__} knows too little of the texts: {share:.0%} of {tokens:,} tokens are unknown "
-            f"(at most {UNKNOWN:.0%} may be), such as in {_shown(texts[worst])}; the model's tokenizer files are missing, "
-            "or it was not made for this language."
+            f"(at most {UNKNOWN:.0%} may be), such as in {_shown(texts[worst])}; the model's tokenizer files are "
+            "missing, or it was not made for this language."
         )
     return share
 
@@ -126,12 +126,12 @@ def _collapsed(name: str, texts: Sequence[str], ids: Sequence[Sequence[int]]) ->
     distinct = {_letters(text) for text in texts}
     alike = sum(len(group) for group in spelled.values() if len(group) > 1)
     share = alike / max(len(distinct), 1)
-    if share > COLLAPSED:
+    if alike > max(2, COLLAPSED * len(distinct)) or alike == len(distinct) > 1:
         group = sorted(max(spelled.values(), key=len))
         raise ModelError(
             f"{name} gives {share:.0%} of {len(distinct):,} different texts the ids of another one (at most "
-            f"{COLLAPSED:.0%} may be), such as {_shown(group[0])} and {_shown(group[1])}; the model's tokenizer files are "
-            "missing, or it was not made for this language."
+            f"{COLLAPSED:.0%} may be), such as {_shown(group[0])} and {_shown(group[1])}; the model's tokenizer files "
+            "are missing, or it was not made for this language."
         )
     return share
 
@@ -146,7 +146,7 @@ def _check_spaces(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], ids:
     if len(alike) > SPACES * len(spaced):
         raise ModelError(
             f"{type(tokenizer).__name__} drops the spaces between words: {_shown(texts[alike[0]])} has the same ids "
-            "without them; its tokenizer files belong to another class, correct tokenizer_class in tokenizer_config.json."
+            "without them; its files belong to another class, correct tokenizer_class in tokenizer_config.json."
         )
 
 
@@ -167,9 +167,9 @@ def _given_back(
     share = lost / max(characters, 1)
     if share > LOST:
         raise ModelError(
-            f"{type(tokenizer).__name__} loses {share:.1%} of the text (at most {LOST:.1%} may be), so bits per byte would "
-            f"be too low: {_shown(worst[1])} becomes {_shown(worst[2])}; its files are not the model's, or the model "
-            "cannot be scored on this text: leave it out."
+            f"{type(tokenizer).__name__} loses {share:.1%} of the text (at most {LOST:.1%} may be), so bits per byte "
+            f"would be too low: {_shown(worst[1])} becomes {_shown(worst[2])}; its files are not the model's, or "
+            "the model cannot be scored on this text: leave it out."
         )
     return altered / max(len(texts), 1), share
 

@@ -20,6 +20,8 @@ from torch.nn.utils.rnn import pad_sequence
 from prh.hooks import hooked
 from prh.loading import auto_model, count_parameters, parameter_count
 from prh.models import ModelError
+from prh.tokenizer_loading import load_tokenizer
+from prh.tokenizer_proof import TokenizerReport, prove_tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +92,11 @@ class LanguageEncoder:
             if self._limit is not None and len(tokens) > self._limit:
                 raise ModelError(f"a text of {len(tokens)} tokens is above the model's {self._limit}: {text[:60]!r}...")
         return items
+
+    def check_texts(self, texts: Sequence[str]) -> TokenizerReport:
+        """Prove that texts reach the model through its tokenizer; ModelError where they do not (`prove_tokenizer`)."""
+        ids = self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)["input_ids"]
+        return prove_tokenizer(self.tokenizer, texts, ids, scored=False, vocabulary=embedded_tokens(self.module))
 
     @torch.inference_mode()
     def encode(self, items: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
@@ -178,13 +185,17 @@ def longest_text(module: nn.Module) -> int | None:
     return limit
 
 
-def load(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> LanguageEncoder:
-    from transformers import AutoTokenizer
+def embedded_tokens(module: nn.Module) -> int | None:
+    """Rows of a model's embeddings of tokens, which ids must lie below; None where it does not tell them."""
+    try:
+        return module.get_input_embeddings().weight.shape[0]
+    except (AttributeError, NotImplementedError):
+        return None
 
+
+def load(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> LanguageEncoder:
     model, placed = auto_model(entry, root, device, dtype)
-    tokenizer = AutoTokenizer.from_pretrained(
-        root or entry["path"], local_files_only=True, trust_remote_code=entry["trust_remote_code"]
-    )
+    tokenizer = load_tokenizer(entry, root, vocabulary=embedded_tokens(model))
     return LanguageEncoder(
         getattr(model, "language_model", model),
         tokenizer,
