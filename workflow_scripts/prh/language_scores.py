@@ -164,6 +164,8 @@ def load_causal(
     config, dtype = loading.auto_config(entry, root), loading.choose_dtype(entry["dtype"], device)
     trust = {"trust_remote_code": entry["trust_remote_code"]}
     config.use_cache = True  # tasks that are answered in words generate them
+    vocabulary = getattr(config.get_text_config(), "vocab_size", None)
+    tokenizer = load_tokenizer(entry, root, vocabulary=vocabulary, texts=texts)  # first: weights may take long
     placement = loading.placing(entry, device, dtype)
     if root is None:
         torch.manual_seed(entry["seed"])
@@ -171,7 +173,6 @@ def load_causal(
     else:
         settings = {"local_files_only": True, "weights_only": True, **trust, **placement}
         model = AutoModelForCausalLM.from_pretrained(root, config=config, dtype=dtype, **settings)
-    tokenizer = load_tokenizer(entry, root, vocabulary=language.embedded_tokens(model), texts=texts)
     return model.eval() if placement else model.eval().to(device), tokenizer
 
 

@@ -76,6 +76,7 @@ def load_tokenizer(
     are not those of its own files and cannot be made so, or are beyond the embeddings.
     """
     folder = Path(root or entry["path"])
+    model = entry.get("name", folder.name)
     names = [path.name for path in folder.iterdir()]
     try:
         tokenizer = AutoTokenizer.from_pretrained(
@@ -83,20 +84,20 @@ def load_tokenizer(
         )
     except Exception as error:  # whatever a class raises for files that are missing, broken or of another class
         raise ModelError(
-            f"model '{entry['name']}': its tokenizer cannot be loaded from {folder} "
+            f"model '{model}': its tokenizer cannot be loaded from {folder} "
             f"({', '.join(_vocabularies(names))}): {_one_line(error)}; mend the files, or install what it asks for."
         ) from error
     if missing := missing_tokenizer_files(names, tokenizer.vocab_files_names, fast=tokenizer.is_fast):
         raise ModelError(
-            f"model '{entry['name']}': {folder} has no {' and no '.join(missing)}, the files of its tokenizer "
-            f"({type(tokenizer).__name__}); save the model's own tokenizer there."
+            f"model '{model}': {folder} has no {' and no '.join(dict.fromkeys([*missing, WHOLE]))}, of which "
+            f"{type(tokenizer).__name__} is made; save the model's own tokenizer there."
         )
-    tokenizer = _true_tokenizer(entry["name"], folder, tokenizer, texts)
+    tokenizer = _true_tokenizer(model, folder, tokenizer, texts)
     if vocabulary is not None:
-        check_ids(f"model '{entry['name']}': its tokenizer", tokenize(tokenizer, PROBES), vocabulary)
+        check_ids(f"model '{model}': its tokenizer", tokenize(tokenizer, PROBES), vocabulary)
         if len(tokenizer) < vocabulary * SMALLEST:
             raise ModelError(
-                f"model '{entry['name']}': the tokenizer in {folder} has {len(tokenizer):,} entries and the model "
+                f"model '{model}': the tokenizer in {folder} has {len(tokenizer):,} entries and the model "
                 f"embeds {vocabulary:,}; it is another model's, save the model's own there."
             )
     return tokenizer

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from prh.hooks import hooked
-from prh.loading import auto_model, count_parameters, parameter_count
+from prh.loading import auto_config, auto_model, count_parameters, parameter_count
 from prh.models import ModelError
 from prh.tokenizer_loading import load_tokenizer
 from prh.tokenizer_proof import TokenizerReport, prove_tokenizer
@@ -194,8 +194,9 @@ def embedded_tokens(module: nn.Module) -> int | None:
 
 
 def load(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> LanguageEncoder:
+    vocabulary = getattr(auto_config(entry, root).get_text_config(), "vocab_size", None)
+    tokenizer = load_tokenizer(entry, root, vocabulary=vocabulary)  # first: weights may take long
     model, placed = auto_model(entry, root, device, dtype)
-    tokenizer = load_tokenizer(entry, root, vocabulary=embedded_tokens(model))
     return LanguageEncoder(
         getattr(model, "language_model", model),
         tokenizer,
