@@ -32,6 +32,7 @@ class Repository:
     refs: dict[str, str] = field(default_factory=dict)
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     gated: bool = False
+    licence: str | None = None
 
 
 @dataclass
@@ -94,6 +95,7 @@ class Hub:
         *,
         branch: str = "main",
         gated: bool = False,
+        licence: str | None = None,
         commit: str | None = None,
     ) -> str:
         """Put a commit with these files on a branch; returns its hash, which is ``commit`` where that is given."""
@@ -101,7 +103,7 @@ class Hub:
             paths = [path for path in content.rglob("*") if path.is_file()]
             content = {path.relative_to(content).as_posix(): path.read_bytes() for path in paths}
         repository = self.repositories.setdefault((kind, name), Repository())
-        repository.gated = gated
+        repository.gated, repository.licence = gated, licence
         told = [name, branch, str(len(repository.commits)), *(f"{path} {_git(data)}" for path, data in content.items())]
         commit = commit or hashlib.sha1("\n".join(told).encode()).hexdigest()
         repository.commits[commit] = dict(content)
@@ -196,9 +198,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _info(self, kind: str, name: str, revision: str | None) -> None:
         if found := self._found(kind, name, revision):
             commit, files = found
-            gated = "manual" if self.hub.repositories[KINDS[kind], name].gated else False
+            repository = self.hub.repositories[KINDS[kind], name]
+            gated = "manual" if repository.gated else False
+            tags = [] if repository.licence is None else [f"license:{repository.licence}"]
             siblings = [{"rfilename": path, **_size(content)} for path, content in files.items()]
-            self._json({"id": name, "sha": commit, "private": False, "gated": gated, "tags": [], "siblings": siblings})
+            self._json(
+                {"id": name, "sha": commit, "private": False, "gated": gated, "tags": tags, "siblings": siblings}
+            )
 
     def _tree(self, kind: str, name: str, revision: str, folder: str | None, recursive: bool) -> None:
         if not (found := self._found(kind, name, revision)):

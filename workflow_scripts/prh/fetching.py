@@ -33,7 +33,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.hf_api import DatasetInfo, ModelInfo, RepoFile
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status, http_stream_backoff, httpx
 
 from prh import files
@@ -44,6 +44,10 @@ ATTEMPTS = 6
 """How often in a row something is tried that brings nothing."""
 WAIT, LONGEST_WAIT = 1.0, 60.0
 """Seconds before the second attempt, doubled before each further one, and the most."""
+TIMEOUT = 10
+"""Seconds that an answer of a few bytes may take."""
+SMALL = 1 << 22
+"""Bytes of the largest file that is read to look a repository over."""
 PARALLEL = 4
 """Files that are downloaded at once."""
 COMMIT = re.compile("[0-9a-f]{40}")
@@ -118,6 +122,23 @@ class Snapshot:
         with in_one_sentence(self.repository, self.kind):
             _fetch_all([self.files[name] for name in sorted(names)], folder, title)
 
+    def read(self, name: str) -> bytes:
+        """The content of a small file, such as config.json; FetchError for one of more than SMALL bytes."""
+        file = self.files[name]
+        if (file.size or 0) > SMALL:
+            raise FetchError(f"{name} of {self.repository} has {human(file.size)}, which is not a file of settings.")
+        with in_one_sentence(self.repository, self.kind):
+            response = get_session().get(file.url, headers=file.headers, timeout=TIMEOUT, follow_redirects=True)
+            hf_raise_for_status(response)
+        return response.content
+
+    def check_access(self, name: str) -> None:
+        """Raise FetchError if a file may not be downloaded: nothing of it is."""
+        with in_one_sentence(self.repository, self.kind):
+            file = self.files[name]
+            response = get_session().head(file.url, headers=file.headers, timeout=TIMEOUT, follow_redirects=False)
+            hf_raise_for_status(response)
+
     def fetch_file(self, name: str, folder: Path) -> Path:
         """Download one file, whatever else is in ``folder``; returns its path."""
         with in_one_sentence(self.repository, self.kind):
@@ -173,6 +194,12 @@ def locked_and_head(
             raise
         log.warning("%s: whether it has moved on since it was locked is not known: %s", repository, error)
         return locked, None
+
+
+def information(repository: str, *, kind: str, revision: str | None) -> ModelInfo | DatasetInfo:
+    """What the hub tells of a repository: whether it is gated, its tags, its licence. FetchError if nothing."""
+    with in_one_sentence(repository, kind, revision):
+        return _persistently(lambda: HfApi().repo_info(repository, repo_type=kind, revision=revision), attempts=2)
 
 
 def is_reachable(timeout: float = 10) -> bool:
