@@ -17,6 +17,9 @@ from transformers import (
     AutoTokenizer,
     GPT2Config,
     GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
 
@@ -24,6 +27,8 @@ from prh import language_scores
 from prh.config import LanguageModel
 from prh.language_scores import Window, bits_per_byte, harness_scores, load_causal, run_harness, windows
 from prh.models import ModelError
+from prh.tokenizer_loading import tokenize
+from tests import sentencepiece_models
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
 STORIES = REAL / "weights" / "language" / "stories260K"
@@ -373,6 +378,36 @@ def test_harness_runs_a_local_task_without_the_network(endings, monkeypatch):
     (row,) = harness_scores(out).rows(named=True)
     assert row["value"] == 1.0
     assert (row["n"], row["version"], row["shots"]) == (4, "2", 0)
+
+
+def scored_llama(folder: Path, name: str) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
+    sentencepiece_models.write(name, folder)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    LlamaForCausalLM(LlamaConfig(vocab_size=900, **sizes)).save_pretrained(folder)
+    entry = LanguageModel(name="m", modality="language", source="local", path=str(folder)).model_dump()
+    return load_causal(entry, folder)
+
+
+def test_a_model_with_sentencepiece_only_is_scored_by_both(endings, tmp_path):
+    """As OpenLLaMA is published: no tokenizer.json, and spaces merge."""
+    model, tokenizer = scored_llama(tmp_path, "OpenLLaMA")
+    result = bits_per_byte(model, tokenizer, ["two  spaces\nand a line", "one space"], window=32)
+    assert (result.altered, result.tokenizer.lost) == (0.5, 0)
+    assert result.tokens == sum(map(len, tokenize(tokenizer, ["two  spaces\nand a line", "one space"])))
+    results = run_harness(
+        model, tokenizer, ["endings"], include_path=endings, num_fewshot=1, out_json=endings / "r.json"
+    )
+    assert harness_scores(results)["n"].to_list() == [6]
+
+
+def test_the_harness_proves_its_questions(endings, model):
+    words = Tokenizer(models.WordLevel({"<s>": 0, "<unk>": 1, "time": 2}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>", unk_token="<unk>")
+    with pytest.raises(ModelError, match=r"knows too little of the texts: 100% of \d+ tokens are unknown"):
+        run_harness(model, tokenizer, ["endings"], include_path=endings, num_fewshot=0, out_json=endings / "r.json")
+    assert not (endings / "r.json").exists()
 
 
 @pytest.mark.slow

@@ -251,9 +251,7 @@ def test_what_is_told_before_is_what_is_fetched(fetched):
 
 def test_downloads_went_on_after_faults(fetched):
     *_, requests = fetched
-    assert [request.path for request in requests if request.status == 503] == [
-        "/api/models/allenai/OLMo-1B-hf"
-    ]
+    assert [request.path for request in requests if request.status == 503] == ["/api/models/allenai/OLMo-1B-hf"]
     continued = [request for request in requests if request.status == 206]
     assert sorted(request.path.split("/")[1] for request in continued) == ["cdn", "cdn", "web"]
     assert {request.range for request in continued} == {"bytes=1000-"}

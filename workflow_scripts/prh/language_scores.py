@@ -35,6 +35,8 @@ from prh.tokenizer_loading import load_tokenizer, tokenize
 from prh.tokenizer_proof import TokenizerReport, prove_tokenizer
 
 if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
 log = logging.getLogger(__name__)
@@ -289,7 +291,7 @@ def run_harness(
 
     def evaluate(size: int) -> dict:
         return lm_eval.simple_evaluate(
-            model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=size),
+            model=_proving(HFLM)(pretrained=model, tokenizer=tokenizer, batch_size=size),
             tasks=[task if data is None else _task_settings(manager, task) | _read_from(data) for task in tasks],
             num_fewshot=num_fewshot,
             limit=limit,
@@ -302,6 +304,32 @@ def run_harness(
     with writing(out_json) as part:
         part.write_text(json.dumps(results, indent=1, sort_keys=True, default=str), encoding="utf-8")
     return json.loads(Path(out_json).read_text(encoding="utf-8"))
+
+
+def _proving(backend: type[HFLM]) -> type[HFLM]:
+    """The backend of lm-eval, which proves that the questions reach the model before it answers them."""
+
+    class Proving(backend):
+        def _prove(self, requests: Sequence[Instance]) -> None:
+            # (context, continuation), (context, settings) or (text,)
+            texts = ["".join(part for part in request.args if isinstance(part, str)) for request in requests]
+            known = language.embedded_tokens(self.model)
+            ids = tokenize(self.tokenizer, texts)
+            log.info("%s", prove_tokenizer(self.tokenizer, texts, ids, scored=False, vocabulary=known))
+
+        def loglikelihood(self, requests: list[Instance], **settings: object) -> list[tuple[float, bool]]:
+            self._prove(requests)
+            return super().loglikelihood(requests, **settings)
+
+        def loglikelihood_rolling(self, requests: list[Instance], **settings: object) -> list[float]:
+            self._prove(requests)
+            return super().loglikelihood_rolling(requests, **settings)
+
+        def generate_until(self, requests: list[Instance], **settings: object) -> list[str]:
+            self._prove(requests)
+            return super().generate_until(requests, **settings)
+
+    return Proving
 
 
 def harness_scores(results: Mapping | str | Path) -> pl.DataFrame:
