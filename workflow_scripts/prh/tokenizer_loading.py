@@ -95,16 +95,16 @@ def load_tokenizer(
     tokenizer = _true_tokenizer(model, folder, tokenizer, texts)
     if vocabulary is not None:
         check_ids(f"model '{model}': its tokenizer", tokenize(tokenizer, PROBES), vocabulary)
-        if len(tokenizer) < vocabulary * SMALLEST:
-            raise ModelError(
-                f"model '{model}': the tokenizer in {folder} has {len(tokenizer):,} entries and the model "
-                f"embeds {vocabulary:,}; it is another model's, save the model's own there."
+        if len(tokenizer) < vocabulary * PADDED:
+            log.warning(
+                "%s: its tokenizer has %s entries and the model embeds %s; make sure that it is the model's own",
+                *(model, f"{len(tokenizer):,}", f"{vocabulary:,}"),
             )
     return tokenizer
 
 
-SMALLEST = 0.25
-"""Entries of a tokenizer for each row of the embeddings, at least: models round their rows up, but not that far."""
+PADDED = 0.9
+"""Entries of a tokenizer for each row of the embeddings, at least: models round their rows up, but not further."""
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
