@@ -63,7 +63,8 @@ lock: $(STAMP)
 	$(BIN)/python envs/conda_file.py > envs/prh.yaml
 
 schema: $(STAMP)
-	$(BIN)/python -m prh.config > config.schema.yaml
+	$(BIN)/python -m prh.experiment.config > config.schema.yaml
+	$(BIN)/python -m prh.experiment.specs
 
 clean:
 	rm -rf .venv .snakemake results/*

@@ -4,10 +4,15 @@ from snakemake.utils import min_version
 
 min_version("9.27")
 
-# An experiment given with --configfile is complete: config.yaml, the default experiment, does not leak into it.
+
+include: "rules/library.smk"
+
+
+# An experiment given with --configfile is complete: config.yaml, the default experiment, does not leak into it. Without
+# one it is that of the folder where snakemake runs, or, where there is none, that of the workflow.
 if not workflow.overwrite_configfiles:
 
-    configfile: "config.yaml"
+    configfile: default_experiment
 
 
 include: "rules/common.smk"
@@ -21,6 +26,7 @@ include: "rules/figures.smk"
 
 
 onstart:
+    hold_results()
     adopt_lock()
     start_forkserver()
     lift_rate_limit()

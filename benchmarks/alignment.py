@@ -19,8 +19,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from prh.alignment import Representation, null_maxima, prepare, scores
-from prh.metrics import METRICS
+from prh.core.alignment import Representation, null_maxima, prepare, scores
+from prh.core.metrics import METRICS
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 PAIRWISE = ("procrustes", "pwcca")  # a decomposition per layer pair

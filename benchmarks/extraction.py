@@ -44,11 +44,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from prh import datasets, features, memory, modalities
-from prh.config import LanguageModel, VisionModel
-from prh.datasets import Sample
+from prh import modalities
+from prh.datasets import sharding
+from prh.datasets.sharding import Sample
+from prh.experiment.config import LanguageModel, VisionModel
+from prh.features import extraction
 from prh.modalities.language import LanguageEncoder
 from prh.modalities.vision import VisionEncoder
+from prh.models import memory
 
 REAL = Path(__file__).resolve().parents[2] / "shared/real"
 IMAGE_BATCHES = (4, 8, 16, 32, 64)
@@ -103,7 +106,7 @@ def speed_table(samples: Sequence[Sample], arguments: argparse.Namespace, folder
 def _samples(flickr: Path) -> list[Sample]:
     """The photographs and captions, or where they are absent noise and made-up sentences of the same sizes."""
     if flickr.is_dir():
-        return list(datasets.read_local(flickr, datasets.Columns()))
+        return list(sharding.read_local(flickr, sharding.Columns()))
     rng = np.random.default_rng(0)
     captions = [[" ".join(rng.choice(WORDS, rng.integers(4, 22))) for _ in range(5)] for _ in range(1000)]
     return [Sample(f"{i:04d}", _noise(rng), None, tuple(texts)) for i, texts in enumerate(captions)]
@@ -157,8 +160,8 @@ def time_images(
 ) -> None:
     clock = CLOCKS[arguments.clock]
     model = model.eval().to(memory_format=torch.channels_last)
-    manifest = datasets.shard(samples, folder, datasets.Columns(), shard_size=SHARD)
-    shards = datasets.shard_paths(manifest, folder)
+    manifest = sharding.shard(samples, folder, sharding.Columns(), shard_size=SHARD)
+    shards = sharding.shard_paths(manifest, folder)
     ready, decoding = _timed(lambda: torch.stack([encoder.decode(sample.image) for sample in samples]), clock)
 
     def bare(size: int) -> None:
@@ -168,7 +171,7 @@ def time_images(
 
     batches = {size: [encoder.as_input(batch) for batch in ready.split(size)] for size in IMAGE_BATCHES}
     best = _fastest({size: lambda size=size: bare(size) for size in IMAGE_BATCHES}, clock)
-    ways = {"prh": lambda: list(features.encode_images(encoder, shards)), "bare": lambda: bare(best)}
+    ways = {"prh": lambda: list(extraction.encode_images(encoder, shards)), "bare": lambda: bare(best)}
     seconds = _in_turns(ways, arguments.repetitions, clock)
     _speed_row(name, "images/s", len(samples), len(samples), seconds, best, len(samples) / decoding)
 
@@ -187,7 +190,7 @@ def time_texts(
     batches = {
         tokens: [
             _padded([items[i] for i in batch], max(lengths[i] for i in batch))
-            for batch in features.length_batches(lengths, tokens)
+            for batch in extraction.length_batches(lengths, tokens)
         ]
         for tokens in TOKEN_BATCHES
     }
@@ -200,11 +203,11 @@ def time_texts(
                 encoder.module(input_ids=ids, attention_mask=mask)
 
     best = _fastest({tokens: lambda tokens=tokens: bare(tokens) for tokens in TOKEN_BATCHES}, clock)
-    found = features.encode_texts(encoder, chosen)
+    found = extraction.encode_texts(encoder, chosen)
     for layer, expected in zip(found, official_loop(encoder.module, plain), strict=True):
         np.testing.assert_allclose(layer[: len(looped)], expected, atol=1e-3, rtol=1e-3)
     ways = {
-        "prh": lambda: features.encode_texts(encoder, chosen),
+        "prh": lambda: extraction.encode_texts(encoder, chosen),
         "bare": lambda: bare(best),
         "loop": lambda: official_loop(encoder.module, plain),
     }
@@ -246,7 +249,7 @@ def memory_table(samples: Sequence[Sample], n: int, arguments: argparse.Namespac
             Sample(f"{i:06d}", sample.image, None, sample.captions)
             for i, sample in enumerate(itertools.islice(itertools.cycle(samples), count))
         )
-        datasets.shard(again, folder / f"{count}", datasets.Columns(), shard_size=SHARD // 4)
+        sharding.shard(again, folder / f"{count}", sharding.Columns(), shard_size=SHARD // 4)
     for kind in ("vision", "language"):
         for count in (n, 4 * n):
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
@@ -270,7 +273,7 @@ def peak_memory(kind: str, folder: Path, real: Path, threads: int) -> tuple[str,
         if name is None:
             return None
         output = Path(made) / "features.parquet"
-        features.extract(encoder, shards, output, model=name, digest="", caption="all" if kind == "language" else 0)
+        extraction.extract(encoder, shards, output, model=name, digest="", caption="all" if kind == "language" else 0)
         size = output.stat().st_size / 2**20
     peaks = (resource.getrusage(who).ru_maxrss / 2**10 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return name, size, *peaks

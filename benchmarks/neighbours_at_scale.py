@@ -1,4 +1,4 @@
-"""Exact neighbours of many samples: prh.neighbours.nearest beside faiss.IndexFlatIP on the same data.
+"""Exact neighbours of many samples: prh.core.neighbours.nearest beside faiss.IndexFlatIP on the same data.
 
     python benchmarks/neighbours_at_scale.py            # n = 100,000 x 1,024 on two cores, with faiss
     python benchmarks/neighbours_at_scale.py --quick    # n = 10,000 x 256
@@ -14,7 +14,7 @@ import time
 import numpy as np
 import torch
 
-from prh.neighbours import nearest
+from prh.core.neighbours import nearest
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
@@ -45,7 +45,7 @@ def main() -> None:
     clock = CLOCKS[arguments.clock]
     start = clock()
     found = nearest(x, arguments.k, device=arguments.device, memory_gb=arguments.memory_gb)
-    _line("prh.neighbours.nearest", clock() - start, arguments, data, "")
+    _line("prh.core.neighbours.nearest", clock() - start, arguments, data, "")
     if not arguments.no_faiss:
         start = clock()
         theirs = _faiss(x, arguments.k, arguments.threads)

@@ -19,7 +19,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from prh.probes import GRID, fit_logistic, linear_probe
+from prh.competence.probes import GRID, fit_logistic, linear_probe
 
 
 def synthetic(samples: int, width: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

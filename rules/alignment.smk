@@ -3,8 +3,6 @@
 
 rule neighbours:
     input:
-        script=local("workflow_scripts/neighbours.py"),
-        code=code("neighbours.py"),
         features="<results>/features/{dataset}/{model}.parquet",
     output:
         "<results>/neighbours/{dataset}/{model}.parquet",
@@ -16,22 +14,23 @@ rule neighbours:
         "../envs/prh.yaml"
     threads: compute.threads
     resources:
-        # not params: how a neighbour is found does not change it
         gpu=int(search_device == "cuda"),
-        mem_mb=comparing_memory(5 if experiment.alignment.clamp_scope == "global" else 1),  # else a layer at a time
-        device=search_device,
-        memory_gb=str(compute.memory_gb),
+        mem_mb=comparing_memory(5 if plan.preparation["clamp_scope"] == "global" else 1),  # else a layer at a time
     params:
-        spec=plan.neighbours_spec(),
+        program=program("neighbours.py"),
+        spec=spec("neighbours"),
+        features_spec=untracked(digest("features", "dataset", "model")),
+        # how a neighbour is found does not change it
+        device=untracked(search_device),
+        memory_gb=untracked(str(compute.memory_gb)),
     shell:
-        "python {input.script} --spec {params.spec:q} --features {input.features} --output {output}"
-        " --threads {threads} --device {resources.device} --memory-gb {resources.memory_gb} > {log} 2>&1"
+        "python {params.program:q} --spec {params.spec:q} --dataset {wildcards.dataset:q} --model {wildcards.model:q}"
+        " --features {input.features:q} --features-spec {params.features_spec} --output {output:q}"
+        " --threads {threads} --device {params.device:q} --memory-gb {params.memory_gb:q} > {log:q} 2>&1"
 
 
 rule alignment:
     input:
-        script=local("workflow_scripts/alignment.py"),
-        code=code("alignment.py"),
         features=row_tables("features"),
         neighbours=row_tables("neighbours"),
         # for the groups of samples; the neighbours say already whether the samples are the same
@@ -48,22 +47,26 @@ rule alignment:
     resources:
         gpu=lambda wildcards: int(row_device(wildcards) == "cuda"),
         mem_mb=comparing_memory(10),  # two models at a time
-        device=row_device,
-        memory_gb=str(compute.memory_gb),
     params:
-        spec=lambda wildcards: plan.row_spec(wildcards.metric),
-        models=lambda wildcards: plan.row(wildcards.dataset, wildcards.model),
-        groups=groups_option,
+        program=program("alignment.py"),
+        spec=spec("alignment", "dataset", "metric"),
+        lists=lists(
+            models=lambda wildcards: plan.row(wildcards.dataset, wildcards.model),
+            features="features",
+            features_specs=row_digests("features"),
+            neighbours="neighbours",
+            neighbours_specs=row_digests("neighbours"),
+            groups_from=groups_of,
+        ),
+        device=untracked(row_device),
+        memory_gb=untracked(str(compute.memory_gb)),
     shell:
-        "python {input.script} --spec {params.spec:q} --models {params.models}"
-        " --features {input.features} --neighbours {input.neighbours} {params.groups} --scores {output.scores} --best {output.best}"
-        " --device {resources.device} --memory-gb {resources.memory_gb} > {log} 2>&1"
+        "python {params.program:q} --spec {params.spec:q} --dataset {wildcards.dataset:q} {params.lists} --scores {output.scores:q} --best {output.best:q}"
+        " --device {params.device:q} --memory-gb {params.memory_gb:q} > {log:q} 2>&1"
 
 
 rule best_layers:
     input:
-        script=local("workflow_scripts/best_layers.py"),
-        code=code("best_layers.py"),
         rows=[
             f"<results>/alignment/{dataset}/{metric}/{model}.best.parquet"
             for metric in experiment.alignment.metrics
@@ -80,16 +83,25 @@ rule best_layers:
     conda:
         "../envs/prh.yaml"
     params:
-        spec=plan.models_spec(),
+        program=program("best_layers.py"),
+        spec=spec("best_layers"),
+        lists=lists(
+            spec=spec("best_layers"),
+            rows="rows",
+            rows_specs=lambda wildcards: [
+                spec_of("alignment", dataset, metric).digest
+                for metric in experiment.alignment.metrics
+                for dataset, _ in plan.comparisons()
+            ],
+            features="features",
+            features_specs=lambda wildcards: [spec_of("features", *names).digest for names in plan.comparisons()],
+        ),
     shell:
-        "python {input.script} --spec {params.spec:q} --rows {input.rows} --features {input.features}"
-        " --models {output.models} --best {output.best} > {log} 2>&1"
+        "python {params.program:q} {params.lists} --models {output.models:q} --best {output.best:q} > {log:q} 2>&1"
 
 
 rule n_sweep:
     input:
-        script=local("workflow_scripts/n_sweep.py"),
-        code=code("n_sweep.py"),
         features=lambda wildcards: [
             f"<results>/features/{wildcards.dataset}/{name}.parquet"
             for name in plan.row(wildcards.dataset, wildcards.model)
@@ -107,22 +119,28 @@ rule n_sweep:
     resources:
         gpu=int(search_device == "cuda"),
         mem_mb=comparing_memory(10),
-        device=search_device,
-        memory_gb=str(compute.memory_gb),
     params:
-        spec=lambda wildcards: plan.sweep_spec(wildcards.metric),
-        models=lambda wildcards: plan.row(wildcards.dataset, wildcards.model),
-        groups=groups_option,
+        program=program("n_sweep.py"),
+        spec=spec("n_sweep", "dataset", "metric"),
+        lists=lists(
+            models=lambda wildcards: plan.row(wildcards.dataset, wildcards.model),
+            features="features",
+            features_specs=lambda wildcards: [
+                spec_of("features", wildcards.dataset, name).digest
+                for name in plan.row(wildcards.dataset, wildcards.model)
+            ],
+            groups_from=groups_of,
+        ),
+        device=untracked(search_device),
+        memory_gb=untracked(str(compute.memory_gb)),
     shell:
-        "python {input.script} --spec {params.spec:q} --models {params.models} --features {input.features}"
-        " {params.groups} --output {output} --threads {threads} --device {resources.device}"
-        " --memory-gb {resources.memory_gb} > {log} 2>&1"
+        "python {params.program:q} --spec {params.spec:q} --dataset {wildcards.dataset:q} {params.lists}"
+        " --output {output:q} --threads {threads} --device {params.device:q}"
+        " --memory-gb {params.memory_gb:q} > {log:q} 2>&1"
 
 
 rule collect_sweep:
     input:
-        script=local("workflow_scripts/best_layers.py"),
-        code=code("best_layers.py"),
         rows=lambda wildcards: rows_of(wildcards, "sweep.parquet"),
         features=lambda wildcards: [
             f"<results>/features/{wildcards.dataset}/{model}.parquet" for model in plan.models_of(wildcards.dataset)
@@ -137,16 +155,26 @@ rule collect_sweep:
     conda:
         "../envs/prh.yaml"
     params:
-        spec=plan.models_spec(),
+        program=program("best_layers.py"),
+        spec=spec("best_layers"),
+        lists=lists(
+            spec=spec("best_layers"),
+            rows="rows",
+            rows_specs=lambda wildcards: [
+                spec_of("n_sweep", wildcards.dataset, str(plan.measures[wildcards.measure]["metric"])).digest
+                for _ in plan.models_of(wildcards.dataset)
+            ],
+            features="features",
+            features_specs=lambda wildcards: [
+                spec_of("features", wildcards.dataset, model).digest for model in plan.models_of(wildcards.dataset)
+            ],
+        ),
     shell:
-        "python {input.script} --spec {params.spec:q} --rows {input.rows} --features {input.features}"
-        " --models {output.models} --best {output.best} > {log} 2>&1"
+        "python {params.program:q} {params.lists} --models {output.models:q} --best {output.best:q} > {log:q} 2>&1"
 
 
 rule metric_correlation_table:
     input:
-        script=local("workflow_scripts/metric_correlation.py"),
-        code=code("metric_correlation.py"),
         best="<results>/tables/alignment.parquet",
     output:
         "<results>/tables/{dataset}/metric_correlation.parquet",
@@ -156,5 +184,10 @@ rule metric_correlation_table:
         "<benchmarks>/metric_correlation/{dataset}.tsv"
     conda:
         "../envs/prh.yaml"
+    params:
+        program=program("metric_correlation.py"),
+        spec=spec("metric_correlation_table", "dataset"),
+        best_spec=untracked(digest("best_layers")),
     shell:
-        'python {input.script} --where \'{{"dataset": "{wildcards.dataset}"}}\' --best {input.best} --output {output} > {log} 2>&1'
+        "python {params.program:q} --spec {params.spec:q} --best {input.best:q} --best-spec {params.best_spec}"
+        " --output {output:q} > {log:q} 2>&1"

@@ -3,8 +3,6 @@
 
 rule probes:
     input:
-        script=local("workflow_scripts/probes.py"),
-        code=code("probes.py"),
         shards=lambda wildcards: [
             ancient(local(f"<results>/datasets/{dataset}/shards"))
             for dataset in plan.probe_datasets(wildcards.dataset)
@@ -22,17 +20,21 @@ rule probes:
     conda:
         "../envs/prh.yaml"
     params:
-        spec=lambda wildcards: plan.probe_spec(wildcards.dataset),
-        datasets=lambda wildcards: plan.probe_datasets(wildcards.dataset),
+        program=program("probes.py"),
+        spec=spec("probes", "dataset"),
+        features_specs=untracked(
+            lambda wildcards: [
+                spec_of("features", dataset, wildcards.model).digest
+                for dataset in plan.probe_datasets(wildcards.dataset)
+            ]
+        ),
     shell:
-        "python {input.script} --spec {params.spec:q} --model {wildcards.model} --datasets {params.datasets}"
-        " --shards {input.shards} --features {input.features} --output {output} --threads {threads} > {log} 2>&1"
+        "python {params.program:q} --spec {params.spec:q} --model {wildcards.model:q} --shards {input.shards:q}"
+        " --features {input.features:q} --features-specs {params.features_specs:q} --output {output:q} --threads {threads} > {log:q} 2>&1"
 
 
 rule download_text:
     input:
-        script=local("workflow_scripts/download_text.py"),
-        code=code("download_text.py"),
         source=lambda wildcards: local(plan.texts[wildcards.text].path or []),
     output:
         local("<results>/texts/{text}.jsonl"),
@@ -43,18 +45,16 @@ rule download_text:
     localrule: True
     conda:
         "../envs/prh.yaml"
-    resources:
-        lock=lock,
     params:
-        spec=lambda wildcards: plan.text_spec(wildcards.text),
+        program=program("download_text.py"),
+        spec=spec("download_text", "text"),
+        lock=untracked(lock),
     shell:
-        "python {input.script} --spec {params.spec:q} --lock {resources.lock:q} --output {output} > {log} 2>&1"
+        "python {params.program:q} --spec {params.spec:q} --lock {params.lock:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule bits_per_byte:
     input:
-        script=local("workflow_scripts/bits_per_byte.py"),
-        code=code("bits_per_byte.py"),
         text=local("<results>/texts/{text}.jsonl"),
         weights=local("<results>/models/{model}/weights.json"),
     output:
@@ -69,21 +69,19 @@ rule bits_per_byte:
     resources:
         gpu=lambda wildcards: plan.gpus(wildcards.model),
         mem_mb=lambda wildcards, attempt: plan.memory(wildcards.model, attempt),
-        device=compute.device,
-        batch_size=str(compute.batch_size),
     params:
-        spec=lambda wildcards: plan.windows_spec(wildcards.text),
-        entry=lambda wildcards: plan.scoring_spec(wildcards.model),
+        program=program("bits_per_byte.py"),
+        spec=spec("bits_per_byte", "text", "model"),
+        device=untracked(compute.device),
+        batch_size=untracked(str(compute.batch_size)),
     shell:
-        "python {input.script} --spec {params.spec:q} --entry {params.entry:q} --text {input.text}"
-        " --weights {input.weights} --output {output} --device {resources.device} --gpus {resources.gpu}"
-        " --batch-size {resources.batch_size} --threads {threads} > {log} 2>&1"
+        "python {params.program:q} --spec {params.spec:q} --text {input.text:q}"
+        " --weights {input.weights:q} --output {output:q} --device {params.device:q} --gpus {resources.gpu}"
+        " --batch-size {params.batch_size:q} --threads {threads} > {log:q} 2>&1"
 
 
 rule download_task:
     input:
-        script=local("workflow_scripts/download_task.py"),
-        code=code("download_task.py"),
         source=local_task,
     output:
         local("<results>/tasks/{task}/{task}.yaml"),
@@ -94,18 +92,16 @@ rule download_task:
     localrule: True
     conda:
         "../envs/prh.yaml"
-    resources:
-        lock=lock,
     params:
-        spec=lambda wildcards: plan.harness_spec(wildcards.task),
+        program=program("download_task.py"),
+        spec=spec("download_task", "task"),
+        lock=untracked(lock),
     shell:
-        "python {input.script} --spec {params.spec:q} --lock {resources.lock:q} --output {output} > {log} 2>&1"
+        "python {params.program:q} --spec {params.spec:q} --lock {params.lock:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule harness:
     input:
-        script=local("workflow_scripts/harness.py"),
-        code=code("harness.py"),
         task=local("<results>/tasks/{task}/{task}.yaml"),
         weights=local("<results>/models/{model}/weights.json"),
     output:
@@ -121,31 +117,32 @@ rule harness:
     resources:
         gpu=lambda wildcards: plan.gpus(wildcards.model),
         mem_mb=lambda wildcards, attempt: plan.memory(wildcards.model, attempt),
-        device=compute.device,
-        batch_size=str(compute.batch_size),
     params:
-        spec=lambda wildcards: plan.harness_spec(wildcards.task),
-        entry=lambda wildcards: plan.scoring_spec(wildcards.model),
+        program=program("harness.py"),
+        spec=spec("harness", "task", "model"),
+        device=untracked(compute.device),
+        batch_size=untracked(str(compute.batch_size)),
     shell:
-        "python {input.script} --spec {params.spec:q} --entry {params.entry:q} --task {input.task}"
-        " --weights {input.weights} --results {output.results} --scores {output.scores}"
-        " --device {resources.device} --gpus {resources.gpu} --batch-size {resources.batch_size}"
-        " --threads {threads} > {log} 2>&1"
+        "python {params.program:q} --spec {params.spec:q} --task {input.task:q}"
+        " --weights {input.weights:q} --results {output.results:q} --scores {output.scores:q}"
+        " --device {params.device:q} --gpus {resources.gpu} --batch-size {params.batch_size:q}"
+        " --threads {threads} > {log:q} 2>&1"
 
 
 rule scores:
     input:
-        script=local("workflow_scripts/scores.py"),
-        code=code("scores.py"),
-        published=local("resources/published_scores.csv"),
-        probes=[f"<results>/benchmarks/probes/{dataset}/{model}.parquet" for dataset, model in plan.probe_runs()],
-        texts=[
-            f"<results>/benchmarks/bits_per_byte/{text}/{model}.parquet"
-            for text in plan.texts
-            for model in plan.scored()
-        ],
-        harness=[
-            f"<results>/benchmarks/harness/{task}/{model}.parquet" for task in plan.harness for model in plan.scored()
+        measured=[
+            *(f"<results>/benchmarks/probes/{dataset}/{model}.parquet" for dataset, model in plan.probe_runs()),
+            *(
+                f"<results>/benchmarks/bits_per_byte/{text}/{model}.parquet"
+                for text in plan.texts
+                for model in plan.scored()
+            ),
+            *(
+                f"<results>/benchmarks/harness/{task}/{model}.parquet"
+                for task in plan.harness
+                for model in plan.scored()
+            ),
         ],
     output:
         "<results>/tables/scores.parquet",
@@ -156,17 +153,25 @@ rule scores:
     conda:
         "../envs/prh.yaml"
     params:
-        models=plan.published_spec(),
+        program=program("scores.py"),
+        spec=spec("scores"),  # with the digest of the published scores
+        published=untracked(str(WORKFLOW / "resources/published_scores.csv")),
+        lists=lists(
+            spec=spec("scores"),
+            measured="measured",
+            measured_specs=lambda wildcards: [
+                *(spec_of("probes", dataset).digest for dataset, _ in plan.probe_runs()),
+                *(spec_of("bits_per_byte", *names).digest for names in itertools.product(plan.texts, plan.scored())),
+                *(spec_of("harness", *names).digest for names in itertools.product(plan.harness, plan.scored())),
+            ],
+        ),
     shell:
-        "python {input.script} --models {params.models:q} --published {input.published}"
-        " --measured {input.probes} {input.texts} {input.harness}"
-        " --output {output} > {log} 2>&1"
+        "python {params.program:q} {params.lists} --published {params.published:q}"
+        " --output {output:q} > {log:q} 2>&1"
 
 
 rule join:
     input:
-        script=local("workflow_scripts/join.py"),
-        code=code("join.py"),
         best="<results>/tables/alignment.parquet",
         models="<results>/tables/models.parquet",
         scores="<results>/tables/scores.parquet",
@@ -182,9 +187,11 @@ rule join:
     conda:
         "../envs/prh.yaml"
     params:
-        spec=lambda wildcards: plan.join_spec(
-            wildcards.dataset, wildcards.measure, int(wildcards.number), "calibrated" if wildcards.kind else "score"
-        ),
+        program=program("join.py"),
+        spec=spec("join", "dataset", "measure", "number", "kind"),
+        best_spec=untracked(digest("best_layers")),
+        scores_spec=untracked(digest("scores")),
     shell:
-        "python {input.script} figure{wildcards.number} --spec {params.spec:q} --best {input.best}"
-        " --models {input.models} --scores {input.scores} --table {output.table} --statistics {output.statistics} > {log} 2>&1"
+        "python {params.program:q} figure{wildcards.number:q} --spec {params.spec:q} --best {input.best:q}"
+        " --models {input.models:q} --best-spec {params.best_spec}"
+        " --scores {input.scores:q} --scores-spec {params.scores_spec} --table {output.table:q} --statistics {output.statistics:q} > {log:q} 2>&1"

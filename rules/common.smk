@@ -1,31 +1,38 @@
-# The checked experiment, and what of it and of the code each job depends on. See prh/config.py and prh/plan.py.
+# The checked experiment, and what of it and of the code each job depends on. See prh/experiment/config.py and prh/experiment/plan.py.
 
 import functools
 import gc
-import hashlib
+import itertools
 import json
 import math
 import os
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from prh import files
-from prh.config import ConfigError, load
-from prh.lockfile import adopt, lock_path
-from prh.plan import Plan, modules_of
-from prh.registries import expand
+from prh.io import files
+from prh.jobs import runs
+from prh.experiment.config import ConfigError, load
+from prh.experiment.job_specs import JobSpecs
+from prh.datasets.local_forms import METADATA
+from prh.downloads.lockfile import adopt, lock_path
+from prh.experiment.plan import Plan
+from prh.experiment.registries import expand
+from prh.experiment.specs import Spec
 
 # Snakemake keeps every object of its thousands of jobs: looking for garbage among them is a sixth of the time of a plan.
 gc.set_threshold(100_000)
 
 try:
-    experiment = load(expand(config))
+    experiment = load(expand(config, ".", WORKFLOW))
 except ConfigError as error:
     raise WorkflowError(f"The experiment cannot run:\n{error}") from None
 
 plan = Plan(experiment)
+specs = JobSpecs(plan, WORKFLOW / "resources/published_scores.csv")
 compute = experiment.compute
 
 # Beside the experiment file: the exact sources of what was downloaded. A resource of the rules, not a parameter:
@@ -34,6 +41,7 @@ lock = str(lock_path(workflow.overwrite_configfiles[0] if workflow.overwrite_con
 
 # Jobs run the Python that runs snakemake, also where its environment was not activated.
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")]))
+os.environ.update(runs.environment(experiment.urls()))
 
 
 pathvars:
@@ -58,13 +66,100 @@ wildcard_constraints:
     kind="(_calibrated)?",
 
 
-def code(*programs):
-    """The prh modules that programs (below workflow_scripts) import, directly or not.
+@functools.cache
+def spec_of(stage, *names):
+    """What a job depends on besides its inputs: its settings and its code. See prh/experiment/job_specs.py."""
+    return getattr(specs, stage)(*names)
 
-    As inputs they are compared by content: a changed module runs its stage again and nothing else.
+
+def spec(stage, *wildcards_of_spec):
+    """The parameter `spec` of a rule, as a function of some of its wildcards."""
+
+    def text(wildcards):
+        return str(spec_of(stage, *(getattr(wildcards, name) for name in wildcards_of_spec)))
+
+    return text
+
+
+def untracked(value):
+    """A parameter that changes nothing that is made, so that a change of it runs nothing again: Snakemake does not
+    compare what is a function of the input with what it was in an earlier run.
     """
-    library = Path(workflow.basedir, "workflow_scripts")
-    return [local(os.path.relpath(path)) for path in modules_of([library / program for program in programs], library)]
+    return lambda wildcards, input: value(wildcards) if callable(value) else value
+
+
+def program(name):
+    """The path of a program, for the shell: it is no input, as its code is a part of the spec."""
+    path = PROGRAMS / name
+    return untracked(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path))
+
+
+class FromFile(str):
+    """``--arguments FILE``, in a command; FILE is written when the command is put together: when its job starts."""
+
+    def __new__(cls, path, words):
+        text = super().__new__(cls, f"--arguments {shlex.quote(str(path))}")
+        text.path, text.words = path, words
+        return text
+
+    def __format__(self, how):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with files.writing(self.path) as part:
+            part.write_text(json.dumps(self.words()), encoding="utf-8")
+        return str(self)
+
+
+LONGEST_COMMAND = 100_000
+"""Bytes of a job's lists that are left in its command: Linux allows a command 128 KiB."""
+
+
+def lists(**options):
+    """The parameter `lists` of a rule: options with a value for each model, and the spec, which can be as long.
+
+    Each of ``options`` is a function of the wildcards, or the name of an input. Where a command would become too long
+    they travel in a file. A function of the input: it is compared by the inputs and the spec, not as text.
+    """
+
+    def words(wildcards, input):
+        for name, values in options.items():
+            values = values(wildcards) if callable(values) else input.get(values, [])
+            values = [values] if isinstance(values, str) else list(values)
+            if values:
+                yield from (f"--{name.replace('_', '-')}", *map(str, values))
+
+    def text(wildcards, input, output):
+        command = shlex.join(words(wildcards, input))
+        if len(os.fsencode(command)) <= LONGEST_COMMAND:
+            return command
+        name = Spec({"output": list(output)}).digest
+        return FromFile(Path(".snakemake/prh", f"{name}.json"), lambda: list(words(wildcards, input)))
+
+    return text
+
+
+def digest(stage, *wildcards_of_spec):
+    """The digest of the settings by which a stage makes its tables: their reader refuses others."""
+
+    def text(wildcards):
+        return spec_of(stage, *(getattr(wildcards, name) for name in wildcards_of_spec)).digest
+
+    return text
+
+
+def row_digests(kind):
+    """The digests of the settings of each table of a kind, features or neighbours, that a row reads; none if it reads
+    none.
+    """
+
+    def texts(wildcards):
+        if not plan.row_needs(wildcards.metric, kind):
+            return []
+        names = plan.row(wildcards.dataset, wildcards.model)
+        if kind == "neighbours":
+            return [spec_of(kind).digest] * len(names)
+        return [spec_of(kind, wildcards.dataset, name).digest for name in names]
+
+    return texts
 
 
 def local_source(wildcards):
@@ -72,21 +167,19 @@ def local_source(wildcards):
     entry = plan.datasets[wildcards.dataset]
     if entry.source != "local":
         return []
-    metadata = Path(entry.path, "metadata.jsonl")
-    return local(str(metadata if metadata.is_file() else entry.path))
+    metadata = (Path(entry.path, name) for name in METADATA)
+    return local(str(next((path for path in metadata if path.is_file()), entry.path)))
 
 
-@functools.cache
-def _sizes_digest(path):
-    return hashlib.sha256(json.dumps(files.sizes(Path(path))).encode()).hexdigest()
-
-
-def local_sizes(wildcards):
-    """What changes when a file of a local data set is added, removed or replaced by one of another size; nothing else,
-    so that a touch or a fresh copy runs nothing. Looking into 100,000 photographs at every start would take minutes.
+def local_weights(wildcards):
+    """The files of a local model: one that is younger than what was noted of it is looked at again. Its folder too, of
+    which a file may be missing.
     """
-    entry = plan.datasets[wildcards.dataset]
-    return _sizes_digest(entry.path) if entry.source == "local" else ""
+    entry = plan.models[wildcards.model]
+    if not getattr(entry, "path", None):
+        return []
+    root = Path(entry.path)
+    return [local(str(root / name if root.is_dir() else root)) for name in files.sizes(root)]
 
 
 def local_task(wildcards):
@@ -129,9 +222,9 @@ def comparing_memory(copies):
     return mem_mb
 
 
-def groups_option(wildcards, input):
+def groups_of(wildcards):
     """Where the groups of the samples stand, if they have some."""
-    return option("--groups-from", plan.datasets[wildcards.dataset].group and input.shards)
+    return f"{experiment.results}/datasets/{wildcards.dataset}/shards" if plan.datasets[wildcards.dataset].group else []
 
 
 def rows_of(wildcards, ending="parquet"):
@@ -141,9 +234,13 @@ def rows_of(wildcards, ending="parquet"):
     return [f"<results>/alignment/{wildcards.dataset}/{metric}/{model}.{ending}" for model in models]
 
 
-def option(flag, values):
-    """A command-line option with its values, or nothing where there are none."""
-    return f"{flag} {values}" if values else ""
+def hold_results():
+    """Keep other runs out of the results until this one ends."""
+    global held_results
+    try:
+        held_results = runs.hold(experiment.results)
+    except (ValueError, OSError) as error:
+        raise WorkflowError(str(error)) from None
 
 
 def adopt_lock():
@@ -169,9 +266,8 @@ def lift_rate_limit():
 
 def collect_timings():
     """Collect time and memory of the jobs, at the end of a run, whatever became of it."""
-    if Path(experiment.results, "timings").is_dir():  # not where results are in a bucket
-        shell(
-            f"python {workflow.basedir}/workflow_scripts/timings.py --benchmarks {experiment.results}/timings"
-            f" --logs {experiment.results}/logs --output {experiment.results}/tables/timings.parquet"
-            " || true"  # a full disk is told already
-        )
+    folders = {name: f"{experiment.results}/{name}" for name in ("timings", "logs", "tables")}
+    if not Path(folders["timings"]).is_dir():  # results are in a bucket
+        return
+    collect = [sys.executable, str(PROGRAMS / "timings.py"), "--benchmarks", folders["timings"]]
+    subprocess.run([*collect, "--logs", folders["logs"], "--output", f"{folders['tables']}/timings.parquet"])

@@ -3,8 +3,6 @@
 
 rule download_dataset:
     input:
-        script=local("workflow_scripts/download_dataset.py"),
-        code=code("download_dataset.py"),
         source=local_source,
     output:
         local("<results>/datasets/{dataset}/source.json"),
@@ -15,19 +13,16 @@ rule download_dataset:
     localrule: True
     conda:
         "../envs/prh.yaml"
-    resources:
-        lock=lock,
     params:
-        spec=lambda wildcards: plan.dataset_spec(wildcards.dataset),
-        sizes=local_sizes,
+        program=program("download_dataset.py"),
+        spec=spec("download_dataset", "dataset"),
+        lock=untracked(lock),
     shell:
-        "python {input.script} --spec {params.spec:q} --lock {resources.lock:q} --output {output} > {log} 2>&1"
+        "python {params.program:q} --spec {params.spec:q} --lock {params.lock:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule shard_dataset:
     input:
-        script=local("workflow_scripts/shard_dataset.py"),
-        code=code("shard_dataset.py"),
         source=local("<results>/datasets/{dataset}/source.json"),
     output:
         manifest=local("<results>/datasets/{dataset}/manifest.json"),
@@ -40,7 +35,8 @@ rule shard_dataset:
         "../envs/prh.yaml"
     threads: compute.threads  # not more: it would wait for as many cores to be free at once, and all models for it
     params:
-        spec=lambda wildcards: plan.dataset_spec(wildcards.dataset),
+        program=program("shard_dataset.py"),
+        spec=spec("shard_dataset", "dataset"),
     shell:
-        "python {input.script} --spec {params.spec:q} --source {input.source}"
-        " --manifest {output.manifest} --shards {output.shards} --threads {threads} > {log} 2>&1"
+        "python {params.program:q} --spec {params.spec:q} --source {input.source:q}"
+        " --manifest {output.manifest:q} --shards {output.shards:q} --threads {threads} > {log:q} 2>&1"

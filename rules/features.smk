@@ -3,8 +3,6 @@
 
 rule features:
     input:
-        script=local("workflow_scripts/features.py"),
-        code=code("features.py"),
         manifest=local("<results>/datasets/{dataset}/manifest.json"),
         # made again with the same content, the manifest is unchanged; so the folder's own age means nothing
         shards=ancient(local("<results>/datasets/{dataset}/shards")),
@@ -21,24 +19,22 @@ rule features:
         "../envs/prh.yaml"
     threads: compute.threads
     resources:
-        # not params: how a feature is computed does not change it, so a change here runs nothing again
         gpu=lambda wildcards: plan.gpus(wildcards.model),
         mem_mb=lambda wildcards, attempt: plan.memory(wildcards.model, attempt),
-        device=compute.device,
-        batch_size=str(compute.batch_size),
     params:
-        spec=lambda wildcards: plan.features_spec(wildcards.model),
-        layers=lambda wildcards: option("--layers", " ".join(map(str, plan.probed_layers(wildcards.dataset)))),
+        program=program("features.py"),
+        spec=spec("features", "dataset", "model"),
+        # how a feature is computed does not change it, so a change here runs nothing again
+        device=untracked(compute.device),
+        batch_size=untracked(str(compute.batch_size)),
     shell:
-        "python {input.script} --spec {params.spec:q} --manifest {input.manifest} --shards {input.shards}"
-        " --weights {input.weights} {params.layers} --output {output} --threads {threads}"
-        " --device {resources.device} --gpus {resources.gpu} --batch-size {resources.batch_size} > {log} 2>&1"
+        "python {params.program:q} --spec {params.spec:q} --manifest {input.manifest:q} --shards {input.shards:q}"
+        " --weights {input.weights:q} --output {output:q} --threads {threads}"
+        " --device {params.device:q} --gpus {resources.gpu} --batch-size {params.batch_size:q} > {log:q} 2>&1"
 
 
 rule reality:
     input:
-        script=local("workflow_scripts/reality.py"),
-        code=code("reality.py"),
         manifest=local("<results>/datasets/{dataset}/manifest.json"),
         shards=ancient(local("<results>/datasets/{dataset}/shards")),
     output:
@@ -52,7 +48,8 @@ rule reality:
     conda:
         "../envs/prh.yaml"
     params:
-        spec=plan.world_spec(),
+        program=program("reality.py"),
+        spec=spec("features", "dataset", "model"),
     shell:
-        "python {input.script} --spec {params.spec:q} --model {wildcards.model} --manifest {input.manifest}"
-        " --shards {input.shards} --output {output} > {log} 2>&1"
+        "python {params.program:q} --spec {params.spec:q} --model {wildcards.model:q} --manifest {input.manifest:q}"
+        " --shards {input.shards:q} --output {output:q} > {log:q} 2>&1"

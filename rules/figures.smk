@@ -3,8 +3,6 @@
 
 rule alignment_matrix:
     input:
-        script=local("workflow_scripts/draw.py"),
-        code=code("draw.py", "prh/figures/alignment_matrix.py"),
         best="<results>/tables/alignment.parquet",
         models="<results>/tables/models.parquet",
     output:
@@ -17,17 +15,16 @@ rule alignment_matrix:
     conda:
         "../envs/prh.yaml"
     params:
-        where=lambda wildcards: plan.figure_spec(wildcards.dataset, wildcards.measure),
-        options=lambda wildcards: '{"value": "calibrated"}' if wildcards.kind else '{"value": "score"}',
+        program=program("draw.py"),
+        spec=spec("alignment_matrix", "dataset", "measure", "kind"),
+        best_spec=untracked(digest("best_layers")),
     shell:
-        "python {input.script} alignment_matrix --tables best={input.best} models={input.models}"
-        " --where {params.where:q} --options {params.options:q} --output {output.svg} > {log} 2>&1"
+        "python {params.program:q} alignment_matrix --spec {params.spec:q} --tables best={input.best:q} models={input.models:q}"
+        " --tables-specs best={params.best_spec} models={params.best_spec} --output {output.svg:q} > {log:q} 2>&1"
 
 
 rule cross_modal:
     input:
-        script=local("workflow_scripts/draw.py"),
-        code=code("draw.py", "prh/figures/cross_modal.py"),
         best="<results>/tables/alignment.parquet",
         models="<results>/tables/models.parquet",
     output:
@@ -40,16 +37,16 @@ rule cross_modal:
     conda:
         "../envs/prh.yaml"
     params:
-        where=lambda wildcards: plan.figure_spec(wildcards.dataset, wildcards.measure),
+        program=program("draw.py"),
+        spec=spec("cross_modal", "dataset", "measure"),
+        best_spec=untracked(digest("best_layers")),
     shell:
-        "python {input.script} cross_modal --tables best={input.best} models={input.models}"
-        " --where {params.where:q} --output {output.svg} > {log} 2>&1"
+        "python {params.program:q} cross_modal --spec {params.spec:q} --tables best={input.best:q} models={input.models:q}"
+        " --tables-specs best={params.best_spec} models={params.best_spec} --output {output.svg:q} > {log:q} 2>&1"
 
 
 rule layer_scores:
     input:
-        script=local("workflow_scripts/layer_scores.py"),
-        code=code("layer_scores.py"),
         best="<results>/tables/alignment.parquet",
         rows=rows_of,
     output:
@@ -61,17 +58,22 @@ rule layer_scores:
     conda:
         "../envs/prh.yaml"
     params:
-        where=lambda wildcards: plan.figure_spec(wildcards.dataset, wildcards.measure),
-        pair=lambda wildcards: option("--pair", " ".join(plan.layer_pairs[wildcards.pair])),
+        program=program("layer_scores.py"),
+        spec=spec("layer_scores", "dataset", "measure", "pair"),
+        best_spec=untracked(digest("best_layers")),
+        lists=lists(
+            rows="rows",
+            rows_spec=lambda wildcards: (
+                spec_of("alignment", wildcards.dataset, str(plan.measures[wildcards.measure]["metric"])).digest
+            ),
+        ),
     shell:
-        "python {input.script} --where {params.where:q} {params.pair} --best {input.best} --rows {input.rows}"
-        " --output {output} > {log} 2>&1"
+        "python {params.program:q} --spec {params.spec:q} --best {input.best:q} --best-spec {params.best_spec}"
+        " {params.lists} --output {output:q} > {log:q} 2>&1"
 
 
 rule layer_matrix:
     input:
-        script=local("workflow_scripts/draw.py"),
-        code=code("draw.py", "prh/figures/layer_matrix.py"),
         scores="<results>/tables/layers/{dataset}/{measure}/{pair}.parquet",
     output:
         svg="<results>/figures/{dataset}/{measure}/layer_matrix_{pair}.svg",
@@ -83,16 +85,16 @@ rule layer_matrix:
     conda:
         "../envs/prh.yaml"
     params:
-        metric=lambda wildcards: f'{{"metric": "{plan.measures[wildcards.measure]["metric"]}"}}',
+        program=program("draw.py"),
+        spec=spec("layer_matrix", "measure"),
+        scores_spec=untracked(digest("layer_scores", "dataset", "measure", "pair")),
     shell:
-        "python {input.script} layer_matrix --tables rows={input.scores} --options {params.metric:q}"
-        " --output {output.svg} > {log} 2>&1"
+        "python {params.program:q} layer_matrix --spec {params.spec:q} --tables rows={input.scores:q}"
+        " --tables-specs rows={params.scores_spec} --output {output.svg:q} > {log:q} 2>&1"
 
 
 rule paper_figure:
     input:
-        script=local("workflow_scripts/draw.py"),
-        code=lambda wildcards: code("draw.py", f"prh/figures/figure{wildcards.number}.py"),
         table="<results>/tables/{dataset}/{measure}/figure{number}{kind}.parquet",
         statistics="<results>/tables/{dataset}/{measure}/figure{number}{kind}_statistics.parquet",
     output:
@@ -107,16 +109,16 @@ rule paper_figure:
     conda:
         "../envs/prh.yaml"
     params:
-        options=lambda wildcards: plan.drawing_spec(int(wildcards.number)),
+        program=program("draw.py"),
+        spec=spec("paper_figure", "number"),
+        join_spec=untracked(digest("join", "dataset", "measure", "number", "kind")),
     shell:
-        "python {input.script} figure{wildcards.number} --tables table={input.table} statistics={input.statistics}"
-        " --options {params.options:q} --output {output.svg} > {log} 2>&1"
+        "python {params.program:q} figure{wildcards.number} --spec {params.spec:q} --tables table={input.table:q} statistics={input.statistics:q}"
+        " --tables-specs table={params.join_spec} statistics={params.join_spec} --output {output.svg:q} > {log:q} 2>&1"
 
 
 rule n_sweep_figure:
     input:
-        script=local("workflow_scripts/draw.py"),
-        code=code("draw.py", "prh/figures/n_sweep.py"),
         best="<results>/tables/{dataset}/{measure}/n_sweep.parquet",
     output:
         svg="<results>/figures/{dataset}/{measure}/n_sweep.svg",
@@ -128,16 +130,16 @@ rule n_sweep_figure:
     conda:
         "../envs/prh.yaml"
     params:
-        where=lambda wildcards: plan.figure_spec(wildcards.dataset, wildcards.measure),
+        program=program("draw.py"),
+        spec=spec("n_sweep_figure", "dataset", "measure"),
+        best_spec=untracked(digest("best_layers")),
     shell:
-        "python {input.script} n_sweep --tables best={input.best} --where {params.where:q}"
-        " --output {output.svg} > {log} 2>&1"
+        "python {params.program:q} n_sweep --spec {params.spec:q} --tables best={input.best:q}"
+        " --tables-specs best={params.best_spec} --output {output.svg:q} > {log:q} 2>&1"
 
 
 rule k_sweep_figure:
     input:
-        script=local("workflow_scripts/draw.py"),
-        code=code("draw.py", "prh/figures/k_sweep.py"),
         best="<results>/tables/alignment.parquet",
         models="<results>/tables/models.parquet",
     output:
@@ -150,16 +152,16 @@ rule k_sweep_figure:
     conda:
         "../envs/prh.yaml"
     params:
-        where=lambda wildcards: f'{{"dataset": "{wildcards.dataset}", "metric": "{wildcards.metric}"}}',
+        program=program("draw.py"),
+        spec=spec("k_sweep_figure", "dataset", "metric"),
+        best_spec=untracked(digest("best_layers")),
     shell:
-        "python {input.script} k_sweep --tables best={input.best} models={input.models} --where {params.where:q}"
-        " --options '{{\"standardised\": true}}' --output {output.svg} > {log} 2>&1"
+        "python {params.program:q} k_sweep --spec {params.spec:q} --tables best={input.best:q} models={input.models:q}"
+        " --tables-specs best={params.best_spec} models={params.best_spec} --output {output.svg:q} > {log:q} 2>&1"
 
 
 rule metric_correlation:
     input:
-        script=local("workflow_scripts/draw.py"),
-        code=code("draw.py", "prh/figures/metric_correlation.py"),
         table="<results>/tables/{dataset}/metric_correlation.parquet",
     output:
         svg="<results>/figures/{dataset}/metric_correlation.svg",
@@ -170,5 +172,10 @@ rule metric_correlation:
         "<benchmarks>/figures/{dataset}/metric_correlation.tsv"
     conda:
         "../envs/prh.yaml"
+    params:
+        program=program("draw.py"),
+        spec=spec("metric_correlation"),
+        table_spec=untracked(digest("metric_correlation_table", "dataset")),
     shell:
-        "python {input.script} metric_correlation --tables table={input.table} --output {output.svg} > {log} 2>&1"
+        "python {params.program:q} metric_correlation --spec {params.spec:q} --tables table={input.table:q}"
+        " --tables-specs table={params.table_spec} --output {output.svg:q} > {log:q} 2>&1"

@@ -6,7 +6,7 @@ import shlex
 import socket
 import subprocess
 
-from prh.devices import visible_gpus
+from prh.jobs.devices import visible_gpus
 
 MODELS = ["torch", "timm", "transformers.modeling_utils"]
 STATISTICS = ["scipy.stats", "sklearn.linear_model", "sklearn.isotonic"]
@@ -52,14 +52,13 @@ def start_forkserver():
         # little more than half the time. Forks ask for them too.
         "GLIBC_TUNABLES": ":".join(filter(None, ["glibc.malloc.hugetlb=1", os.environ.get("GLIBC_TUNABLES")])),
     }
-    programs = Path(workflow.basedir, "workflow_scripts")
     name = f"prh-{secrets.token_hex(8)}"
     try:
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(f"\0{name}")
             listener.listen()
             server = subprocess.Popen(
-                [sys.executable, str(programs / "forkserver.py"), str(listener.fileno()), json.dumps(modules)],
+                [sys.executable, str(PROGRAMS / "forkserver.py"), str(listener.fileno()), json.dumps(modules)],
                 stdin=subprocess.PIPE,  # the server ends when this is closed: when snakemake ends, however it does
                 pass_fds=[listener.fileno()],
                 env=os.environ | settings,
@@ -69,6 +68,6 @@ def start_forkserver():
         return
     global forkserver
     forkserver = server  # kept: its pipe would be closed
-    client = shlex.join([sys.executable, "-IS", str(programs / "forkclient.py"), name])
+    client = shlex.join([sys.executable, "-IS", str(PROGRAMS / "forkclient.py"), name])
     client = client.replace("{", "{{").replace("}", "}}")
     shell.prefix(f'set -euo pipefail; python() {{{{ {client} "$@"; }}}}; ')

@@ -3,8 +3,7 @@
 
 rule download_model:
     input:
-        script=local("workflow_scripts/download_model.py"),
-        code=code("download_model.py"),
+        source=local_weights,
     output:
         local("<results>/models/{model}/weights.json"),
     log:
@@ -16,18 +15,15 @@ rule download_model:
     localrule: True
     conda:
         "../envs/prh.yaml"
-    resources:
-        lock=lock,
     params:
-        spec=lambda wildcards: plan.weights_spec(wildcards.model),
+        program=program("download_model.py"),
+        spec=spec("download_model", "model"),
+        lock=untracked(lock),
     shell:
-        "python {input.script} --spec {params.spec:q} --lock {resources.lock:q} --output {output} > {log} 2>&1"
+        "python {params.program:q} --spec {params.spec:q} --lock {params.lock:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule train_model:
-    input:
-        script=local("workflow_scripts/train_model.py"),
-        code=code("train_model.py"),
     output:
         local("<results>/models/{model}/weights.json"),
     log:
@@ -42,6 +38,7 @@ rule train_model:
     conda:
         "../envs/prh.yaml"
     params:
-        spec=lambda wildcards: plan.training_spec(wildcards.model),
+        program=program("train_model.py"),
+        spec=spec("train_model", "model"),
     shell:
-        "python {input.script} --spec {params.spec:q} --output {output} > {log} 2>&1"
+        "python {params.program:q} --spec {params.spec:q} --output {output:q} > {log:q} 2>&1"

@@ -181,6 +181,8 @@ class _Handler(BaseHTTPRequestHandler):
         if match := re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             kind = "datasets" if match.group(1) else "models"
             return self._resolve(kind, *match.groups()[1:])
+        if match := re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)/auth-check", path):
+            return self._auth_check(*match.groups())
         if match := re.fullmatch(r"/api/(models|datasets)/([^/]+(?:/[^/]+)?)(?:/revision/([^/]+))?", path):
             return self._info(*match.groups())
         return self._refuse(404, "EntryNotFound")
@@ -200,11 +202,21 @@ class _Handler(BaseHTTPRequestHandler):
             commit, files = found
             repository = self.hub.repositories[KINDS[kind], name]
             gated = "manual" if repository.gated else False
-            tags = [] if repository.licence is None else [f"license:{repository.licence}"]
             siblings = [{"rfilename": path, **_size(content)} for path, content in files.items()]
-            self._json(
-                {"id": name, "sha": commit, "private": False, "gated": gated, "tags": tags, "siblings": siblings}
-            )
+            told = {"id": name, "sha": commit, "private": False, "gated": gated, "tags": [], "siblings": siblings}
+            self._json(told | ({"cardData": {"license": repository.licence}} if repository.licence else {}))
+
+    def _auth_check(self, kind: str, name: str) -> None:
+        if self._found(kind, name, None) and not self._is_closed(kind, name):
+            self._send(200, b"")
+
+    def _is_closed(self, kind: str, name: str) -> bool:
+        """Whether a repository is gated and the token is not the right one; the answer is given then."""
+        given = self.headers.get("Authorization")
+        closed = self.hub.repositories[KINDS[kind], name].gated and given != f"Bearer {self.hub.token}"
+        if closed:
+            self._refuse(403 if given else 401, "GatedRepo")
+        return closed
 
     def _tree(self, kind: str, name: str, revision: str, folder: str | None, recursive: bool) -> None:
         if not (found := self._found(kind, name, revision)):
@@ -231,10 +243,8 @@ class _Handler(BaseHTTPRequestHandler):
         if not (found := self._found(kind, name, revision)):
             return
         commit, files = found
-        if self.hub.repositories[KINDS[kind], name].gated:
-            given = self.headers.get("Authorization")
-            if given != f"Bearer {self.hub.token}":
-                return self._refuse(403 if given else 401, "GatedRepo")
+        if self._is_closed(kind, name):
+            return
         if path not in files:
             return self._refuse(404, "EntryNotFound", {"X-Repo-Commit": commit})
         content = files[path]

@@ -81,6 +81,7 @@ FAMILIES = {
     "XLM-RoBERTa": Family(UNIGRAM, "sentencepiece.bpe.model", "xlm-roberta"),
     "CamemBERT": Family(UNIGRAM, "sentencepiece.bpe.model", "camembert"),
     "mBART": Family(UNIGRAM, "sentencepiece.bpe.model", "mbart", {"src_lang": "en_XX", "tgt_lang": "ro_RO"}),
+    "NLLB": Family(UNIGRAM, "sentencepiece.bpe.model", "m2m_100", {"tokenizer_class": "NllbTokenizer"}),
     "DeBERTa v3": Family(
         UNIGRAM | {"pad_id": 0, "bos_id": -1, "eos_id": -1, "unk_id": 3, "control_symbols": ["[CLS]", "[SEP]"],
                    "unk_piece": "[UNK]"},

@@ -1,7 +1,6 @@
 """Bits per byte of a text under a language model."""
 
 import argparse
-import json
 import os
 from pathlib import Path
 
@@ -10,16 +9,18 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 import polars as pl
 import torch
 
-from prh import files, joins, language_scores, loading, tables
-from prh.command import batch_size, failing_in_one_sentence
-from prh.devices import holding_gpus
+from prh.competence import causal_models, language_scores, scores
+from prh.experiment.arguments import ProgramParser
+from prh.experiment.config import Model, Text
+from prh.io import files, tables
+from prh.jobs.command import batch_size, failing_in_one_sentence
+from prh.jobs.devices import holding_gpus
 from prh.modalities import language
+from prh.models import loading, text_checks
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", type=json.loads, required=True, help="text entry, as JSON")
-    parser.add_argument("--entry", type=json.loads, required=True, help="model entry, as JSON")
+    parser = ProgramParser(__doc__, spec="text entry, model entry")
     parser.add_argument("--text", type=Path, required=True, help=".jsonl file, a document per line")
     parser.add_argument("--weights", type=Path, required=True, help="weights.json of the model")
     parser.add_argument("--output", type=Path, required=True, help="table of scores to write")
@@ -34,34 +35,41 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
-    spec = arguments.spec
+    text, entry = arguments.spec.entry("text", Text), arguments.spec.entry("model", Model).model_dump()
     root = files.fetched(arguments.weights)["root"]
-    documents = [json.loads(line) for line in arguments.text.read_text(encoding="utf-8").splitlines()]
+    documents = files.read_json_lines(arguments.text)
     device = loading.choose_device(arguments.device)
-    model, tokenizer = language_scores.load_causal(arguments.entry, root, device, texts=documents)
-    window = min(spec["window"], language.longest_text(model) or spec["window"])
+    facts = {**arguments.spec.provenance, "model": entry["name"], "text": text.name, "device": device}
+    try:
+        loaded = causal_models.load_causal(entry, root, device, texts=documents)
+    except text_checks.NotCausal as error:
+        reason = causal_models.reason_not_scored(error, entry)
+        tables.write(scores.SCORES.empty_table(), arguments.output, tables.provenance(**facts, not_scored=reason))
+        return
+    window = min(text.window, language.longest_text(loaded.model) or text.window)
     found = language_scores.bits_per_byte(
-        model,
-        tokenizer,
+        loaded.model,
+        loaded.tokenizer,
         documents,
         window=window,
-        stride=spec["stride"],
-        batch_size=arguments.batch_size,
+        stride=text.stride,
+        batch_size=loaded.batch_size(arguments.batch_size),
         progress=True,
+        name=entry["name"],
     )
-    print(f"{arguments.entry['name']} on {spec['name']}: {found}")
+    print(f"{entry['name']} on {text.name}: {found}")
     row = {
-        "model": arguments.entry["name"],
-        "task": spec["name"],
+        "model": entry["name"],
+        "task": text.name,
         "metric": "bits_per_byte",
         "value": found.value,
         "stderr": found.stderr,
         "n": found.bytes,
-        "altered": found.altered,
-        "source": joins.MEASURED,
+        "altered": found.altered_share,
+        "source": scores.MEASURED,
     }
-    made_by = tables.provenance(text=spec, device=device, tokenizer=found.tokenizer.footer())
-    tables.write(joins.scores_table(pl.DataFrame([row])), arguments.output, made_by)
+    made_by = tables.provenance(**facts, selftest=loaded.selftest.as_footer())
+    tables.write(scores.scores_table(pl.DataFrame([row])), arguments.output, made_by)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import polars as pl
 
-from prh import convergence, tables
-from prh.command import failing_in_one_sentence
+from prh.io import tables
+from prh.jobs.command import failing_in_one_sentence
+from prh.world import convergence
 
 
 def main() -> None:

@@ -1,39 +1,44 @@
 """Fetch the weights of a model, or look local ones over, and write down where they lie."""
 
-import argparse
 import json
 from pathlib import Path
 
-from prh import fetching, files, models
-from prh.command import failing_in_one_sentence
-from prh.lockfile import Lock
+from prh.downloads import fetching
+from prh.downloads.lockfile import Lock
+from prh.experiment.arguments import ProgramParser
+from prh.experiment.config import Model
+from prh.io import files
+from prh.jobs.command import failing_in_one_sentence
+from prh.models import repositories
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", type=json.loads, required=True, help="model entry, as JSON")
+    parser = ProgramParser(__doc__, spec="model entry")
     parser.add_argument("--lock", type=Path, help="lock file of the experiment")
     parser.add_argument("--output", type=Path, required=True, help="weights.json to write")
     arguments = parser.parse_args()
 
-    entry, folder, root, revision = arguments.spec, arguments.output.parent / "files", None, None
-    lock = Lock(arguments.lock, "models", entry["name"], arguments.output)
-    match entry["source"]:
+    entry = arguments.spec.entry("model", Model)
+    folder, root, revision = arguments.output.parent / "files", None, None
+    lock = Lock(arguments.lock, "models", entry.name, arguments.output)
+    match entry.source:
         case "local":
-            root = Path(entry["path"])
+            root = Path(entry.path)
         case "hub":
-            repository = models.hub_repository(entry["library"], entry["id"])
-            snapshot = fetching.find(repository, revision=entry["revision"], lock=lock)
-            snapshot.fetch(models.needed_files(snapshot.files), folder)
+            repository = repositories.hub_repository(entry.library, entry.id)
+            snapshot = fetching.find(repository, revision=entry.revision, lock=lock)
+            snapshot.fetch(repositories.needed_files(snapshot.files), folder)
             root, revision = folder, snapshot.commit
         case "url":
-            root = fetching.fetch_url(entry["url"], folder, sha256=entry["sha256"], lock=lock)
+            root = fetching.fetch_url(entry.url, folder, sha256=entry.sha256, lock=lock)
     weights = {
-        "source": entry["source"],
+        "source": entry.source,
         "root": None if root is None else str(root),
         "revision": revision,
         "files": {} if root is None else files.listing(root),
     }
+    if entry.source == "random" and entry.path:
+        weights["configuration"] = files.listing(Path(entry.path))  # a changed one makes other random weights
     with files.writing(arguments.output) as part:
         part.write_text(json.dumps(weights, indent=1), encoding="utf-8")
 

@@ -1,41 +1,43 @@
 """Fetch a task of lm-eval: a task file of one's own, questions about the idealised world, or one of lm-eval's own."""
 
-import argparse
-import json
 import shutil
 from pathlib import Path
 
-from prh import files, world
-from prh.command import failing_in_one_sentence
+from prh.experiment.arguments import ProgramParser
+from prh.experiment.config import HarnessTask, World
+from prh.io import files
+from prh.jobs.command import failing_in_one_sentence
+from prh.world import idealised
 
 WORLD_QUESTIONS = 200
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", type=json.loads, required=True, help="task entry, as JSON")
+    parser = ProgramParser(__doc__, spec="task entry; the world")
     parser.add_argument("--lock", type=Path, help="lock file of the experiment")
     parser.add_argument("--output", type=Path, required=True, help="task file to write: {folder}/{task}.yaml")
     arguments = parser.parse_args()
 
-    spec, folder = arguments.spec, arguments.output.parent
-    match spec["source"]:
+    task, folder = arguments.spec.entry("task", HarnessTask), arguments.output.parent
+    match task.source:
         case "world":
-            questions = world.build(**spec["world"]).multiple_choice(spec["limit"] or WORLD_QUESTIONS, seed=0)
-            world.write_multiple_choice(questions, folder, task=spec["name"])
+            place = idealised.build(**arguments.spec.entry("world", World).model_dump())
+            questions = place.multiple_choice(task.limit or WORLD_QUESTIONS, seed=0)
+            idealised.write_multiple_choice(questions, folder, task=task.name)
         case "local":
-            copy(Path(spec["path"]), arguments.output)
+            copy(Path(task.path), arguments.output)
         case "lm_eval":
-            from prh import fetching, language_scores  # slow, and the other tasks do without
-            from prh.lockfile import Lock
+            from prh.competence import language_scores  # slow, and the other tasks do without
+            from prh.downloads import fetching  # slow, and the other tasks do without
+            from prh.downloads.lockfile import Lock
 
-            repository, revision = language_scores.source_of_task(spec["name"])
-            lock = Lock(arguments.lock, "harness", spec["name"], arguments.output)
+            repository, revision = language_scores.source_of_task(task.name)
+            lock = Lock(arguments.lock, "harness", task.name, arguments.output)
             snapshot = fetching.find(repository, kind="dataset", revision=revision, lock=lock)
             snapshot.fetch(snapshot.files, folder / "data")
             with files.writing(arguments.output) as part:
                 part.write_text(
-                    f"# lm-eval's own task {spec['name']}, on data beside this file:\n"
+                    f"# lm-eval's own task {task.name}, on data beside this file:\n"
                     f"# {repository} at {snapshot.commit}\n"
                 )
 
@@ -46,10 +48,11 @@ def copy(source: Path, output: Path) -> None:
         raise ValueError(f"{source} has no {output.name}, the file of task '{output.stem}'.")
     folder = output.parent
     part = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(source, part)
-    shutil.rmtree(folder, ignore_errors=True)
-    part.rename(folder)
+    with files.making(folder):
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(source, part)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Pooled features of every layer of a model for every sample of a data set."""
 
 import argparse
-import json
 import os
 from pathlib import Path
 
@@ -9,55 +8,60 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 
 import torch
 
-from prh import datasets, features, files, loading, memory, modalities
-from prh.command import batch_size, failing_in_one_sentence
-from prh.devices import holding_gpus
+from prh import modalities
+from prh.datasets import sharding
+from prh.experiment.arguments import ProgramParser
+from prh.experiment.config import Model
+from prh.features import extraction
+from prh.io import files
+from prh.jobs.command import batch_size, failing_in_one_sentence
+from prh.jobs.devices import holding_gpus
+from prh.models import loading, memory
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", type=json.loads, required=True, help="model entry, as JSON")
+    parser = ProgramParser(__doc__, spec="model entry, layers to keep")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest.json of the shards")
     parser.add_argument("--shards", type=Path, required=True, help="folder of the shards")
     parser.add_argument("--weights", type=Path, required=True, help="weights.json of the model")
     parser.add_argument("--output", type=Path, required=True, help="features table to write")
-    parser.add_argument("--layers", nargs="+", type=int, help="numbers of the layers to keep (all)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--gpus", type=int, default=1, help="GPUs to hold, unless the device is cpu")
     parser.add_argument("--batch-size", type=batch_size, default="auto", help="samples in a batch, or auto")
     arguments = parser.parse_args()
-    with holding_gpus(arguments.gpus, arguments.device):
+    with files.making(arguments.output), holding_gpus(arguments.gpus, arguments.device):
         run(arguments)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    entry = arguments.spec
+    spec = arguments.spec
+    entry, layers = spec.entry("model", Model).model_dump(), spec.settings.get("layers")
     torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)  # numbers below 1e-38 slow a CPU down by half in some networks and change nothing
     memory.keep_freed()
-    manifest = json.loads(arguments.manifest.read_text(encoding="utf-8"))
+    manifest = files.read_json(arguments.manifest, "dataset", "shards")
     weights = files.fetched(arguments.weights)
     device = loading.choose_device(arguments.device)
     root = None if weights["root"] is None else Path(weights["root"])
     encoder = modalities.load(entry, root, device)
     dtype = loading.choose_dtype(entry["dtype"], device)  # auto is not the same on every GPU
     program = files.sha256(Path(__file__))
-    features.extract(
+    extraction.extract(
         encoder,
-        datasets.shard_paths(manifest, arguments.shards),
+        sharding.shard_paths(manifest, arguments.shards),
         arguments.output,
         model=entry["name"],
-        digest=features.recipe(
-            entry, weights["files"], manifest["shards"], device, str(dtype), arguments.layers, program
+        digest=extraction.recipe(
+            spec.settings, weights["files"], manifest["shards"], device, str(dtype), layers, program
         ),
         caption=entry.get("caption", 0),
         template=entry.get("template", "{caption}"),
-        keep=arguments.layers,
+        keep=layers,
         batch_size=arguments.batch_size,
         workers=arguments.threads,
         made_by={
-            "spec": entry,
+            **spec.provenance,
             "revision": weights["revision"],
             "quantisation": entry.get("quantisation"),
             "device": device,

@@ -10,15 +10,17 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 import polars as pl
 import torch
 
-from prh import files, joins, language_scores, loading, tables
-from prh.command import batch_size, failing_in_one_sentence
-from prh.devices import holding_gpus
+from prh.competence import causal_models, language_scores, scores
+from prh.experiment.arguments import ProgramParser
+from prh.experiment.config import HarnessTask, Model
+from prh.io import files, tables
+from prh.jobs.command import batch_size, failing_in_one_sentence
+from prh.jobs.devices import holding_gpus
+from prh.models import loading, text_checks
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", type=json.loads, required=True, help="task entry, as JSON")
-    parser.add_argument("--entry", type=json.loads, required=True, help="model entry, as JSON")
+    parser = ProgramParser(__doc__, spec="task entry, model entry")
     parser.add_argument("--task", type=Path, required=True, help="task file")
     parser.add_argument("--weights", type=Path, required=True, help="weights.json of the model")
     parser.add_argument("--results", type=Path, required=True, help="lm-eval's results, JSON, to write")
@@ -34,24 +36,35 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
-    spec = arguments.spec
-    own = spec["source"] == "lm_eval"
+    task, entry = arguments.spec.entry("task", HarnessTask), arguments.spec.entry("model", Model).model_dump()
+    own = task.source == "lm_eval"
     root = files.fetched(arguments.weights)["root"]
     device = loading.choose_device(arguments.device)
+    facts = {**arguments.spec.provenance, "model": entry["name"], "task": task.name}
+    try:
+        loaded = causal_models.load_causal(entry, root, device)
+    except text_checks.NotCausal as error:
+        reason = causal_models.reason_not_scored(error, entry)
+        with files.writing(arguments.results) as part:
+            part.write_text(json.dumps({"results": {}, "not_scored": reason}, indent=1), encoding="utf-8")
+        tables.write(scores.SCORES.empty_table(), arguments.scores, tables.provenance(**facts, not_scored=reason))
+        return
     language_scores.run_harness(
-        *language_scores.load_causal(arguments.entry, root, device),
-        [spec["name"]],
+        loaded.model,
+        loaded.tokenizer,
+        [task.name],
         include_path=None if own else arguments.task.parent,
         data=arguments.task.parent / "data" if own else None,
-        num_fewshot=spec["shots"],
-        limit=spec["limit"],
-        batch_size=arguments.batch_size,
+        num_fewshot=task.shots,
+        limit=task.limit,
+        batch_size=loaded.batch_size(arguments.batch_size),
         out_json=arguments.results,
     )
     found = language_scores.harness_scores(arguments.results)
     print(found)
-    scores = found.with_columns(model=pl.lit(arguments.entry["name"]), source=pl.lit(joins.MEASURED))
-    tables.write(joins.scores_table(scores), arguments.scores, tables.provenance(task=spec))
+    table = scores.scores_table(found.with_columns(model=pl.lit(entry["name"]), source=pl.lit(scores.MEASURED)))
+    made_by = tables.provenance(**facts, selftest=loaded.selftest.as_footer())
+    tables.write(table, arguments.scores, made_by)
 
 
 if __name__ == "__main__":

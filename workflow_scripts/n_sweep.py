@@ -1,22 +1,26 @@
 """One model against all models before it, in galleries of growing size with the same queries."""
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
 
-from prh import comparisons, representations, tables
-from prh.command import failing_in_one_sentence
-from prh.devices import holding_gpus
-from prh.progress import Progress
+from prh.alignment import comparisons, representations
+from prh.core.preparation import preparation_arguments
+from prh.experiment.arguments import ProgramParser
+from prh.experiment.config import Alignment
+from prh.io import tables
+from prh.jobs.command import failing_in_one_sentence
+from prh.jobs.devices import holding_gpus
+from prh.jobs.progress import Progress
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", type=json.loads, required=True, help="metric, sizes, settings, preparation, as JSON")
+    parser = ProgramParser(__doc__, spec="metric, sizes and settings")
+    parser.add_argument("--dataset", help="data set that the tables must be of")
     parser.add_argument("--models", nargs="+", required=True, help="this model, then those before it")
     parser.add_argument("--features", nargs="+", type=Path, required=True, help="their features")
+    parser.add_argument("--features-specs", nargs="*", default=[], help="digests of their settings")
     parser.add_argument("--groups-from", type=Path, help="folder of the shards, if samples are grouped")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--device", default="cpu", help="torch device of the products")
@@ -30,29 +34,43 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     spec, names, paths = arguments.spec, arguments.models, arguments.features
+    metric, wanted = spec.settings["metric"], spec.entry("alignment", Alignment)
+    preparation = preparation_arguments(wanted.model_dump())
+    tables.require_each(paths, names, arguments.features_specs, dataset=arguments.dataset)
     ids = representations.read_samples(paths[0])
     groups = None if arguments.groups_from is None else representations.read_groups(arguments.groups_from, ids)
 
     def opened(progress: Progress):
         for name, path in zip(names[1:], paths[1:], strict=True):
             tables.require_same_samples(ids, representations.read_samples(path), (str(paths[0]), str(path)))
-            yield name, list(representations.prepared(path, spec["preparation"]))
+            yield name, list(representations.prepared(path, preparation))
             progress.advance()
 
-    x = names[0], list(representations.prepared(paths[0], spec["preparation"]))
-    settings = comparisons.Settings(**spec["settings"])
-    with Progress(f"{spec['metric']} of {names[0]} over n", total=len(names) - 1, unit="model") as progress:
+    x = names[0], list(representations.prepared(paths[0], preparation))
+    settings = comparisons.Settings.of(wanted)
+    with Progress(f"{metric} of {names[0]} over n", total=len(names) - 1, unit="model") as progress:
         best = comparisons.sweep_row(
             x,
             opened(progress),
-            spec["metric"],
-            spec["sizes"],
+            metric,
+            wanted.n,
             settings,
             groups,
             device=arguments.device,
             memory_gb=arguments.memory_gb,
+            precision=preparation.get("precision", "float32"),
         )
-    tables.write(best.to_arrow(), arguments.output, tables.provenance(spec=spec, models=names))
+    made_by = tables.provenance(
+        **spec.provenance,
+        dataset=arguments.dataset,
+        model=names[0],
+        models=names,
+        metric=metric,
+        samples=tables.digest_of_samples(ids),
+    )
+    tables.write(best.to_arrow(), arguments.output, made_by)
+    for sentence in comparisons.remarks(best):
+        print(sentence)
 
 
 if __name__ == "__main__":

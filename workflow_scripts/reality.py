@@ -1,28 +1,34 @@
 """The kernel of the idealised world as features: what every model should converge to."""
 
-import argparse
-import json
 from pathlib import Path
 
-from prh import datasets, tables, world
-from prh.command import failing_in_one_sentence
+from prh.datasets import sharding
+from prh.experiment.arguments import ProgramParser
+from prh.experiment.config import World
+from prh.io import files, tables
+from prh.jobs.command import failing_in_one_sentence
+from prh.world import idealised
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", type=json.loads, required=True, help="settings of the world, as JSON")
+    parser = ProgramParser(__doc__, spec="settings of the world")
     parser.add_argument("--model", required=True, help="name of the model")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest.json of the shards")
     parser.add_argument("--shards", type=Path, required=True, help="folder of the shards")
     parser.add_argument("--output", type=Path, required=True, help="features table to write")
     arguments = parser.parse_args()
 
-    manifest = json.loads(arguments.manifest.read_text(encoding="utf-8"))
-    shards = datasets.shard_paths(manifest, arguments.shards)
+    manifest = files.read_json(arguments.manifest, "dataset", "shards")
+    shards = sharding.shard_paths(manifest, arguments.shards)
     ids = [sample for path in shards for sample in tables.read(path, ["sample_id"])["sample_id"].to_pylist()]
-    features = world.build(**arguments.spec).reality_features()[world.events_of(ids)]
+    features = idealised.build(**arguments.spec.entry("world", World).model_dump()).reality_features()[
+        idealised.events_of(ids)
+    ]
     facts = {"model": arguments.model, "layer_names": ["events"], "parameters": None, "dataset": manifest["dataset"]}
-    tables.write(tables.layers_table(ids, [features]), arguments.output, tables.provenance(**facts))
+    facts["samples"] = tables.digest_of_samples(ids)
+    tables.write(
+        tables.layers_table(ids, [features]), arguments.output, tables.provenance(**arguments.spec.provenance, **facts)
+    )
 
 
 if __name__ == "__main__":

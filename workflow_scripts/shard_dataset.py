@@ -1,51 +1,49 @@
 """Check every sample of a data set and cut it into Parquet shards."""
 
-import argparse
 import json
 import os
 from pathlib import Path
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 
-from prh import datasets, files
-from prh.command import failing_in_one_sentence
+from prh.datasets import sharding
+from prh.experiment.arguments import ProgramParser
+from prh.experiment.config import Dataset
+from prh.io import files
+from prh.jobs.command import failing_in_one_sentence
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", type=json.loads, required=True, help="data set entry, as JSON")
+    parser = ProgramParser(__doc__, spec="data set entry")
     parser.add_argument("--source", type=Path, required=True, help="source.json of the download")
     parser.add_argument("--manifest", type=Path, required=True, help="manifest.json to write")
     parser.add_argument("--shards", type=Path, required=True, help="folder for the shards")
     parser.add_argument("--threads", type=int, default=1, help="threads that decode images")
     arguments = parser.parse_args()
 
-    entry = arguments.spec
+    entry = arguments.spec.entry("dataset", Dataset)
     source = files.fetched(arguments.source)
-    columns = datasets.Columns(entry["image"], entry["captions"], tuple(entry["labels"]), entry["group"])
-    chosen = {"samples": entry["samples"], "shuffle_seed": entry["shuffle_seed"]}
-    if entry["source"] == "hub":
+    columns = sharding.Columns(entry.image, entry.captions, tuple(entry.labels), entry.group, entry.sample_id)
+    chosen = {"samples": entry.samples, "shuffle_seed": entry.shuffle_seed}
+    if entry.source == "hub":
         root = Path(source["root"])
-        samples = datasets.read_hub(root, entry["split"], entry["subset"], columns, chosen, source["split"])
+        samples = sharding.read_hub(root, entry.split, entry.subset, columns, chosen, source["split"])
     else:
-        samples = datasets.read_local(Path(source["root"]), columns, chosen)
-    manifest = datasets.shard(
+        samples = sharding.read_local(Path(source["root"]), columns, chosen)
+    manifest = sharding.shard(
         samples,
         arguments.shards,
         columns,
-        count=entry["samples"],
-        shard_size=entry["shard_size"],
-        on_error=entry["on_error"],
+        count=entry.samples,
+        shard_size=entry.shard_size,
+        on_error=entry.on_error,
         workers=arguments.threads,
         progress=True,
-        made_by={"dataset": entry["name"], "revision": source.get("revision")},
+        made_by={"dataset": entry.name, "revision": source.get("revision")},
     )
-    print(
-        f"{entry['name']}: {manifest['samples']} samples in {len(manifest['shards'])} shards, "
-        f"{manifest['skipped']} skipped"
-    )
+    print(*sharding.summary(entry.name, manifest), sep="\n")
     with files.writing(arguments.manifest) as part:
-        part.write_text(json.dumps({"dataset": entry["name"], **manifest}, indent=1), encoding="utf-8")
+        part.write_text(json.dumps({"dataset": entry.name, **manifest}, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

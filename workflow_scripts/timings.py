@@ -5,8 +5,9 @@ from pathlib import Path
 
 import polars as pl
 
-from prh import tables, timings
-from prh.command import failing_in_one_sentence
+from prh.io import tables
+from prh.jobs import timings
+from prh.jobs.command import failing_in_one_sentence
 
 
 def main() -> None:

@@ -1,28 +1,29 @@
 """Train a model in the idealised world, and write down where its weights lie."""
 
-import argparse
 import json
 from pathlib import Path
 
 import torch
 
-from prh import files, learners, world
-from prh.command import failing_in_one_sentence
+from prh.experiment.arguments import ProgramParser
+from prh.experiment.config import Model, World
+from prh.io import files
+from prh.jobs.command import failing_in_one_sentence
+from prh.world import idealised, learners
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", type=json.loads, required=True, help="modality, training, model_args, world, as JSON")
+    parser = ProgramParser(__doc__, spec="modality, training and model_args; the world")
     parser.add_argument("--output", type=Path, required=True, help="weights.json to write")
     arguments = parser.parse_args()
 
     torch.set_num_threads(1)  # weights are the same from run to run for one number of threads
-    spec, folder = arguments.spec, arguments.output.parent / "files"
-    place = world.build(**spec["world"])
-    if spec["modality"] == "language":
-        learners.train_language(place, folder, **spec["training"])
+    entry, folder = arguments.spec.entry("model", Model), arguments.output.parent / "files"
+    place = idealised.build(**arguments.spec.entry("world", World).model_dump())
+    if entry.modality == "language":
+        learners.train_language(place, folder, **entry.training.model_dump())
     else:
-        learners.train_vision(place, folder, **spec["training"], model_args=spec["model_args"])
+        learners.train_vision(place, folder, **entry.training.model_dump(), model_args=entry.model_args)
     weights = {"source": "world", "root": str(folder), "revision": None, "files": files.listing(folder)}
     with files.writing(arguments.output) as part:
         part.write_text(json.dumps(weights, indent=1), encoding="utf-8")

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from prh import pictures, world
-from prh.command import failing_in_one_sentence
+from prh.jobs.command import failing_in_one_sentence
+from prh.world import idealised, pictures
 
 MODELS = {
     "Language: Llama": "llama-w48-300",
@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("docs/images"), help="folder of the pictures to write")
     arguments = parser.parse_args()
 
-    place = world.build()
+    place = idealised.build()
     events = pictures.draw_events(pictures.neighbourhood(place, arguments.event, count=9))
     events.savefig(arguments.output / "world_events.png")
     features = arguments.results / "features" / arguments.dataset

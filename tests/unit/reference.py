@@ -3,34 +3,57 @@
 The library must give the same numbers. Nothing here is shared with it.
 """
 
+import hashlib
+import math
+
 import numpy as np
 
 EPS32 = float(np.finfo(np.float32).eps)
 
 
-def knn(x, k):
-    """Neighbours by inner product rounded to float32 (products that differ by less are tied), ties by lower index."""
+def knn(x, k, name="x", layer=0):
+    """Neighbours by inner product rounded to float32 (products that differ by less are tied), ties in drawn order."""
     x = np.asarray(x, np.float64)
     similarity = np.array([[np.dot(a, b) for b in x] for a in x]).astype(np.float32)
     np.fill_diagonal(similarity, -np.inf)
-    return np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+    lots = np.array([[-lot(name, layer, i, j) for j in range(len(x))] for i in range(len(x))])
+    return np.lexsort((lots, -similarity), axis=1)[:, :k]
+
+
+def lot(name, layer, i, j):
+    """The place of j in the order of the samples equally near to i, highest first."""
+    key = int.from_bytes(hashlib.blake2b(f"{layer} {name}".encode(), digest_size=8).digest(), "little")
+    first = _mix((_mix(i ^ key % 2**32) + (key >> 32)) % 2**32)
+    second = _mix((first + 0x5BF03635) % 2**32)
+    return _mix((_mix(j ^ first) + second) % 2**32)
+
+
+def _mix(word):
+    """The hash lowbias32 of Wellons."""
+    word = (word ^ (word >> 16)) * 0x21F0AAAD % 2**32
+    word = (word ^ (word >> 15)) * 0x735A2D97 % 2**32
+    return word ^ (word >> 15)
+
+
+def _lists(x, y, k):
+    return zip(knn(x, k, "x"), knn(y, k, "y"), strict=True)
 
 
 def mutual_knn(x, y, k):
-    return np.mean([len(set(a) & set(b)) / k for a, b in zip(knn(x, k), knn(y, k), strict=True)])
+    return np.mean([len(set(a) & set(b)) / k for a, b in _lists(x, y, k)])
 
 
 def jaccard_knn(x, y, k):
-    return np.mean([len(set(a) & set(b)) / len(set(a) | set(b)) for a, b in zip(knn(x, k), knn(y, k), strict=True)])
+    return np.mean([len(set(a) & set(b)) / len(set(a) | set(b)) for a, b in _lists(x, y, k)])
 
 
 def cycle_knn(x, y, k):
-    near_x, near_y = knn(x, k), knn(y, k)
+    near_x, near_y = knn(x, k, "x"), knn(y, k, "y")
     return np.mean([any(i in near_x[j] for j in near_y[i]) for i in range(len(x))])
 
 
 def lcs_knn(x, y, k):
-    return np.mean([_lcs(a, b) / k for a, b in zip(knn(x, k), knn(y, k), strict=True)])
+    return np.mean([_lcs(a, b) / k for a, b in _lists(x, y, k)])
 
 
 def _lcs(a, b):
@@ -42,7 +65,7 @@ def _lcs(a, b):
 
 
 def edit_distance_knn(x, y, k):
-    return np.mean([1 - _levenshtein(a, b) / k for a, b in zip(knn(x, k), knn(y, k), strict=True)])
+    return np.mean([1 - _levenshtein(a, b) / k for a, b in _lists(x, y, k)])
 
 
 def _levenshtein(a, b):
@@ -85,9 +108,9 @@ def unbiased_cka(x, y):
 debiased_cka = unbiased_cka
 
 
-def _mask(x, k):
+def _mask(x, k, name):
     mask = np.zeros((len(x), len(x)))
-    np.put_along_axis(mask, knn(x, k), 1, axis=1)
+    np.put_along_axis(mask, knn(x, k, name), 1, axis=1)
     return mask
 
 
@@ -99,17 +122,17 @@ def _u_centred(K):
 
 
 def cknna(x, y, k):
-    A, B = (_mask(z, k) * _u_centred(z @ z.T) for z in (x, y))
+    A, B = (_mask(z, k, name) * _u_centred(z @ z.T) for z, name in ((x, "x"), (y, "y")))
     return (A * B).sum() / np.sqrt((A * A).sum() * (B * B).sum())
 
 
 def cknna_paper(x, y, k):
-    A, B = (_mask(z, k) * ((z - z.mean(0)) @ (z - z.mean(0)).T) for z in (x, y))
+    A, B = (_mask(z, k, name) * ((z - z.mean(0)) @ (z - z.mean(0)).T) for z, name in ((x, "x"), (y, "y")))
     return (A * B).sum() / np.sqrt((A * A).sum() * (B * B).sum())
 
 
 def cknna_official(x, y, k):
-    K, L, k_mask, l_mask = x @ x.T, y @ y.T, _mask(x, k), _mask(y, k)
+    K, L, k_mask, l_mask = x @ x.T, y @ y.T, _mask(x, k, "x"), _mask(y, k, "y")
     both = k_mask * l_mask
     self_terms = hsic_unbiased(k_mask * K, k_mask * K) * hsic_unbiased(l_mask * L, l_mask * L)
     return hsic_unbiased(both * K, both * L) / (np.sqrt(self_terms) + 1e-6)
@@ -139,20 +162,41 @@ def _svd(x):
 
 
 def svcca(x, y, dims=10):
-    U, V = (_svd((z - z.mean(0)) / np.maximum(z.std(0, ddof=1), 1e-8))[0][:, :dims] for z in (x, y))
+    def leading(z):
+        U, S, _ = _svd((z - z.mean(0)) / np.maximum(z.std(0, ddof=1), 1e-8))
+        return U[:, : _with_equals(S, dims)]
+
+    U, V = leading(x), leading(y)
     return np.linalg.svd(U.T @ V, compute_uv=False).sum() / min(U.shape[1], V.shape[1])
+
+
+def _with_equals(S, count):
+    """Of ``count`` leading singular values and those equal to the last."""
+    last = S[min(count, len(S)) - 1]
+    return int((last * (1 - 1e-7) < S).sum())
 
 
 def pwcca(x, y, variance=0.99):
     def leading(z):
         U, S, _ = _svd(z)
         share = np.cumsum(S**2) / (S**2).sum()
-        return U[:, : min(int((share < variance - 1e-12).sum()) + 1, len(S))]
+        return U[:, : _with_equals(S, int((share < variance - 1e-12).sum()) + 1)]
 
     U, V = leading(x), leading(y)
     P, correlations, _ = np.linalg.svd(U.T @ V, full_matrices=False)
-    weights = np.abs((U @ P).T @ (x - x.mean(0))).sum(1)
-    return (weights * correlations).sum() / weights.sum()
+    projected = (U @ P).T @ (x - x.mean(0))
+    start, total, weighted = 0, 0, 0
+    for stop in [*(np.flatnonzero(correlations[:-1] - correlations[1:] > 1e-7) + 1), len(correlations)]:
+        m = stop - start
+        weight = np.linalg.norm(projected[start:stop], axis=0).sum() * m * _mean_coordinate(m)
+        total, weighted = total + weight, weighted + weight * correlations[start:stop].mean()
+        start = stop
+    return weighted / total
+
+
+def _mean_coordinate(m):
+    """Mean size of the first coordinate of a random unit vector in m dimensions, 1 for m = 1."""
+    return math.exp(math.lgamma(m / 2) - math.lgamma((m + 1) / 2)) / math.sqrt(math.pi)
 
 
 def procrustes(x, y):
@@ -160,11 +204,18 @@ def procrustes(x, y):
     return np.linalg.svd(x.T @ y, compute_uv=False).sum() / np.linalg.norm(x) / np.linalg.norm(y)
 
 
-def linear_regression(x, y, folds=5, ridge=0.01):
-    fold, predicted = np.arange(len(x)) % folds, np.empty_like(y)
-    for f in range(folds):
-        train, test = fold != f, fold == f
-        a, b = x[train] - x[train].mean(0), y[train] - y[train].mean(0)
-        weights = np.linalg.solve(a.T @ a + ridge * (a**2).sum() / train.sum() * np.eye(x.shape[1]), a.T @ b)
-        predicted[test] = y[train].mean(0) + (x[test] - x[train].mean(0)) @ weights
-    return 1 - ((y - predicted) ** 2).sum() / ((y - y.mean(0)) ** 2).sum()
+def linear_regression(x, y):
+    def unexplained(ridge):
+        penalty = ridge * ((x - x.mean(0)) ** 2).sum() / len(x)
+        return sum(_error_without(i, x, y, penalty) for i in range(len(x))) / ((y - y.mean(0)) ** 2).sum()
+
+    return 1 - min(unexplained(ridge) for ridge in (0.01, 0.1, 1, 10, 100))
+
+
+def _error_without(i, x, y, penalty):
+    """Squared error of sample i predicted by a ridge regression on all others, its intercept not penalised."""
+    a, b = np.delete(x, i, 0), np.delete(y, i, 0)
+    mean_a, mean_b = a.mean(0), b.mean(0)
+    a = a - mean_a
+    weights = np.linalg.solve(a.T @ a + penalty * np.eye(x.shape[1]), a.T @ (b - mean_b))
+    return ((y[i] - mean_b - (x[i] - mean_a) @ weights) ** 2).sum()

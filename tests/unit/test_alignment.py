@@ -5,12 +5,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from prh import alignment, neighbour_lists
-from prh.alignment import Representation, _halves, align, best_pair, compare, prepare, scores
-from prh.metrics import METRICS
-from prh.metrics.base import device_of
-from prh.neighbour_lists import restrict
-from prh.neighbours import nearest
+from prh.core import alignment, neighbour_lists
+from prh.core.alignment import Representation, _halves, align, best_pair, compare, prepare, scores
+from prh.core.metrics import METRICS
+from prh.core.metrics.base import device_of
+from prh.core.neighbour_lists import restrict
+from prh.core.neighbours import nearest
 
 
 def layers(rng, n=60, widths=(5, 8, 6), shared=None):
@@ -264,6 +264,6 @@ def test_bad_evidence_is_refused(pair, options, message):
 def test_the_example_in_the_docstring():
     import doctest
 
-    import prh.alignment
+    import prh.core.alignment
 
-    assert doctest.testmod(prh.alignment).failed == 0
+    assert doctest.testmod(prh.core.alignment).failed == 0

@@ -8,10 +8,13 @@ import polars as pl
 import pytest
 import torch
 
-from prh import loading, modalities, tables
-from prh.config import ConfigError, load
-from prh.models import ModelError
-from prh.plan import Plan
+from prh import modalities
+from prh.experiment.config import ConfigError, load
+from prh.experiment.job_specs import JobSpecs
+from prh.experiment.plan import Plan
+from prh.io import tables
+from prh.models import loading
+from prh.models.repositories import ModelError
 from tests.conftest import REPOSITORY
 from tests.unit.test_encoders import TEXTS, tokenizer
 
@@ -130,32 +133,36 @@ def test_unknown_values_are_named(key, value):
 def test_features_depend_on_the_quantisation_and_weights_do_not():
     def plan(**changes):
         models = [{"name": "m-8bit", "modality": "language", "source": "hub", "id": "a/b", **changes}]
-        return Plan(load({"datasets": [{"name": "d", "source": "hub", "id": "a/b"}], "models": models}))
+        return JobSpecs(Plan(load({"datasets": [{"name": "d", "source": "hub", "id": "a/b"}], "models": models})))
 
     plain, quantised = plan(), plan(quantisation="8bit", device_map="auto", gpus=2)
-    assert plain.features_spec("m-8bit") != quantised.features_spec("m-8bit")
-    assert plain.weights_spec("m-8bit") == quantised.weights_spec("m-8bit")
-    assert json.loads(quantised.models_spec())[0]["quantisation"] == "8bit"
+    assert plain.features("d", "m-8bit") != quantised.features("d", "m-8bit")
+    assert plain.download_model("m-8bit") == quantised.download_model("m-8bit")
+    assert quantised.best_layers().settings["models"][0]["quantisation"] == "8bit"
 
 
 def test_tables_of_models_and_of_best_layers_tell_the_quantisation(tmp_path):
     """The entry's own number of parameters goes before the counted one, which stands where there is none."""
-    from prh import comparisons
+    from prh.alignment import comparisons
 
     models = [
         {"model": "q", "modality": "language", "family": "q", "parameters": 7, "quantisation": "4bit"},
-        {"model": "v", "modality": "vision", "family": "v", "parameters": None, "quantisation": None},
+        {"model": "v", "modality": "vision", "family": "v"},
     ]
     features = []
     for model in models:
-        path = tmp_path / f"{model['model']}.parquet"
-        facts = {"model": model["model"], "layer_names": ["a", "b"], "parameters": 3}
+        path = tmp_path / "d" / f"{model['model']}.parquet"
+        facts = {"model": model["model"], "dataset": "d", "layer_names": ["a", "b"], "parameters": 3}
         tables.write(pl.DataFrame({"sample_id": ["s"]}).to_arrow(), path, facts)
         features.append(str(path))
     row = tmp_path / "d" / "mutual_knn" / "q.best.parquet"
     best = {"model_x": "q", "model_y": "v", "score": 0.5, "layer_x": 0, "layer_y": 1}
     row.parent.mkdir(parents=True)
-    tables.write(pl.DataFrame([best], schema=comparisons.BEST).to_arrow(), row, {})
+    tables.write(
+        pl.DataFrame([best], schema=comparisons.BEST).to_arrow(),
+        row,
+        {"model": "q", "dataset": "d", "metric": "mutual_knn"},
+    )
     script = REPOSITORY / "workflow_scripts" / "best_layers.py"
     places = [
         "--rows",
@@ -167,7 +174,7 @@ def test_tables_of_models_and_of_best_layers_tell_the_quantisation(tmp_path):
         "--best",
         tmp_path / "b.parquet",
     ]
-    subprocess.run([sys.executable, script, "--spec", json.dumps(models), *map(str, places)], check=True)
+    subprocess.run([sys.executable, script, "--spec", json.dumps({"models": models}), *map(str, places)], check=True)
     told = pl.read_parquet(tmp_path / "models.parquet").select("model", "parameters", "quantisation", "layers")
     assert told.rows() == [("q", 7, "4bit", 2), ("v", 3, None, 2)]
     found = pl.read_parquet(tmp_path / "b.parquet").select("quantisation_x", "quantisation_y")
@@ -206,8 +213,10 @@ def test_a_spread_model_takes_as_many_gpus_as_its_weights_fill_and_memory_for_th
         assert plan({"device": device}, **big).memory("m-4bit", 1) > 261_000
     assert plan(**big, dtype="float16").memory("m-4bit", 1) < 140_000
     assert plan().memory("m-4bit", 2) == 2 * plan().memory("m-4bit", 1) == 32_000
-    assert plan(**big).features_spec("m-4bit") == plan(**big, gpus=3).features_spec("m-4bit")
-    assert plan(**big).scoring_spec("m-4bit") == plan(**big, gpus=3).scoring_spec("m-4bit")
+    few, many = (JobSpecs(plan(**big, **gpus)) for gpus in ({}, {"gpus": 3}))
+    data = next(iter(few.plan.datasets))
+    assert few.features(data, "m-4bit") == many.features(data, "m-4bit")
+    assert few._scored("m-4bit") == many._scored("m-4bit")
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from prh import calibration
-from prh.calibration import (
+from prh.core import calibration
+from prh.core.calibration import (
     benjamini_hochberg,
     calibrated,
     numbered,
@@ -108,7 +108,7 @@ def test_groups_must_be_of_all_samples_and_several(groups, message):
 def test_groups_keep_the_null_honest():
     """Clusters known to both models, matched at random: free permutations find 'alignment', block permutations do not."""
     rng = np.random.default_rng(2)
-    from prh.alignment import align
+    from prh.core.alignment import align
 
     groups = np.repeat(np.arange(40), 3)
     p_free, p_block = [], []

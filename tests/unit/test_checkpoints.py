@@ -7,8 +7,9 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from prh import architectures, checkpoints, modalities
-from prh.models import ModelError
+from prh import modalities
+from prh.models import architectures, checkpoints
+from prh.models.repositories import ModelError
 
 
 @pytest.fixture

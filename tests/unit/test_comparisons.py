@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from prh import comparisons
-from prh.alignment import Representation, _order
-from prh.comparisons import Settings, sweep_row
+from prh.alignment import comparisons
+from prh.alignment.comparisons import Settings, sweep_row
+from prh.core.alignment import Representation, _order
 
 
 def clusters(rng, groups):

@@ -90,13 +90,22 @@ def words(fig: Figure) -> str:
 
 @pytest.mark.parametrize(("module", "table", "rows"), CASES)
 def test_a_figure_quotes_its_statistics_and_names_what_is_left_out(tmp_path, module, table, rows):
-    fig = module.draw(table, rows, ["lost-model"])
+    fig = module.draw(table, rows, ["lost-model"], ["tied-model"])
     assert "ρ = 0.90, p = 0.02" in words(fig)
     assert "lost-model" in words(fig)
+    assert "the k-th neighbours in tied-model are drawn by lot." in words(fig).replace("\n", " ")
+    assert "by lot" not in words(module.draw(table, rows))
     assert "Alignment of" in words(fig) or "Alignment and" in words(fig)
     svg, png = style.save(fig, tmp_path / "figure")
     assert svg.stat().st_size > 0
     assert png.stat().st_size > 0
+
+
+def test_figure2_says_where_its_bins_have_no_interval():
+    note = words(figure2.draw(TABLE2, STATISTICS2)).replace("\n", " ")
+    assert "thin: 95 % jackknife over models. No interval for 1 of 2 bins: fewer than three models" in note
+    with_all = STATISTICS2.filter(pl.col("group").is_null() | (pl.col("group") == "0"))
+    assert "No interval" not in words(figure2.draw(TABLE2, with_all))
 
 
 @pytest.mark.parametrize(("module", "table", "rows"), CASES)

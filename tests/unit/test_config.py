@@ -1,14 +1,16 @@
 import copy
 import math
+import re
 
 import numpy as np
 import pytest
 import yaml
 from scipy.stats import binom
 
-from prh.alignment import Representation, compare
-from prh.config import ConfigError, listed_for_halves, load, schema
-from prh.registries import expand
+from prh.core.alignment import Representation, compare
+from prh.experiment import config
+from prh.experiment.config import ConfigError, listed_for_halves, load, schema
+from prh.experiment.registries import expand
 
 
 @pytest.fixture
@@ -58,6 +60,8 @@ MISTAKES = {
     "no id": (["models", 0, "id"], None, "models, entry 'vit': source 'hub' needs 'id', the repository or timm name."),
     "wrong type": (["alignment", "k"], ["ten"], "alignment, k[0]: Input should be a valid integer"),
     "name not fit for a path": (["models", 0, "name"], "a/b", "models, entry 'a/b', name: String should match pattern"),
+    "preparation told twice": (["alignment"], {"preparation": "official", "clamp": 0.9, "normalise": True}, "alignment: preparation 'official' fixes clamp, normalise: leave these out"),
+    "unknown preparation": (["alignment", "preparation"], "theirs", "alignment, preparation: 'theirs' is not one of 'own', 'official',"),
     "unknown metric": (["alignment", "metrics"], ["mutual_kn"], "alignment.metrics: there is no metric 'mutual_kn' (did you mean 'mutual_knn'?)."),
     "k too large": (["datasets", 0, "samples"], 10, "alignment.k: 10 neighbours need more than the 10 samples of data set 'photos'"),
     "k above k_max": (["alignment", "k_max"], 5, "alignment.k: 10 is above k_max = 5; raise k_max."),
@@ -175,3 +179,99 @@ def test_the_experiment_of_the_readme_loads(repository):
     readme = (repository / "README.md").read_text(encoding="utf-8")
     experiment = load(expand(yaml.safe_load(readme.split("```yaml\n")[1].split("```")[0])))
     assert [model.modality for model in experiment.models] == ["vision", "language"]
+
+
+def picture_folder(folder):
+    (folder / "cat").mkdir()
+    (folder / "cat/1.png").write_bytes(b"never opened")
+
+
+def texts_alone(folder):
+    (folder / "metadata.jsonl").write_text('{"text": "a"}\n')
+
+
+def csv_of_texts(folder):
+    (folder / "metadata.csv").write_text("text\na\n")
+
+
+def images_with_metadata(folder):
+    (folder / "metadata.jsonl").write_text('{"file_name": "1.png", "text": "a"}\n')
+
+
+def damaged_metadata(folder):
+    (folder / "metadata.jsonl").write_bytes(b"\xff{")
+
+
+@pytest.mark.parametrize(
+    ("fill", "expected"),
+    [
+        (picture_folder, ("image", None)),
+        (texts_alone, (None, "text")),
+        (csv_of_texts, (None, "text")),
+        (images_with_metadata, ("image", "text")),
+        (damaged_metadata, ("image", "text")),
+        (lambda folder: None, ("image", "text")),
+    ],
+)
+def test_local_data_need_not_say_what_they_cannot_have(raw, tmp_path, fill, expected):
+    fill(tmp_path / "data")
+    entry = load(raw, tmp_path).dataset("photos")
+    assert (entry.image, entry.captions) == expected
+    raw["datasets"][0] |= {"image": "image", "captions": "text"}
+    entry = load(raw, tmp_path).dataset("photos")
+    assert (entry.image, entry.captions) == ("image", "text")
+
+
+def test_a_path_longer_than_any_file_name_is_said_to_be_missing(raw, tmp_path):
+    raw["datasets"][0]["path"] = "x" * 300
+    with pytest.raises(ConfigError, match=r"data set 'photos': path x+ does not exist"):
+        load(raw, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (["models", 0, "layers"], "blocks.(", "'blocks.(' is no regular expression"),
+        (["models", 0, "checkpoint"], {"drop": "(?P<"}, "'(?P<' is no regular expression"),
+        (["models", 0, "id"], "vit_tiny_patch16_244", "timm has no architecture 'vit_tiny_patch16_244' (did you mean"),
+        (["models", 0, "name"], "x" * 255, "255 letters are too many; at most 100 may be"),
+        (["models", 0, "seed"], True, "'seed' is true, and wants another kind of value"),
+        (["models", 0, "seed"], 2**63, "seed: a number of 19 digits is too large"),
+        (["models", 0, "model_args"], {"x": float("nan")}, "finite number"),
+        (["alignment"], {"clamp": float("nan")}, "clamp"),
+        (["compute"], {"memory_gb": float("inf")}, "finite number"),
+        (["datasets", 0, "path"], "x/" * 3000, "does not exist"),
+        (["datasets", 0, "path"], "a\0b", "has a character that cannot be printed"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_what_only_a_job_would_have_found_is_told_before_any(raw, tmp_path, place, value, said):
+    node = raw
+    for key in place[:-1]:
+        node = node[key]
+    node[place[-1]] = value
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        load(raw, tmp_path)
+
+
+def test_addresses_that_differ_in_a_secret_only_are_refused_without_telling_it(raw, tmp_path):
+    raw["models"] += [
+        {
+            "name": name,
+            "modality": "vision",
+            "source": "url",
+            "id": "resnet18",
+            "url": f"https://host/x?token={name}5ecret",
+        }
+        for name in "ab"
+    ]
+    with pytest.raises(ConfigError, match="the addresses of 'a' and 'b' differ only in what may be") as error:
+        load(raw, tmp_path)
+    assert "5ecret" not in str(error.value)
+
+
+@pytest.mark.parametrize("results", ["./out", "out/", ".//out//", "././out", "out"])
+def test_what_says_nothing_in_the_folder_of_results_is_left_out(results):
+    assert config.safe_folder(results) == "out"
+    assert config.safe_folder("/a//b/") == "/a/b"
+    assert config.safe_folder("../out") == "../out"

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prh import costs, fetching
-from prh.config import load
-from prh.lockfile import Lock
-from prh.plan import ACTIVATIONS, Plan
+from prh.downloads import fetching
+from prh.downloads.lockfile import Lock
+from prh.experiment import costs
+from prh.experiment.config import load
+from prh.experiment.plan import ACTIVATIONS, Plan
 from tests.unit.test_fetching import hub as hub  # the fixture
 
 WEIGHTS = b"w" * 40_000
@@ -61,7 +62,7 @@ def test_what_is_here_has_moved_on_too(hub, tmp_path):
 
 
 def test_data_of_tasks_are_downloads(hub, monkeypatch):
-    from prh import language_scores
+    from prh.competence import language_scores
 
     monkeypatch.setattr(language_scores, "source_of_task", lambda task: (f"me/{task}", None))  # lm-eval takes 10 s
     hub.push("me/gsm8k", {"main/train.parquet": WEIGHTS, "main/test.parquet": WEIGHTS}, "dataset")

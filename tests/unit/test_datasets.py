@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from prh import datasets, tables
-from prh.datasets import Columns, DataError, read_local, shard
+from prh.datasets import sharding
+from prh.datasets.sharding import Columns, DataError, read_local, shard
+from prh.io import images, tables
 
 
 def picture(seed: int, kind: str = "PNG") -> bytes:
@@ -46,7 +47,7 @@ def metadata(root):
 def test_a_folder_becomes_shards_with_the_original_bytes(folder, tmp_path):
     manifest = shard(read_local(folder, Columns(group="page")), tmp_path / "s", Columns(), shard_size=3)
     assert [entry["samples"] for entry in manifest["shards"]] == [3, 3, 1]
-    rows = [row for path in datasets.shard_paths(manifest, tmp_path / "s") for row in tables.read(path).to_pylist()]
+    rows = [row for path in sharding.shard_paths(manifest, tmp_path / "s") for row in tables.read(path).to_pylist()]
     assert [row["sample_id"] for row in rows] == [f"images/{i}.png" for i in range(7)]
     assert rows[4]["image"] == {"bytes": picture(4), "path": "images/4.png"}
     assert rows[4]["captions"] == ["photo 4", "picture 4"]
@@ -181,7 +182,7 @@ def test_bad_metadata_names_the_line(folder):
     (folder / "metadata.jsonl").write_text("\n".join([*text[:3], text[3][:20]]))
     with pytest.raises(DataError, match=r"metadata\.jsonl, line 4: not JSON"):
         read_local(folder, Columns())
-    (folder / "metadata.jsonl").write_text('{"image": "x.png"}\n')
+    (folder / "metadata.jsonl").write_text('{"photo": "x.png"}\n')
     with pytest.raises(DataError, match=r"line 1: no file_name"):
         read_local(folder, Columns())
 
@@ -209,18 +210,19 @@ def test_a_truncated_parquet_source_is_named(tmp_path):
     pq.write_table(pa.table({"text": ["a", "b"]}), tmp_path / "t.parquet")
     content = (tmp_path / "t.parquet").read_bytes()
     (tmp_path / "t.parquet").write_bytes(content[:50])
-    with pytest.raises(tables.TableError, match=r"t\.parquet is not a complete Parquet file"):
+    with pytest.raises(DataError, match=r"t\.parquet is not a complete Parquet file"):
         list(read_local(tmp_path, Columns(image=None)))
 
 
 def test_images_are_decoded_by_as_many_threads_as_are_given(folder, tmp_path, monkeypatch):
     threads = set()
 
-    def slow(sample, columns):
+    def slow(content):
         threads.add(get_ident())
         time.sleep(0.01)
+        return ()
 
-    monkeypatch.setattr(datasets, "problem", slow)
+    monkeypatch.setattr(images, "inspect", slow)
     shard(read_local(folder, Columns()), tmp_path / "s", Columns(), workers=1)
     assert len(threads) == 1
 
@@ -229,20 +231,20 @@ def test_a_missing_shard_is_named(folder, tmp_path):
     manifest = shard(read_local(folder, Columns()), tmp_path / "s", Columns(), shard_size=4)
     (tmp_path / "s" / "00001.parquet").unlink()
     with pytest.raises(DataError, match=r"00001\.parquet is listed in the manifest and not there"):
-        datasets.shard_paths(manifest, tmp_path / "s")
+        sharding.shard_paths(manifest, tmp_path / "s")
 
 
 def test_a_hub_data_set_is_read_as_the_datasets_library_reads_it(folder, tmp_path):
     """The snapshot of a hub repository in imagefolder form, from which the library makes its own columns."""
     shutil.copytree(folder, tmp_path / "snapshot" / "train")
     columns = Columns(labels=("page",))
-    samples = list(datasets.read_hub(tmp_path / "snapshot", "train", None, columns))
+    samples = list(sharding.read_hub(tmp_path / "snapshot", "train", None, columns))
     assert len(samples) == 7
     assert samples[2].captions == ("photo 2", "picture 2")
     assert samples[2].image == picture(2)
     assert samples[5].labels == {"page": "2"}
     chosen = {"samples": 3, "shuffle_seed": 0}
-    some = list(datasets.read_hub(tmp_path / "snapshot", "train", None, columns, chosen))
+    some = list(sharding.read_hub(tmp_path / "snapshot", "train", None, columns, chosen))
     assert len(some) == 3
     assert {sample.sample_id for sample in some} < {sample.sample_id for sample in samples}
 
@@ -265,11 +267,11 @@ WEBDATASET = Columns(image="webp", captions=None, labels=("cls",))
 @pytest.mark.parametrize(("split", "shards"), [("train", 3), ("test", 1)])
 def test_a_webdataset_of_the_hub_is_read(tmp_path, split, shards):
     write_webdataset(tmp_path / split, shards)
-    samples = list(datasets.read_hub(tmp_path, split, None, WEBDATASET))
+    samples = list(sharding.read_hub(tmp_path, split, None, WEBDATASET))
     assert [sample.labels["cls"] for sample in samples] == [str(i % 4) for i in range(5 * shards)]
     assert samples[3].image == picture(3, "WEBP")
     chosen = {"samples": 4, "shuffle_seed": 1}
-    some, again = ([s.sample_id for s in datasets.read_hub(tmp_path, split, None, WEBDATASET, chosen)] for _ in "12")
+    some, again = ([s.sample_id for s in sharding.read_hub(tmp_path, split, None, WEBDATASET, chosen)] for _ in "12")
     assert some == again
     assert len(set(some)) == 4
     manifest = shard(iter(samples), tmp_path / "s", WEBDATASET)
@@ -279,10 +281,10 @@ def test_a_webdataset_of_the_hub_is_read(tmp_path, split, shards):
 def test_a_webdataset_is_read_one_sample_after_the_other(tmp_path):
     """What is held does not grow with the data set: the second archive is not touched for a sample of the first."""
     write_webdataset(tmp_path / "train", 2, per_shard=20)
-    samples = datasets.read_hub(tmp_path, "train", None, WEBDATASET)
+    samples = sharding.read_hub(tmp_path, "train", None, WEBDATASET)
     next(samples)
     (tmp_path / "train" / "1.tar").unlink()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(DataError, match=r"split train: .*1\.tar"):
         list(samples)
 
 
@@ -292,7 +294,7 @@ def test_classes_of_a_parquet_source_are_their_names(tmp_path):
     (tmp_path / "data").mkdir()
     hf.Dataset.from_dict(rows, features).to_parquet(tmp_path / "data" / "test-00000-of-00001.parquet")
     columns = Columns(image="img", captions=None, labels=("fine",))
-    samples = list(datasets.read_hub(tmp_path, "test", None, columns))
+    samples = list(sharding.read_hub(tmp_path, "test", None, columns))
     assert [sample.labels["fine"] for sample in samples] == ["apple", "bear", "bear", "apple"]
     assert samples[1].image == picture(1)
 
@@ -309,23 +311,144 @@ def test_classes_of_a_parquet_source_are_their_names(tmp_path):
 def test_a_split_or_column_that_a_hub_data_set_lacks_is_named(tmp_path, split, columns, message):
     write_webdataset(tmp_path / "train", 1)
     with pytest.raises(DataError, match=message):
-        list(datasets.read_hub(tmp_path, split, None, columns))
+        list(sharding.read_hub(tmp_path, split, None, columns))
 
 
 def test_documents_of_the_hub_are_taken_up_to_a_bound(tmp_path):
     texts = [f"document {i}" for i in range(9)] + [None, "", "  ", "last"]
     (tmp_path / "plain").mkdir()
     pq.write_table(pa.table({"text": texts, "url": ["u"] * 13}), tmp_path / "plain" / "train-00000-of-00002.parquet")
-    documents = list(datasets.hub_documents(tmp_path, "train", None, "text"))
+    documents = list(sharding.hub_documents(tmp_path, "train", None, "text"))
     assert documents == [*texts[:9], "last"]
-    assert datasets.bounded(documents) == documents
-    assert datasets.bounded(documents, count=2) == texts[:2]
-    assert datasets.bounded(documents, size=10) == texts[:1]
-    assert datasets.bounded(documents, size=11) == texts[:2]
-    assert datasets.bounded(documents, count=1, size=1000) == texts[:1]
+    assert sharding.bounded(documents) == documents
+    assert sharding.bounded(documents, count=2) == texts[:2]
+    assert sharding.bounded(documents, size=10) == texts[:1]
+    assert sharding.bounded(documents, size=11) == texts[:2]
+    assert sharding.bounded(documents, count=1, size=1000) == texts[:1]
     with pytest.raises(DataError, match="1,000 bytes of text are asked for, the source has 94; lower 'bytes'"):
-        datasets.bounded(documents, size=1000)
+        sharding.bounded(documents, size=1000)
     with pytest.raises(DataError, match="holds no text"):
-        datasets.bounded([])
+        sharding.bounded([])
     with pytest.raises(DataError, match="no column 'body'; there are text, url"):
-        list(datasets.hub_documents(tmp_path, "train", None, "body"))
+        list(sharding.hub_documents(tmp_path, "train", None, "body"))
+
+
+# ---- what sharding says ---------------------------------------------------------------------------------------
+
+
+def sample(number: int, size: int = 0, **facts) -> sharding.Sample:
+    return sharding.Sample(
+        f"{number:04d}", facts.pop("image", None), None, facts.pop("captions", ("x" * size,)), **facts
+    )
+
+
+PLAIN, TEXTS = Columns(), Columns(image=None)
+
+
+def test_shards_are_cut_by_bytes_too(tmp_path, monkeypatch):
+    """An Arrow column of more than 2 GiB is written and cannot be read again."""
+    monkeypatch.setattr(sharding, "SHARD_BYTES", 10_000)
+    sizes = [1000, 1000, 100, 2400, 100, 2500, 2500, 10]  # a character takes up to four bytes
+    manifest = shard((sample(i, size) for i, size in enumerate(sizes)), tmp_path / "s", TEXTS, shard_size=3)
+    assert [entry["samples"] for entry in manifest["shards"]] == [3, 2, 1, 1, 1]
+    paths = sharding.shard_paths(manifest, tmp_path / "s")
+    ids = [sample_id for path in paths for sample_id in tables.read(path)["sample_id"].to_pylist()]
+    assert ids == [f"{i:04d}" for i in range(8)]
+    assert sharding.SHARD_BYTES * 8 <= 2**31
+
+
+@pytest.mark.slow
+def test_more_bytes_than_a_shard_holds_are_read_again(tmp_path, monkeypatch):
+    """300 MB of images with the bound as it is."""
+    monkeypatch.setattr(images, "inspect", lambda content: ())
+    content = np.random.default_rng(0).bytes(2**25)
+    photos = (sample(i, image=content[i:] + content[:i], captions=()) for i in range(9))
+    manifest = shard(photos, tmp_path / "s", Columns(captions=None), workers=1)
+    assert [entry["samples"] for entry in manifest["shards"]] == [8, 1]
+    for path in sharding.shard_paths(manifest, tmp_path / "s"):
+        for cell in tables.read(path, ["image"])["image"].combine_chunks().field("bytes"):
+            assert len(cell.as_buffer()) == 2**25
+
+
+def test_the_digest_tells_samples_and_not_how_they_are_cut(folder, tmp_path):
+    def digest(columns=PLAIN, **options):
+        read = read_local(folder, columns)
+        return shard(read, tmp_path / "s", columns, made_by={"dataset": "d"}, **options)["digest"]
+
+    whole = digest()
+    assert whole == digest(shard_size=2) != digest(count=6)
+    assert digest(Columns(group="page")) != whole
+    assert digest(Columns(labels=("page",))) != whole
+    rows = metadata(folder)
+    (folder / "images/1.png").write_bytes(picture(100))
+    assert digest() != whole
+    (folder / "images/1.png").write_bytes(picture(1))
+    assert digest() == whole
+    write_metadata(folder, [*rows[1:], rows[0]])
+    assert digest() != whole
+    manifest = shard(read_local(folder, Columns()), tmp_path / "s", Columns(), shard_size=4)
+    footers = [tables.made_by(path)["digest"] for path in sharding.shard_paths(manifest, tmp_path / "s")]
+    assert footers == [entry["digest"] for entry in manifest["shards"]]
+    assert len(set(footers)) == 2
+
+
+def test_what_is_done_to_images_is_counted_and_said(tmp_path):
+    (tmp_path / "d").mkdir()
+    pixels = np.zeros((8, 9, 4), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / "d/alpha.png")
+    Image.fromarray(pixels[..., :3]).save(tmp_path / "d/turned.jpg", exif=exif)
+    Image.fromarray(pixels[..., 0].astype(np.uint16)).save(tmp_path / "d/deep.png")
+    Image.fromarray(pixels[..., :3]).save(tmp_path / "d/plain.png")
+    Image.fromarray(pixels[..., 0].astype(np.float32)).save(tmp_path / "d/floats.tiff")
+    Image.new("L", (2000, 1)).save(tmp_path / "d/strip.png")
+    for name in ("photo.heic", "notes.txt", "more.txt", "README"):
+        (tmp_path / "d" / name).write_bytes(b"x")
+    columns = Columns(captions=None)
+    manifest = shard(read_local(tmp_path / "d", columns), tmp_path / "s", columns, on_error="skip")
+    assert manifest["images"] == {images.TURNED: 1, images.FLATTENED: 1, images.SCALED: 1}
+    assert manifest["left_out"] == {".heic": 1, ".txt": 2, "no ending": 1}
+    assert [entry["sample_id"] for entry in manifest["bad"]] == ["floats.tiff", "strip.png"]
+    said = "\n".join(sharding.summary("photos", manifest))
+    assert "photos: 4 samples in 1 shards, 2 skipped, read as images, their folder the label 'class'" in said
+    assert "photos: files that are not taken for images: 1 .heic, 2 .txt, 1 no ending" in said
+    assert f"photos: 1 images {images.TURNED}" in said
+    assert "photos: left out floats.tiff: image unreadable (its pixels are floating-point numbers" in said
+    with pytest.raises(DataError, match=r"2 bad samples .*strip\.png: .*2,000 x 1 pixels"):
+        shard(read_local(tmp_path / "d", columns), tmp_path / "s2", columns)
+
+
+def test_a_label_of_minus_one_that_is_not_known_to_be_none_is_said(tmp_path):
+    samples = [sample(i, 3, labels={"mood": str(mood)}) for i, mood in enumerate((-1, 0, 1, -1))]
+    manifest = shard(samples, tmp_path / "s", TEXTS)
+    assert manifest["minus_one"] == {"mood": 2}
+    assert any("label 'mood' is -1 in 2 samples" in line for line in sharding.summary("d", manifest))
+
+
+@pytest.mark.parametrize("broken", [{"captions": ("\ud800",)}, {"captions": ("a",), "group_id": "caf\udce9"}])
+def test_text_that_is_not_unicode_is_a_bad_sample(tmp_path, broken):
+    manifest = shard([sample(0, 2), sample(1, **broken)], tmp_path / "s", TEXTS, on_error="skip")
+    assert manifest["bad"][0]["reason"].startswith("text that is not Unicode")
+    json.dumps(manifest).encode()
+
+
+def test_reasons_are_the_same_in_every_run(folder, tmp_path):
+    (folder / "images/1.png").write_bytes(b"no image")
+    (folder / "images/2.png").write_bytes(picture(2)[:100])
+    first, second = (shard(read_local(folder, Columns()), tmp_path / name, Columns(), on_error="skip") for name in "ab")
+    assert first == second
+    assert "0x" not in json.dumps(first["bad"])
+
+
+def test_if_all_are_bad_one_is_shown(tmp_path):
+    with pytest.raises(DataError, match="holds no good sample: all 2 are bad, such as 0000: empty caption"):
+        shard([sample(0), sample(1)], tmp_path / "s", TEXTS, on_error="skip")
+
+
+def test_labels_that_nobody_has_are_told(tmp_path):
+    manifest = shard([sample(0, 2, labels={"a": "x"}), sample(1, 2)], tmp_path / "s", TEXTS)
+    paths = sharding.shard_paths(manifest, tmp_path / "s")
+    assert sharding.labels_of(paths, "a") == (["0000", "0001"], ["x", None])
+    with pytest.raises(DataError, match=r"none of the 2 samples in .* has a label 'b'"):
+        sharding.labels_of(paths, "b")

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from prh import devices
+from prh.jobs import devices
 
 HOLD = """
 import os, sys, time
-from prh.devices import holding_gpus
+from prh.jobs.devices import holding_gpus
 with holding_gpus(int(sys.argv[1]), poll=0.05) as gpus:
     print(",".join(gpus), os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
     time.sleep(60)
@@ -148,3 +148,54 @@ def test_a_gpu_without_a_device_file_is_used(two_gpus, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     with devices.holding_gpus(1, "cuda") as gpus:
         assert gpus == []
+
+
+def lock_folder(tmp_path):
+    return tmp_path / f"prh-{os.getuid()}"
+
+
+def test_locks_lie_in_a_folder_that_is_the_users_alone(two_gpus, tmp_path):
+    with devices.holding_gpus():
+        assert lock_folder(tmp_path).stat().st_mode & 0o777 == 0o700
+        assert [path.name for path in lock_folder(tmp_path).iterdir()] == ["gpu-3.lock"]
+    lock_folder(tmp_path).chmod(0o777)
+    with devices.holding_gpus():
+        assert lock_folder(tmp_path).stat().st_mode & 0o777 == 0o700
+
+
+def test_a_file_that_a_stranger_links_to_is_neither_emptied_nor_taken(two_gpus, tmp_path):
+    mine = tmp_path / "thesis.tex"
+    mine.write_text("years of work")
+    lock_folder(tmp_path).mkdir(mode=0o700)
+    (lock_folder(tmp_path) / "gpu-3.lock").symlink_to(mine)
+    with pytest.raises(ValueError, match=r"the lock of GPU 3, .* cannot be opened"), devices.holding_gpus():
+        pass
+    assert mine.read_text() == "years of work"
+
+
+def test_what_lies_in_a_lock_file_is_not_emptied(two_gpus, tmp_path):
+    lock_folder(tmp_path).mkdir(mode=0o700)
+    (lock_folder(tmp_path) / "gpu-3.lock").write_text("kept")
+    with devices.holding_gpus():
+        assert (lock_folder(tmp_path) / "gpu-3.lock").read_text() == "kept"
+
+
+@pytest.mark.parametrize("taken", ["link", "file", "other"])
+def test_a_folder_that_is_not_the_users_is_refused(two_gpus, tmp_path, monkeypatch, taken):
+    if taken == "link":
+        (tmp_path / "elsewhere").mkdir()
+        lock_folder(tmp_path).symlink_to(tmp_path / "elsewhere")
+    elif taken == "file":
+        lock_folder(tmp_path).write_text("")
+    else:
+        lock_folder(tmp_path).mkdir()
+        monkeypatch.setattr(os, "getuid", lambda: 12345)
+        Path(tmp_path, "prh-12345").mkdir()
+    with pytest.raises(ValueError, match=r"is no folder of yours|cannot be made"), devices.holding_gpus():
+        pass
+
+
+def test_a_gpu_with_a_hostile_name_stays_in_the_folder(two_gpus, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "../../x")
+    with devices.holding_gpus():
+        assert [path.name for path in lock_folder(tmp_path).iterdir()] == ["gpu-.._.._x.lock"]

@@ -15,7 +15,7 @@ from prh.modalities import vision
 from prh.modalities.language import LanguageEncoder
 from prh.modalities.vision import VisionEncoder
 from prh.modalities.word_vectors import WordVectors
-from prh.models import ModelError
+from prh.models.repositories import ModelError
 
 TEXTS = ["a cat", "the dog runs over the old green hill by the sea", "x", "two birds in one tree , no three"]
 
@@ -52,6 +52,7 @@ FAMILIES = {
     "albert": {**SMALL, "embedding_size": 8},
     "squeezebert": {**SMALL, "embedding_size": 16, "q_groups": 1, "k_groups": 1, "v_groups": 1,
                     "post_attention_groups": 1, "intermediate_groups": 1, "output_groups": 1},
+    "mpt": {"vocab_size": 60, "d_model": 16, "n_layers": 3, "n_heads": 2},
     "mamba": {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 3, "state_size": 4},
 }  # fmt: skip
 
@@ -101,12 +102,14 @@ def test_hidden_states_are_those_of_the_library_text_by_text(family):
             np.testing.assert_allclose(layer[i], states[0].mean(0), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("family", "most"), [("roberta", 10), ("mpnet", 10), ("bert", 12), ("xlnet", None)])
+@pytest.mark.parametrize(
+    ("family", "most"), [("roberta", 10), ("mpnet", 10), ("bert", 12), ("xlnet", None), ("mpt", 12)]
+)
 def test_no_text_is_longer_than_the_positions_of_a_model(family, most):
-    """RoBERTa counts positions from the one after padding; XLNet, which has no bound, says -1."""
+    """RoBERTa counts positions from the one after padding; XLNet, which has no bound, says -1; MPT names it otherwise."""
     from transformers import AutoConfig, AutoModel
 
-    bounded = {} if most is None else {"max_position_embeddings": 12, "pad_token_id": 1}
+    bounded = {} if most is None else {"max_position_embeddings": 12, "max_seq_len": 12, "pad_token_id": 1}
     encoder = LanguageEncoder(
         AutoModel.from_config(AutoConfig.for_model(family, **FAMILIES[family], **bounded)), tokenizer(bos=False)
     )
@@ -116,14 +119,14 @@ def test_no_text_is_longer_than_the_positions_of_a_model(family, most):
             encoder.tokenize([" ".join(["cat"] * (most + 1))])
 
 
-@pytest.mark.parametrize("states", [None, [(1, 4, 6), (1, 2, 6)], TypeError("forward() got an unexpected keyword")])
+@pytest.mark.parametrize("states", [None, [(1, 7, 6), (1, 2, 6)], TypeError("forward() got an unexpected keyword")])
 def test_a_model_without_a_state_for_each_token_is_refused(states):
     class Model(torch.nn.Module):
         def forward(self, **_arguments):
             if isinstance(states, TypeError):
                 raise states
             given = None if states is None else [torch.zeros(shape) for shape in states]
-            return SimpleNamespace(hidden_states=given, last_hidden_state=torch.zeros(1, 4, 6))
+            return SimpleNamespace(hidden_states=given, last_hidden_state=torch.zeros(1, 7, 6))
 
     with pytest.raises(ModelError, match=r"Model does not give .* hidden state.*; leave it out"):
         LanguageEncoder(Model(), tokenizer())
@@ -168,7 +171,7 @@ def picture(seed: int) -> bytes:
 
 
 def entry(**changes):
-    return {"modality": "vision", "library": "timm", "source": "random", "id": None, "path": None, "seed": 0, "dtype": "auto",
+    return {"name": "m", "modality": "vision", "library": "timm", "source": "random", "id": None, "path": None, "seed": 0, "dtype": "auto",
             "model_args": {}, "pooling": "auto", "layers": None, "trust_remote_code": False, **changes}  # fmt: skip
 
 
@@ -192,11 +195,16 @@ VISION = {
 }
 
 
-@pytest.mark.parametrize("name", ["cait_xxs24_224", "xcit_nano_12_p16_224", "volo_d1_224"])
-def test_a_class_token_that_comes_after_the_blocks_is_not_looked_for_in_them(name):
-    with torch.device("meta"):
-        encoder = modalities.load(entry(id=name, model_args={}), None, "meta")
-    assert encoder.pooling == "gap"
+@pytest.mark.parametrize(
+    ("name", "smaller"),
+    [
+        ("cait_xxs24_224", {"depth": 2, "img_size": 64}),
+        ("xcit_nano_12_p16_224", {"depth": 2, "img_size": 64}),
+        ("volo_d1_224", {"img_size": 64}),
+    ],
+)
+def test_a_class_token_that_comes_after_the_blocks_is_not_looked_for_in_them(name, smaller):
+    assert modalities.load(entry(id=name, model_args=smaller), None).pooling == "gap"
 
 
 @pytest.mark.parametrize("name", VISION)
@@ -319,6 +327,34 @@ def test_word_vectors(tmp_path):
     (tmp_path / "vocab.txt").unlink()
     with pytest.raises(ModelError, match=r"has no vocab\.txt"):
         modalities.load(entry(modality="language", library="word_vectors"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"vectors": torch.full((2, 2), float("nan"))}, r"has no tensor 'vectors' of finite numbers"),
+        ({"vectors": torch.ones(4)}, r"has no tensor 'vectors' of finite numbers"),
+        ({"table": torch.ones(2, 2)}, r"has no tensor 'vectors'"),
+        ({"vectors": torch.ones(3, 2)}, "has 2 words, one a line, and vectors.safetensors 3 vectors"),
+    ],
+)
+def test_damaged_word_vectors_are_refused(tmp_path, tensors, message):
+    save_file(tensors, tmp_path / "vectors.safetensors")
+    (tmp_path / "vocab.txt").write_text("cat\ndog\n")
+    settings = entry(modality="language", library="word_vectors")
+    with pytest.raises(ModelError, match=message):
+        modalities.load(settings, tmp_path)
+    content = (tmp_path / "vectors.safetensors").read_bytes()
+    (tmp_path / "vectors.safetensors").write_bytes(content[: len(content) - 3])
+    with pytest.raises(ModelError, match=r"vectors\.safetensors is not a whole safetensors file"):
+        modalities.load(settings, tmp_path)
+
+
+def test_words_are_split_at_newlines_only(tmp_path):
+    """Some vocabularies hold the separators of lines and of paragraphs of Unicode."""
+    save_file({"vectors": torch.ones(3, 2)}, tmp_path / "vectors.safetensors")
+    (tmp_path / "vocab.txt").write_text("cat\n\u2028\ndog\n", encoding="utf-8")
+    assert modalities.load(entry(modality="language", library="word_vectors"), tmp_path).parameters == 6
 
 
 def test_real_llama_is_loaded_whole(real):

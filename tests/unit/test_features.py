@@ -6,18 +6,23 @@ import numpy as np
 import pytest
 import torch
 
-from prh import datasets, features, modalities, tables
-from prh.features import FeatureError, extract, length_batches
+from prh import modalities
+from prh.datasets import sharding
+from prh.features import extraction
+from prh.features.extraction import FeatureError, extract, length_batches
+from prh.io import tables
 from prh.modalities.language import LanguageEncoder
 from prh.modalities.word_vectors import WordVectors
+from prh.models.repositories import ModelError
+from prh.models.selftest import SelfTest
 from tests.unit.test_datasets import picture
 from tests.unit.test_encoders import TEXTS, entry, language_model, tokenizer
 
 
 def write_shards(folder, captions, shard_size=4):
-    samples = [datasets.Sample(f"s{i}", picture(i), None, tuple(texts)) for i, texts in enumerate(captions)]
-    manifest = datasets.shard(samples, folder, datasets.Columns(), shard_size=shard_size)
-    return datasets.shard_paths(manifest, folder)
+    samples = [sharding.Sample(f"s{i}", picture(i), None, tuple(texts)) for i, texts in enumerate(captions)]
+    manifest = sharding.shard(samples, folder, sharding.Columns(), shard_size=shard_size)
+    return sharding.shard_paths(manifest, folder)
 
 
 @pytest.fixture
@@ -60,14 +65,15 @@ def test_batch_size_does_not_change_features(shards, tmp_path, llama, vit, batch
 
 def test_progress_counts_samples_batch_by_batch(shards, llama, vit):
     told = []
-    list(features.encode_images(vit, shards, batch_size=3, advance=told.append))
+    list(extraction.encode_images(vit, shards, batch_size=3, advance=told.append))
     assert told == [3, 1, 3, 1, 3]
     told = []
-    list(features.encode_captions(llama, shards, caption="all", batch_size=3, advance=told.append))
+    list(extraction.encode_captions(llama, shards, caption="all", batch_size=3, advance=told.append))
     assert told == [1.5, 1.5, 1] * 2 + [1.5, 1.5]
 
 
 def test_rows_are_in_sample_order_with_a_footer(shards, tmp_path, llama):
+    llama.selftest = SelfTest({"two passes": "equal"})
     extract(llama, shards, tmp_path / "f.parquet", model="llama", digest="d", made_by={"device": "cpu"})
     table = tables.read(tmp_path / "f.parquet")
     assert table["sample_id"].to_pylist() == [f"s{i}" for i in range(11)]
@@ -75,6 +81,7 @@ def test_rows_are_in_sample_order_with_a_footer(shards, tmp_path, llama):
     assert footer["layer_names"] == ["embeddings", "block_1", "block_2", "last_hidden_state"]
     assert footer["parameters"] == llama.parameters
     assert footer["device"] == "cpu"
+    assert footer["selftest"] == llama.selftest.as_footer()
     assert "torch" in footer["libraries"]
     for i in (0, 5, 10):
         alone = llama.encode(llama.tokenize([TEXTS[i % 4]]))
@@ -84,9 +91,9 @@ def test_rows_are_in_sample_order_with_a_footer(shards, tmp_path, llama):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_processes_ahead_of_the_model_decode_what_its_own_threads_do(shards, vit, workers):
-    images = features._Images(shards, vit.decode)
+    images = extraction._Images(shards, vit.decode)
     batches = [[(0, 0), (0, 1), (0, 2)], [(1, 0)], [(1, 1), (1, 3)]]
-    ahead, in_turns = features._decoded_ahead(images, batches, workers), features._decoded_in_turns(images, batches)
+    ahead, in_turns = extraction._decoded_ahead(images, batches, workers), extraction._decoded_in_turns(images, batches)
     for one, other in zip(ahead, in_turns, strict=True):
         assert torch.equal(one, other)
 
@@ -135,6 +142,9 @@ class Failing:
 
     def tokenize(self, texts):
         return [(torch.tensor([len(text)]), torch.ones(1)) for text in texts]
+
+    def prove_tokens(self, texts, items):
+        pass
 
     def encode(self, items):
         self.batches += 1
@@ -188,14 +198,14 @@ def test_parts_of_other_code_or_libraries_have_another_recipe(tmp_path, monkeypa
     """An edited module or an upgraded library runs the job again; it must then not go on from parts of before."""
     code = tmp_path / "models.py"
     code.write_text("a = 1")
-    monkeypatch.setattr(sys.modules["prh.models"], "__file__", str(code))
-    digest = features.recipe("facts")
-    assert features.recipe("facts") == digest != features.recipe("others")
+    monkeypatch.setattr(sys.modules["prh.models.repositories"], "__file__", str(code))
+    digest = extraction.recipe("facts")
+    assert extraction.recipe("facts") == digest != extraction.recipe("others")
     code.write_text("a = 2")
-    edited = features.recipe("facts")
+    edited = extraction.recipe("facts")
     assert edited != digest
-    monkeypatch.setattr(features.versions, "libraries", lambda: {"torch": "1.0"})
-    assert features.recipe("facts") not in (digest, edited)
+    monkeypatch.setattr(extraction.versions, "libraries", lambda: {"torch": "1.0"})
+    assert extraction.recipe("facts") not in (digest, edited)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -211,18 +221,24 @@ def test_a_bad_feature_names_model_layer_and_sample(shards, tmp_path, value):
 
 def test_texts_are_as_large_as_their_padded_tokens():
     items = [(torch.zeros(length), torch.ones(length)) for length in (7, 3, 3)]
-    assert features._padded_tokens(items) == 21
+    assert extraction._padded_tokens(items) == 21
 
 
 def test_real_captions_align_with_real_words(real, tmp_path):
     """Flickr8k captions through the real vectors: two captions of a picture are nearer than those of two pictures."""
-    samples = datasets.read_local(real / "flickr1k", datasets.Columns())
-    manifest = datasets.shard(samples, tmp_path / "s", datasets.Columns(), count=100)
+    samples = sharding.read_local(real / "flickr1k", sharding.Columns())
+    manifest = sharding.shard(samples, tmp_path / "s", sharding.Columns(), count=100)
     folder = real / "weights/language/glove25"
     encoder = modalities.load(entry(modality="language", library="word_vectors"), folder)
     first, second = (
-        next(features.encode_captions(encoder, datasets.shard_paths(manifest, tmp_path / "s"), caption=caption))[0]
+        next(extraction.encode_captions(encoder, sharding.shard_paths(manifest, tmp_path / "s"), caption=caption))[0]
         for caption in (0, 1)
     )
     unit = [layer / np.linalg.norm(layer, axis=1, keepdims=True) for layer in (first, second)]
     assert (np.argmax(unit[0] @ unit[1].T, axis=1) == np.arange(100)).mean() > 0.15
+
+
+def test_captions_that_a_tokenizer_does_not_know_give_no_features():
+    encoder = LanguageEncoder(language_model("gpt2"), tokenizer(), name="m")
+    with pytest.raises(ModelError, match=r"model 'm': 50% of the tokens of 1 texts are unknown"):
+        extraction.encode_texts(encoder, ["zork"])

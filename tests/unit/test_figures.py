@@ -17,7 +17,7 @@ from matplotlib.text import Text
 from scipy.stats import spearmanr
 
 from prh.figures import alignment_matrix, cross_modal, k_sweep, layer_matrix, metric_correlation, n_sweep, style
-from prh.joins import metric_correlations
+from prh.studies.joins import metric_correlations
 
 
 def make_models(count: int, families: int = 3) -> pl.DataFrame:
@@ -521,3 +521,25 @@ def test_figures_do_not_load_torch():
     loaded = "{'torch', 'matplotlib.pyplot'} & set(sys.modules)"
     code = f"import sys; from prh.figures import {modules}; sys.exit(bool({loaded}))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# --- notes on ties ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", [alignment_matrix, cross_modal, k_sweep, n_sweep])
+def test_models_whose_neighbours_are_drawn_by_lot_are_named_below(module):
+    models = make_models(6)
+    over = {"ks": (5, 10)} if module is k_sweep else {"ns": (512, 1024)} if module is n_sweep else {}
+    best = make_best(models, **over)
+    name = models["model"][0]
+    flags = best.with_columns(tied_x=pl.col("model_x") == name, tied_y=pl.col("model_y") == name)
+    options = [] if module is n_sweep else [models]
+    sentence = f"Ties: more than 5 % of the k-th neighbours in {name} are drawn by lot."
+    assert sentence in note(module.draw(flags, *options))
+    assert "by lot" not in note(module.draw(best, *options)), "tables without these columns name none"
+    none = flags.with_columns(tied_x=pl.lit(None, pl.Boolean), tied_y=pl.lit(False))
+    assert "by lot" not in note(module.draw(none, *options))
+
+
+def note(fig: Figure) -> str:
+    return " ".join(text.get_text() for text in fig.texts).replace("\n", " ")

@@ -5,9 +5,11 @@ import timm
 import torch
 from torch import nn
 
-from prh import blocks, modalities
-from prh.folding import fold_norms
+from prh import modalities
 from prh.modalities import vision
+from prh.models import blocks
+from prh.models.folding import fold_norms
+from prh.models.pooling import Layout
 from tests.unit.test_encoders import entry
 
 
@@ -44,7 +46,8 @@ def test_layers_stay_the_same(name, left):
 
 
 def encoder(model):
-    return vision.VisionEncoder(model, transform=None)
+    maps = [Layout(places=(2, 3), width=1)] * len(blocks.find_layers(model))
+    return vision.VisionEncoder(model, None, maps)
 
 
 def test_without_norms_the_model_itself_is_taken():

@@ -5,9 +5,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 
-from prh import joins, registries
-from prh.joins import figure2, figure3, figure4, model_map, published_scores, solved
+from prh.competence.scores import SCORES, published_for, published_scores
+from prh.experiment import registries
+from prh.studies import joins
+from prh.studies.joins import figure2, figure3, figure4, model_map, solved
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTING = {"dataset": "d", "metric": "mutual_knn", "k": 10, "n": 100}
@@ -113,6 +116,10 @@ def test_figure2_by_hand():
     inside = statistic(joined, "bins", "mean alignment", "1")
     assert inside["value"] == pytest.approx((0.1 + 0.4 + 0 + 3 * 0.2) / 6)
     assert inside["n"] == 4
+    without = np.array([0.6, 0.8, 0.5, 0.3]) / 3  # the mean of the three pairs that are left without v1, v2, v3, v4
+    half = stats.t.ppf(0.975, 3) * math.sqrt(3 / 4 * ((without - without.mean()) ** 2).sum())
+    assert (inside["low"], inside["high"]) == pytest.approx((1.1 / 6 - half, 1.1 / 6 + half))
+    assert inside["method"] == "mean of 6 pairs; stderr as if independent; 95 % jackknife interval over models"
     assert joined.statistics.filter(pl.col("panel") == "bins").height == 1
 
 
@@ -123,6 +130,9 @@ def test_figure2_bins_are_of_equal_width_and_the_last_holds_those_that_solve_all
     assert statistic(joined, "bins", "mean alignment", "1")["value"] == pytest.approx(0.1)
     assert statistic(joined, "bins", "mean alignment", "2")["value"] == pytest.approx(0.4)
     assert statistic(joined, "bins", "mean alignment", "2")["stderr"] is None  # one pair has no spread
+    assert statistic(joined, "bins", "mean alignment", "2")["low"] is None
+    method = statistic(joined, "bins", "mean alignment", "2")["method"]
+    assert method == "mean of 1 pair; no interval: it needs three models"
 
 
 @pytest.mark.usefixtures("no_umap")
@@ -313,22 +323,22 @@ def test_an_unknown_kind_of_alignment_is_refused():
 
 def test_the_published_scores_are_usable():
     scores = published_scores(ROOT / "resources" / "published_scores.csv")
-    assert scores.columns == joins.SCORES.names
+    assert scores.columns == SCORES.names
     assert not scores["model"].str.contains("bloom-").any()  # BLOOM is not BLOOMZ
 
 
 def test_published_scores_are_found_by_a_model_s_id_or_name():
-    columns = {name: [None] * 3 for name in joins.SCORES.names}
+    columns = {name: [None] * 3 for name in SCORES.names}
     columns |= {"model": ["org/a", "b", "org/c"], "task": ["t"] * 3, "value": [0.1, 0.2, 0.3]}
-    named = joins.published_for({"first": "org/a", "again": "org/a", "b": "b"}, pl.DataFrame(columns))
-    assert named.columns == joins.SCORES.names
+    named = published_for({"first": "org/a", "again": "org/a", "b": "b"}, pl.DataFrame(columns))
+    assert named.columns == SCORES.names
     assert sorted(named.select("model", "value").rows()) == [("again", 0.1), ("b", 0.2), ("first", 0.1)]
 
 
 def test_the_registry_s_language_models_find_their_published_scores():
     source = [{"from": "resources/models/language.yaml"}]
     models = {entry["name"]: entry["id"] for entry in registries.expand({"models": source}, ROOT)["models"]}
-    found = joins.published_for(models, published_scores(ROOT / "resources" / "published_scores.csv"))
+    found = published_for(models, published_scores(ROOT / "resources" / "published_scores.csv"))
     assert {"llama-7b", "llama-13b", "open_llama_3b", "gemma-2b"} <= set(found["model"])
 
 

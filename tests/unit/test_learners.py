@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from prh import learners
-from prh.learners import OBJECTIVES, train_language, train_vision
-from prh.world import build
+from prh.world import learners
+from prh.world.idealised import build
+from prh.world.learners import OBJECTIVES, train_language, train_vision
 
 VIT = {"img_size": 32, "patch_size": 16, "embed_dim": 8, "depth": 1, "num_heads": 1}
 VISION = {"architecture": "vit_tiny_patch16_224", "model_args": VIT, "steps": 4, "batch": 16}
@@ -159,7 +159,9 @@ def test_convolutional_networks_learn_too(world, tmp_path):
 
 @pytest.mark.slow
 def test_learners_of_both_modalities_find_the_pmi(tmp_path, monkeypatch):
-    from prh import alignment, features, modalities
+    from prh import modalities
+    from prh.core import alignment
+    from prh.features import extraction
 
     monkeypatch.undo()
     world = build(128)
@@ -181,9 +183,9 @@ def test_learners_of_both_modalities_find_the_pmi(tmp_path, monkeypatch):
     )
     images = torch.stack([seer.decode(image) for image in world.images()])
     reality = [alignment.prepare(world.reality_features())]
-    language = alignment.prepare(features.encode_texts(reader, world.captions()))
+    language = alignment.prepare(extraction.encode_texts(reader, world.captions()))
     vision = alignment.prepare([layer.numpy() for layer in seer.encode(images)])
-    shuffled = alignment.prepare(features.encode_texts(reader, world.captions(shuffled=True)))
+    shuffled = alignment.prepare(extraction.encode_texts(reader, world.captions(shuffled=True)))
     assert alignment.align(language, reality).best > 0.8
     assert alignment.align(vision, reality).best > 0.5
     assert alignment.align(vision, language).best > 0.5
@@ -192,14 +194,15 @@ def test_learners_of_both_modalities_find_the_pmi(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_multiple_choice_runs_through_lm_eval(world, tmp_path):
-    from prh.language_scores import harness_scores, load_causal, run_harness
-    from prh.world import write_multiple_choice
+    from prh.competence.causal_models import load_causal
+    from prh.competence.language_scores import harness_scores, run_harness
+    from prh.world.idealised import write_multiple_choice
 
     folder = train_language(world, tmp_path / "model", **LANGUAGE | {"context": 15})
     task = write_multiple_choice(world.multiple_choice(8, seed=0), tmp_path / "tasks")
-    entry = {"dtype": "float32", "model_args": {}, "trust_remote_code": False}
+    entry = {"name": "m", "dtype": "float32", "model_args": {}, "trust_remote_code": False}
     results = run_harness(
-        *load_causal(entry, folder), [task.stem], include_path=task.parent, out_json=tmp_path / "found.json"
+        *load_causal(entry, folder)[:2], [task.stem], include_path=task.parent, out_json=tmp_path / "found.json"
     )
     found = harness_scores(results)
     assert set(found["metric"]) == {"acc", "acc_norm"}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from prh.memory import Halving
+from prh.models.memory import Halving
 
 
 class Greedy:

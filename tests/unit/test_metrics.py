@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file
 
-import prh.metrics
-from prh.metrics import METRICS, Representation, kernels, subspaces
+import prh.core.metrics
+from prh import prepare
+from prh.core.metrics import METRICS, Representation, kernels, subspaces
 from tests.unit import reference
 
 NAMES = sorted(METRICS)
@@ -96,19 +98,104 @@ def test_traits_are_true(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_invariant_to_rotation_scale_and_order_of_samples(name):
+def test_invariant_to_rotation_and_scale(name):
     rng = np.random.default_rng(5)
     x, y = rng.normal(size=(50, 8)).astype(np.float32), rng.normal(size=(50, 8)).astype(np.float32)
     y += x
     rotation = np.linalg.qr(rng.normal(size=(8, 8)))[0].astype(np.float32)
-    order = rng.permutation(50)
     before = score(name, x, y, 6)
     if not name.startswith(("rsa", "svcca", "pwcca")):  # these depend on the axes: they centre or scale along them
         assert score(name, x @ rotation, y, 6) == pytest.approx(before, abs=1e-5)
     if name not in ("cka_rbf", "cknna_official"):  # a kernel width and an epsilon have a scale
         assert score(name, 3 * x, y, 6) == pytest.approx(before, abs=1e-5)
-    if name != "linear_regression":  # its folds go by order
-        assert score(name, x[order], y[order], 6) == pytest.approx(before, abs=1e-5)
+
+
+def of_rank(rng, n, d, rank, noise=0.0):
+    return rng.normal(size=(n, rank)) @ rng.normal(size=(rank, d)) + noise * rng.normal(size=(n, d))
+
+
+def falling(rng, n, d, scale):
+    return rng.normal(size=(n, d)) * np.exp(-np.arange(d) / scale)
+
+
+PAIRS = {  # of x and y, [n, d]; where both keep more than n - 1 components together, correlations of 1 repeat
+    "wide": lambda rng, n: (rng.normal(size=(n, 3 * n)), rng.normal(size=(n, 2 * n))),
+    "low rank": lambda rng, n: (of_rank(rng, n, 50, 5), of_rank(rng, n, 40, 7)),
+    "low rank and noise": lambda rng, n: (of_rank(rng, n, n, n // 2, 0.01), of_rank(rng, n, 2 * n, n // 2, 0.1)),
+    "as wide as many": lambda rng, n: (rng.normal(size=(n, n - 1)), rng.normal(size=(n, n + 1))),
+    "falling spectra": lambda rng, n: (falling(rng, n, 2 * n, n / 3), falling(rng, n, 2 * n, n / 2)),
+    "one the other's": lambda rng, n: (x := rng.normal(size=(n, n // 2)), x @ of_rank(rng, n // 2, n, n // 2)),
+    "classes": lambda rng, n: (np.repeat(np.eye(n // 5), 5, axis=0), rng.normal(size=(n, 8))),
+}
+
+
+def require_order_is_nothing(name, x, y):
+    before = score(name, x, y, 6)
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(len(x))
+        exact = name in KNN
+        assert score(name, x[order], y[order], 6) == pytest.approx(before, abs=1e-12 if exact else 2e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("pair", PAIRS)
+def test_the_order_of_samples_is_nothing(name, pair):
+    if pair == "classes" and METRICS[name].needs_k:
+        return  # equal rows: their order is drawn
+    x, y = (side.astype(np.float32) for side in PAIRS[pair](np.random.default_rng(5), 60))
+    require_order_is_nothing(name, x, y)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_order_of_samples_is_nothing_to_real_data(name, real):
+    """Human and monkey IT, as rows of dissimilarities; word vectors, 25 of 50 of which are those of the same words."""
+    with np.load(real / "brain92" / "rdms.npz") as file:
+        human, monkey = (file[key].astype(np.float32) for key in ("human_IT_mean", "monkey_IT_fig1"))
+    require_order_is_nothing(name, human, monkey)
+    words = load_file(real / "weights/language/glove25/vectors.safetensors")
+    vectors = next(iter(words.values()))[100:300].astype(np.float32)
+    require_order_is_nothing(name, prepare(vectors), prepare(np.tanh(vectors[:, ::2])))
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_regression_is_never_much_worse_than_the_mean(pair):
+    """With small penalties alone R2 is -1.5 and less where there are about as many samples as features."""
+    x, y = (side.astype(np.float32) for side in PAIRS[pair](np.random.default_rng(5), 60))
+    assert score("linear_regression", x, y) > -3 / 60
+    assert score("linear_regression", y, x) > -3 / 60
+
+
+def test_regression_in_little_memory_is_the_same():
+    """One form of 5 fits, all do not: they are built one after the other."""
+    x, y = (side.astype(np.float32) for side in PAIRS["low rank"](np.random.default_rng(8), 60))
+    form = 60 * 61 / 2 * 4 / 2**30
+    tight = Representation("x", [x], memory_gb=3 * form), Representation("y", [y], memory_gb=3 * form)
+    found = METRICS["linear_regression"].scores(*tight)
+    assert found[0, 0] == score("linear_regression", x, y)
+    assert not [key for key in tight[0]._states if key[0] is subspaces.residual_forms]
+
+
+def test_regression_with_one_small_penalty_is_as_wild_as_told():
+    x, y = np.random.default_rng(6).normal(size=(2, 60, 60)).astype(np.float32)
+    assert prh.core.metrics.linear_regression(x, y, ridge=1e-4) < -1.5
+
+
+def test_pwcca_weighs_equal_correlations_by_the_mean_over_their_bases():
+    rng = np.random.default_rng(7)
+    x, y = rng.normal(size=(40, 30)), rng.normal(size=(40, 25))
+    U, V = (np.linalg.svd(z - z.mean(0), full_matrices=False)[0] for z in (x, y))
+    P, correlations, _ = np.linalg.svd(U.T @ V, full_matrices=False)
+    directions = U @ P
+    ones = correlations > 1 - 1e-9
+    assert ones.sum() == 30 + 25 - 39
+    weights = np.abs(directions.T @ (x - x.mean(0))).sum(axis=1)
+    turned = []
+    for _ in range(400):
+        rotation = np.linalg.qr(rng.normal(size=(ones.sum(),) * 2))[0]
+        turned.append(np.abs((directions[:, ones] @ rotation).T @ (x - x.mean(0))).sum())
+    weights[ones] = np.mean(turned) / ones.sum()
+    wanted = (weights * correlations).sum() / weights.sum()
+    assert prh.core.metrics.pwcca(x, y, variance=1) == pytest.approx(wanted, abs=5e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -168,11 +255,11 @@ def test_rows_of_rows_are_rows():
 
 @pytest.mark.parametrize("name", KNN)
 def test_neighbour_metrics_by_tiles(name, monkeypatch):
-    import prh.metrics.knn
+    import prh.core.metrics.knn
 
     x, y = features("random", 7, 50), features("tied", 8, 50)
     whole = score(name, x, y, 5)
-    monkeypatch.setattr(prh.metrics.knn, "TILE", 640)
+    monkeypatch.setattr(prh.core.metrics.knn, "TILE", 640)
     assert score(name, x, y, 5) == pytest.approx(whole, abs=1e-12)
 
 
@@ -187,30 +274,30 @@ def test_features_give_the_same_as_kernels(name):
 def test_chance_level_of_mutual_knn():
     rng = np.random.default_rng(11)
     n, k = 300, 10
-    scores = [prh.metrics.mutual_knn(*rng.normal(size=(2, n, 20)), k=k) for _ in range(30)]
+    scores = [prh.core.metrics.mutual_knn(*rng.normal(size=(2, n, 20)), k=k) for _ in range(30)]
     assert np.mean(scores) == pytest.approx(k / (n - 1), abs=4 * np.std(scores) / np.sqrt(30))
 
 
 def test_cknna_with_all_neighbours_is_unbiased_cka():
     x, y = features("random", 12, 30), features("offset", 13, 30)
-    assert prh.metrics.cknna(x, y, k=29) == pytest.approx(prh.metrics.unbiased_cka(x, y), abs=1e-5)
-    assert prh.metrics.cknna(x, y, k=29, definition="official") == pytest.approx(
-        prh.metrics.unbiased_cka(x, y), abs=1e-3
+    assert prh.core.metrics.cknna(x, y, k=29) == pytest.approx(prh.core.metrics.unbiased_cka(x, y), abs=1e-5)
+    assert prh.core.metrics.cknna(x, y, k=29, definition="official") == pytest.approx(
+        prh.core.metrics.unbiased_cka(x, y), abs=1e-3
     )
 
 
 def test_unbiased_cka_of_unrelated_features_is_about_zero_where_cka_is_not():
     rng = np.random.default_rng(14)
     x, y = rng.normal(size=(2, 100, 200)).astype(np.float32)
-    assert abs(prh.metrics.unbiased_cka(x, y)) < 0.05
-    assert prh.metrics.cka(x, y) > 0.5
+    assert abs(prh.core.metrics.unbiased_cka(x, y)) < 0.05
+    assert prh.core.metrics.cka(x, y) > 0.5
 
 
 def test_torch_tensors_are_taken_too():
     torch = pytest.importorskip("torch")
     x, y = features("random", 15, 20), features("random", 16, 20)
-    wanted = prh.metrics.mutual_knn(x, y, k=3)
-    assert prh.metrics.mutual_knn(torch.as_tensor(x), torch.as_tensor(y, dtype=torch.float64), k=3) == wanted
+    wanted = prh.core.metrics.mutual_knn(x, y, k=3)
+    assert prh.core.metrics.mutual_knn(torch.as_tensor(x), torch.as_tensor(y, dtype=torch.float64), k=3) == wanted
 
 
 GOOD = features("random", 17, 20)
@@ -246,16 +333,16 @@ def test_bad_k_is_refused(name, k):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: prh.metrics.cka(GOOD, GOOD, kernel="cosine"), "kernel is 'cosine'"),
-        (lambda: prh.metrics.cka(GOOD, GOOD, kernel="rbf", sigma=0), "sigma is 0"),
-        (lambda: prh.metrics.cknna(GOOD, GOOD, k=3, definition="mine"), "definition is 'mine'"),
-        (lambda: prh.metrics.unbiased_cka(GOOD[:3], GOOD[:3]), "at least 4"),
-        (lambda: prh.metrics.rsa(GOOD, GOOD, compare="kendall"), "compare is 'kendall'"),
-        (lambda: prh.metrics.rsa(GOOD[:2], GOOD[:2]), "at least 3"),
-        (lambda: prh.metrics.svcca(GOOD, GOOD, dims=20), "dims is 20"),
-        (lambda: prh.metrics.pwcca(GOOD, GOOD, variance=0), "variance is 0"),
-        (lambda: prh.metrics.linear_regression(GOOD, GOOD, folds=1), "folds is 1"),
-        (lambda: prh.metrics.linear_regression(GOOD, GOOD, ridge=-1), "ridge is -1"),
+        (lambda: prh.core.metrics.cka(GOOD, GOOD, kernel="cosine"), "kernel is 'cosine'"),
+        (lambda: prh.core.metrics.cka(GOOD, GOOD, kernel="rbf", sigma=0), "sigma is 0"),
+        (lambda: prh.core.metrics.cknna(GOOD, GOOD, k=3, definition="mine"), "definition is 'mine'"),
+        (lambda: prh.core.metrics.unbiased_cka(GOOD[:3], GOOD[:3]), "at least 4"),
+        (lambda: prh.core.metrics.rsa(GOOD, GOOD, compare="kendall"), "compare is 'kendall'"),
+        (lambda: prh.core.metrics.rsa(GOOD[:2], GOOD[:2]), "at least 3"),
+        (lambda: prh.core.metrics.svcca(GOOD, GOOD, dims=20), "dims is 20"),
+        (lambda: prh.core.metrics.pwcca(GOOD, GOOD, variance=0), "variance is 0"),
+        (lambda: prh.core.metrics.linear_regression(GOOD[:2], GOOD[:2]), "at least 3"),
+        (lambda: prh.core.metrics.linear_regression(GOOD, GOOD, ridge=-1), "ridge is -1"),
     ],
 )
 def test_bad_options_are_refused(call, message):
@@ -282,15 +369,15 @@ def test_bad_representations_are_refused(arguments, message):
 
 def test_neighbours_alone_serve_neighbour_metrics_only():
     x = Representation("model", neighbours=[reference.knn(GOOD, 5)])
-    assert prh.metrics.mutual_knn(x, x, k=5) == 1
+    assert prh.core.metrics.mutual_knn(x, x, k=5) == 1
     with pytest.raises(ValueError, match="5 deep; raise k_max"):
-        prh.metrics.mutual_knn(x, x, k=6)
+        prh.core.metrics.mutual_knn(x, x, k=6)
     with pytest.raises(ValueError, match="neighbours only"):
-        prh.metrics.cka(x, x)
+        prh.core.metrics.cka(x, x)
 
 
 def test_names_and_traits_are_known_without_torch():
-    code = "import sys, prh.metrics; assert 'mutual_knn' in prh.metrics.METRICS; assert 'torch' not in sys.modules"
+    code = "import sys, prh.core.metrics; assert 'mutual_knn' in prh.core.metrics.METRICS; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, env=_environment())
 
 
@@ -301,11 +388,13 @@ def _environment():
 
 
 def test_one_function_makes_a_metric(monkeypatch):
-    monkeypatch.setattr(prh.metrics.base, "METRICS", dict(METRICS))
+    monkeypatch.setattr(prh.core.metrics.base, "METRICS", dict(METRICS))
 
-    @prh.metrics.metric(summary="share with one nearest neighbour", needs="neighbours", symmetric=True, bounded=True)
+    @prh.core.metrics.metric(
+        summary="share with one nearest neighbour", needs="neighbours", symmetric=True, bounded=True
+    )
     def same_nearest(x, y):
         return np.array([[np.mean(a[:, 0] == b[:, 0]) for b in y.knn(1)] for a in x.knn(1)])
 
     assert same_nearest(GOOD, GOOD) == 1
-    assert prh.metrics.base.METRICS["same_nearest"].needs_k is False
+    assert prh.core.metrics.base.METRICS["same_nearest"].needs_k is False

@@ -7,9 +7,10 @@ import pytest
 import timm
 import torch
 
-from prh import architectures, loading, modalities, models
-from prh.config import load
-from prh.registries import expand
+from prh import modalities
+from prh.experiment.config import load
+from prh.experiment.registries import expand
+from prh.models import architectures, loading, repositories
 from tests.conftest import REPOSITORY
 
 FOLDER = REPOSITORY / "resources" / "models"
@@ -83,7 +84,7 @@ def test_vision_models_are_names_of_timm():
     pretrained = set(timm.list_pretrained())
     fetched = [model.id for model in TIMM if model.source == "hub"]
     assert set(fetched) <= pretrained
-    assert {models.hub_repository("timm", name) for name in fetched} == {f"timm/{name}" for name in fetched}
+    assert {repositories.hub_repository("timm", name) for name in fetched} == {f"timm/{name}" for name in fetched}
     built = [model.id.split(".")[0] for model in TIMM if model.source != "hub"]
     assert all(timm.is_model(name) for name in built)
     assert "small_alexnet" in built, architectures.__name__

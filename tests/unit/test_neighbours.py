@@ -1,4 +1,4 @@
-"""Exact neighbours: equal to a sort, at any tile, with ties by index."""
+"""Exact neighbours: equal to a sort, at any tile, with ties in an order drawn by the key."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prh import neighbours
-from prh.neighbours import nearest, restrict
+from prh.core import neighbours
+from prh.core.neighbours import nearest, restrict
+from prh.core.ties import key_of
 from tests.unit import reference
+
+KEY = key_of("x", 0)  # as in reference.knn
 
 
 def unit(rng, n, d):
@@ -29,7 +32,7 @@ def test_equal_to_a_stable_sort(seed, n, d, kind, data):
         "d": lambda: np.ones((n, d)) + 1e-8 * rng.normal(size=(n, d)),  # equal in float32
     }[kind]().astype(np.float32)
     k = data.draw(st.integers(1, n - 1))
-    found = nearest(x, k)
+    found = nearest(x, k, key=KEY)
     wanted = reference.knn(x, n - 1)
     np.testing.assert_array_equal(found.indices, wanted[:, :k])
     assert found.indices.dtype == np.int32
@@ -50,7 +53,7 @@ def test_tiles_do_not_matter(memory_gb, within):
     x[100:110] = x[5]
     wanted = reference.knn(x, 12)
     where = {} if within else {"gallery": x.copy(), "own": np.arange(300)}
-    tiled = nearest(x, 12, memory_gb=memory_gb, **where)
+    tiled = nearest(x, 12, key=KEY, memory_gb=memory_gb, **where)
     np.testing.assert_array_equal(tiled.indices, wanted)
     np.testing.assert_array_equal(tiled.ties, nearest(x, 12).ties)
     assert tiled.ties.max() > 0
@@ -85,7 +88,7 @@ def test_near_ties_are_ordered_by_more_than_float32_products():
     np.fill_diagonal(naive, -np.inf)
     wanted = reference.knn(x, 10)
     assert (np.argsort(-naive, axis=1, kind="stable")[:, :10] != wanted).any()
-    np.testing.assert_array_equal(nearest(x, 10).indices, wanted)
+    np.testing.assert_array_equal(nearest(x, 10, key=KEY).indices, wanted)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -1,14 +1,15 @@
-"""Each job depends on its own settings and on the code that it runs, and on nothing else."""
+"""Which jobs an experiment asks for, and what they need."""
 
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from prh.config import load
-from prh.plan import Plan, modules_of
+from prh.core.preparation import OFFICIAL
+from prh.experiment.config import load
+from prh.experiment.job_specs import JobSpecs
+from prh.experiment.plan import Plan
 
 
 def plan_of(models=(), datasets=(), **sections) -> Plan:
@@ -67,41 +68,14 @@ def test_rows_read_the_tables_that_their_metric_needs():
     assert plan.row_needs("cka", "features")
 
 
-@pytest.mark.parametrize(
-    ("change", "spec", "changes"),
-    [
-        ({"pooling": "mean"}, Plan.features_spec, True),
-        ({"pooling": "mean"}, Plan.weights_spec, False),
-        ({"family": "ViT"}, Plan.features_spec, False),
-        ({"parameters": 5}, Plan.features_spec, False),
-        ({"id": "test_resnet"}, Plan.weights_spec, True),
-        ({"dtype": "float32"}, Plan.features_spec, True),
-    ],
-)
-def test_a_setting_enters_the_jobs_that_it_changes(change, spec, changes):
-    before, after = plan_of([vision("v")]), plan_of([vision("v", **change)])
-    assert (spec(before, "v") != spec(after, "v")) == changes
-
-
-def test_k_is_no_setting_of_a_metric_without_neighbours():
-    few, many = (plan_of([vision("a")], alignment={"k": k}) for k in ([5], [5, 10]))
-    assert few.row_spec("cka") == many.row_spec("cka")
-    assert few.row_spec("mutual_knn") != many.row_spec("mutual_knn")
-    assert few.neighbours_spec() == many.neighbours_spec()
-
-
-def test_specs_do_not_depend_on_the_order_of_keys():
-    entry = vision("v", pooling="mean", model_args={"b": 1, "a": 2})
-    turned = {key: entry[key] for key in reversed(entry)} | {"model_args": {"a": 2, "b": 1}}
-    assert plan_of([entry]).features_spec("v") == plan_of([turned]).features_spec("v")
-
-
-def test_the_world_is_a_setting_of_what_comes_from_it():
-    world = {"name": "w", "source": "world"}
-    plans = [plan_of([vision("v")], [world], world={"events": events}) for events in (64, 128)]
-    assert json.loads(plans[0].dataset_spec("w"))["world"]["events"] == 64
-    assert plans[0].dataset_spec("w") != plans[1].dataset_spec("w")
-    assert plans[0].dataset_spec("photos") == plans[1].dataset_spec("photos")
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_a_preparation_by_name_is_its_arguments_and_stands_in_the_specs(name):
+    own, named = (plan_of([vision("a")], alignment=alignment) for alignment in ({}, {"preparation": name}))
+    assert own.preparation == {"clamp": 0.95, "clamp_scope": "layer", "normalise": True}
+    assert named.preparation == OFFICIAL[name]
+    assert JobSpecs(named).neighbours().settings["alignment"] == {"preparation": name}
+    assert JobSpecs(named).alignment("photos", "mutual_knn").settings["alignment"]["preparation"] == name
+    assert JobSpecs(named).n_sweep("photos", "mutual_knn").settings["alignment"]["preparation"] == name
 
 
 def test_figures_of_the_paper_need_three_models_and_their_scores():
@@ -131,24 +105,6 @@ def test_probes_are_of_the_models_that_run_on_their_data_and_keep_their_layers()
     assert plan.probed_layers("photos") == []
 
 
-def test_how_a_text_is_shown_to_models_fetches_nothing_again():
-    text = {"name": "t", "source": "hub", "id": "a/b", "bytes": 100}
-    before, after = (plan_of([language("l")], texts=[text | more]) for more in ({}, {"window": 64}))
-    assert before.text_spec("t") == after.text_spec("t")
-    assert before.windows_spec("t") != after.windows_spec("t")
-    other = plan_of([language("l")], texts=[text | {"bytes": 200}])
-    assert before.text_spec("t") != other.text_spec("t")
-    assert before.windows_spec("t") == other.windows_spec("t")
-
-
-def test_a_licence_is_no_setting_of_a_data_set():
-    plain, licensed, part = (
-        plan_of([vision("v")], [PICTURES | more]) for more in ({}, {"licence": "MIT"}, {"files": ["x"]})
-    )
-    assert plain.dataset_spec("cifar") == licensed.dataset_spec("cifar")
-    assert plain.dataset_spec("cifar") != part.dataset_spec("cifar")
-
-
 def test_only_what_can_move_is_looked_for_in_the_results():
     commit = "0123456789" * 4
     datasets = [PICTURES | {"name": "a", "revision": "v1"}, PICTURES | {"name": "b", "revision": commit}]
@@ -159,44 +115,6 @@ def test_only_what_can_move_is_looked_for_in_the_results():
         ("datasets", "a"): "out/datasets/a/source.json",
         ("harness", "gsm8k"): "out/tasks/gsm8k/gsm8k.yaml",
     }
-
-
-def test_code_of_a_job_is_what_it_imports(tmp_path):
-    library = tmp_path / "lib"
-    (library / "prh" / "sub").mkdir(parents=True)
-    for name, text in {
-        "prh/__init__.py": "",
-        "prh/a.py": "import numpy\nfrom prh import b",
-        "prh/b.py": "def f():\n    from prh.sub.c import x",
-        "prh/sub/__init__.py": "",
-        "prh/sub/c.py": "x = 1",
-        "prh/unused.py": "",
-        "script.py": "import prh.a",
-    }.items():
-        (library / name).write_text(text)
-    found = [path.relative_to(library).as_posix() for path in modules_of([library / "script.py"], library)]
-    assert found == ["prh/__init__.py", "prh/a.py", "prh/b.py", "prh/sub/__init__.py", "prh/sub/c.py"]
-
-
-LOADED_BY_EACH = """
-import json, runpy, sys
-loaded = {}
-for script in sys.argv[1:]:
-    for name in [name for name in sys.modules if name.split(".")[0] == "prh"]:
-        del sys.modules[name]  # the heavy libraries stay: they take seconds
-    runpy.run_path(script, run_name="imported")
-    loaded[script] = [m.__file__ for name, m in sys.modules.items() if name.split(".")[0] == "prh"]
-print(json.dumps(loaded))
-"""
-
-
-@pytest.mark.slow
-def test_declared_code_holds_all_that_each_script_loads(repository):
-    library = repository / "workflow_scripts"
-    scripts = sorted(str(path) for path in library.glob("*.py"))
-    done = subprocess.run([sys.executable, "-c", LOADED_BY_EACH, *scripts], capture_output=True, text=True, check=True)
-    for script, loaded in json.loads(done.stdout).items():
-        assert set(loaded) <= {str(path) for path in modules_of([Path(script)], library)}, script
 
 
 COMPUTE_WITH_TENSORS = {
@@ -236,4 +154,28 @@ def test_jobs_without_tensors_and_figures_do_not_load_torch(repository):
 def test_jobs_that_could_ask_the_hub_are_offline(repository, program):
     """huggingface_hub and datasets read these variables when they are imported."""
     text = (repository / "workflow_scripts" / program).read_text()
-    assert text.index('os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")') < text.index("from prh import")
+    assert text.index('os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")') < text.index("from prh.")
+
+
+def test_language_models_are_scored_unless_it_is_known_that_they_are_not_causal(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["BertForMaskedLM"]}))
+    local = {"source": "local", "path": str(tmp_path)}
+    entries = [
+        *(language("unknown"), language("told", causal=True), language("encoder", causal=False)),
+        *(language("seen", **local), language("insists", **local, causal=True)),
+    ]
+    assert plan_of(entries).scored() == ["unknown", "told", "insists"]
+
+
+TEXT = {"name": "t", "source": "hub", "id": "a/t"}
+
+
+def test_a_self_test_counts_where_it_can_change_a_result():
+    """It may cut batches to equal lengths, so features and scores depend on it, and weights do not."""
+    with_it, without = (JobSpecs(plan_of([language("m", selftest=value)], texts=[TEXT])) for value in (True, False))
+    assert with_it.download_model("m") == without.download_model("m")
+    assert with_it.features("photos", "m") != without.features("photos", "m")
+    assert with_it.bits_per_byte("t", "m") != without.bits_per_byte("t", "m")
+    told = JobSpecs(plan_of([language("m", causal=True)], texts=[TEXT]))
+    assert told.bits_per_byte("t", "m") != with_it.bits_per_byte("t", "m"), "an error instead of an empty table"
+    assert told.features("photos", "m") == with_it.features("photos", "m")

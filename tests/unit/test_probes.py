@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from prh import tables
-from prh.probes import Labelled, fit_logistic, linear_probe, merged, require_classes, split, stratified_split
+from prh.competence.probes import Labelled, fit_logistic, linear_probe, merged, require_classes, split, stratified_split
+from prh.io import tables
 
 
 def blobs(n: int, width: int, classes: int, gap: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,6 @@
 """Progress in a log file: plain lines, whole units, and nothing where it is not wanted."""
 
-from prh.progress import Progress
+from prh.jobs.progress import Progress
 
 
 def test_parts_of_a_unit_are_counted_as_whole_ones(capsys):

@@ -1,7 +1,7 @@
 import pytest
 
-from prh.config import ConfigError
-from prh.registries import expand
+from prh.experiment.config import ConfigError
+from prh.experiment.registries import expand
 
 REGISTRY = """
 models:
@@ -65,3 +65,21 @@ def test_all_mistakes_are_told_at_once(folder):
     raw = {"models": [{"from": "a.yaml"}], "probes": [{"from": "b.yaml"}]}
     with pytest.raises(ConfigError, match=r"(?s)a\.yaml.*\n.*b\.yaml"):
         expand(raw, folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x89PNG\r\n\x1a\n\xff\xfe", "has a letter that is not UTF-8"),
+        ("models: []".encode("utf-16"), "is UTF-16; save it as UTF-8"),
+    ],
+)
+def test_a_registry_that_is_no_text_is_named(tmp_path, content, message):
+    (tmp_path / "models.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"models\.yaml.*{message}"):
+        expand({"models": [{"from": "models.yaml"}]}, tmp_path)
+
+
+def test_a_registry_with_an_impossible_name_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"the registry .* (cannot be read|does not exist)"):
+        expand({"models": [{"from": "x" * 300}]}, tmp_path)

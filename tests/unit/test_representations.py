@@ -7,17 +7,19 @@ import sys
 import numpy as np
 import pytest
 
-from prh import datasets, representations, tables
-from prh.alignment import prepare
-from prh.neighbours import nearest
+from prh.alignment import representations
+from prh.core.alignment import prepare
+from prh.core.neighbours import nearest
+from prh.datasets import sharding
+from prh.io import tables
 from tests.unit.test_datasets import picture
 
 
 @pytest.fixture
 def shards(tmp_path):
     groups = ["b", "b", None, "a", None, "b"]
-    samples = [datasets.Sample(f"s{i}", picture(i), None, ("x",), group_id=group) for i, group in enumerate(groups)]
-    datasets.shard(samples, tmp_path / "shards", datasets.Columns(), shard_size=4)
+    samples = [sharding.Sample(f"s{i}", picture(i), None, ("x",), group_id=group) for i, group in enumerate(groups)]
+    sharding.shard(samples, tmp_path / "shards", sharding.Columns(), shard_size=4)
     return tmp_path / "shards"
 
 
@@ -55,7 +57,7 @@ def test_the_program_finds_neighbours_of_prepared_layers(tmp_path, repository, s
     layers = two_layers(tmp_path / "f.parquet")
     preparation = {"clamp": 0.9, "clamp_scope": scope, "normalise": True}
     command = [sys.executable, repository / "workflow_scripts/neighbours.py", "--memory-gb", "1e-5"]
-    settings = ["--spec", json.dumps({**preparation, "k_max": 12}), "--features", tmp_path / "f.parquet"]
+    settings = ["--spec", json.dumps({"alignment": {**preparation, "k_max": 12}}), "--features", tmp_path / "f.parquet"]
     subprocess.run([*command, *settings, "--output", tmp_path / "n.parquet"], check=True, capture_output=True)
     found = representations.representation("m", None, tmp_path / "n.parquet", preparation)
     wanted = [nearest(layer, 12).indices for layer in prepare(layers, **preparation)]

@@ -5,9 +5,10 @@ import re
 import pytest
 import yaml
 
-from prh.config import LISTS, ConfigError, load
-from prh.plan import Plan
-from prh.registries import expand
+from prh.experiment.config import LISTS, ConfigError, load
+from prh.experiment.job_specs import JobSpecs
+from prh.experiment.plan import Plan
+from prh.experiment.registries import expand
 
 VTAB = {
     "natural": ["Caltech101", "CIFAR-100", "DTD", "Flowers102", "Pets", "SVHN", "Sun397"],
@@ -102,9 +103,10 @@ def test_figure_3_alone_is_part_of_the_paper(repository):
     assert "figure3.svg" in figures(wit, "wit")
     assert not {"figure2.svg", "figure4.svg"} & figures(wit, "wit")
     assert wit.experiment.results == paper.experiment.results
-    assert wit.dataset_spec("wit") == paper.dataset_spec("wit")
-    assert wit.text_spec("openwebtext") == paper.text_spec("openwebtext")
-    assert all(wit.features_spec(name) == paper.features_spec(name) for name in wit.models_of("wit"))
+    wit, paper = JobSpecs(wit), JobSpecs(paper)
+    assert wit.download_dataset("wit") == paper.download_dataset("wit")
+    assert wit.download_text("openwebtext") == paper.download_text("openwebtext")
+    assert all(wit.features("wit", name) == paper.features("wit", name) for name in wit.plan.models_of("wit"))
 
 
 def test_the_laptop_holds_its_models(repository):

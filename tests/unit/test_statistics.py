@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from prh import statistics
+from prh.core import statistics
 
 
 def test_spearman_by_hand():
@@ -73,55 +73,112 @@ def test_monotone_fit_rises_and_explains_no_less_than_a_rising_line(y):
         assert r2 >= line.r2 - 1e-9
 
 
-def dyadic_variance(values, left, right):
-    """The definition: products of residuals over all ordered pairs of pairs that share a model."""
-    residuals = np.array(values) - np.mean(values)
-    pairs = [set(p) for p in zip(left, right, strict=True)]
-    total = sum(
-        residuals[i] * residuals[j] for i, j in itertools.product(range(len(pairs)), repeat=2) if pairs[i] & pairs[j]
-    )
-    return total / len(pairs) ** 2
+def all_pairs(models):
+    """Names of the two models of all pairs of one set."""
+    return tuple([f"m{i}" for i in side] for side in np.triu_indices(models, 1))
+
+
+def grid_pairs(rows, columns):
+    """Names of the two models of all pairs between two sets, row by row."""
+    return np.repeat([f"row{i}" for i in range(rows)], columns), np.tile([f"column{i}" for i in range(columns)], rows)
+
+
+def deleted_variance(values, left, right, members):
+    """The definition: the mean anew without each model, and the jackknife's variance of these means."""
+    without = [
+        np.mean([v for v, a, b in zip(values, left, right, strict=True) if model not in (a, b)]) for model in members
+    ]
+    return (len(members) - 1) * np.mean((without - np.mean(without)) ** 2)
 
 
 def test_pair_mean_by_hand():
-    left, right = "aaabbc", "bcdcdd"
-    values = [4.0, 1, 1, 1, 1, 2]  # residuals 7/3, -2/3, -2/3, -2/3, -2/3, 1/3
-    result = statistics.pair_mean(values, left, right)
-    assert result.mean == pytest.approx(10 / 6)
-    assert (result.pairs, result.models) == (6, 4)
-    # all products sum to 0; disjoint pairs are (ab, cd), (ac, bd), (ad, bc): what is left is minus twice their products
-    expected = -2 * (7 / 3 * 1 / 3 + 4 / 9 + 4 / 9) / 36
-    assert expected < 0
-    assert math.isnan(result.robust_stderr)
-    assert math.isnan(result.low)
-    assert result.stderr == pytest.approx(np.std(values, ddof=1) / math.sqrt(6))
+    result = statistics.pair_mean([1.0, 2, 6], "aab", "bcc")  # without a, b, c: 6, 2, 1
+    assert result.mean == pytest.approx(3)
+    assert (result.pairs, result.models, result.no_interval) == (3, 3, None)
+    assert result.jackknife_stderr == pytest.approx(math.sqrt(2 / 3 * (9 + 1 + 4)))
+    assert result.high - 3 == pytest.approx(3 - result.low)
+    assert result.high - 3 == pytest.approx(4.302653 * math.sqrt(28 / 3))  # t(2) at 0.975
+    assert result.stderr == pytest.approx(np.std([1, 2, 6], ddof=1) / math.sqrt(3))
 
 
-@given(st.integers(4, 7), st.integers(0, 10))
-@settings(max_examples=30, deadline=None)
-def test_pair_mean_variance_is_its_definition(models, seed):
-    rng = np.random.default_rng(seed)
-    able = rng.normal(size=models)
-    left, right = np.triu_indices(models, 1)
-    values = able[left] + able[right] + 0.1 * rng.normal(size=len(left))
-    expected = dyadic_variance(values, left, right)
+@given(st.integers(3, 7), st.data())
+@settings(max_examples=40, deadline=None)
+def test_pair_mean_of_one_set_is_the_loop_that_leaves_out_each_model(models, data):
+    left, right = all_pairs(models)
+    values = data.draw(hnp.arrays(float, len(left), elements=st.integers(-9, 9)))
+    expected = deleted_variance(values, left, right, {*left, *right})
     result = statistics.pair_mean(values, left, right)
-    if expected > 0:
-        assert result.robust_stderr == pytest.approx(math.sqrt(expected))
-        assert result.high - result.mean == pytest.approx(stats.t.ppf(0.975, models - 1) * math.sqrt(expected))
+    if expected < 1e-12:
+        assert "same whichever" in result.no_interval
+        assert math.isnan(result.jackknife_stderr)
     else:
-        assert math.isnan(result.robust_stderr)
+        half = stats.t.ppf(0.975, models - 1) * math.sqrt(expected)
+        assert result.jackknife_stderr == pytest.approx(math.sqrt(expected))
+        assert (result.low, result.high) == pytest.approx((values.mean() - half, values.mean() + half))
 
 
-def test_pair_mean_over_two_sets_is_two_way_clustering():
-    rng = np.random.default_rng(1)
-    grid = rng.normal(size=(5, 1)) + rng.normal(size=(1, 4)) + rng.normal(size=(5, 4))
-    residuals = grid - grid.mean()
-    two_way = ((residuals.sum(0) ** 2).sum() + (residuals.sum(1) ** 2).sum() - (residuals**2).sum()) / 20**2
-    left = np.repeat([f"row{i}" for i in range(5)], 4)
-    right = np.tile([f"column{i}" for i in range(4)], 5)
-    result = statistics.pair_mean(grid.ravel(), left, right)
-    assert result.robust_stderr == pytest.approx(math.sqrt(two_way))
+@given(st.integers(3, 5), st.integers(3, 6), st.data())
+@settings(max_examples=40, deadline=None)
+def test_pair_mean_between_two_sets_leaves_out_each_model_of_either(rows, columns, data):
+    left, right = grid_pairs(rows, columns)
+    values = data.draw(hnp.arrays(float, len(left), elements=st.integers(-9, 9)))
+    of_rows, of_columns = (deleted_variance(values, left, right, set(side)) for side in (left, right))
+    result = statistics.pair_mean(values, left, right, confidence=0.9)
+    if of_rows + of_columns < 1e-12:
+        assert "same whichever" in result.no_interval
+        return
+    assert result.jackknife_stderr**2 == pytest.approx(of_rows + of_columns)
+    grid = values.reshape(rows, columns)  # of a mean, the jackknife's variance is the usual one of the models' means
+    assert of_rows == pytest.approx(grid.mean(1).var(ddof=1) / rows)
+    quantile = of_rows * stats.t.ppf(0.95, rows - 1) + of_columns * stats.t.ppf(0.95, columns - 1)
+    quantile /= of_rows + of_columns
+    assert result.high - result.mean == pytest.approx(quantile * result.jackknife_stderr)
+
+
+@pytest.mark.parametrize("pairs", [all_pairs(5), grid_pairs(3, 4)])
+@given(st.randoms(use_true_random=False))
+@settings(max_examples=20, deadline=None)
+def test_pair_mean_does_not_depend_on_the_order_of_pairs_or_of_their_models(pairs, random):
+    left, right = pairs
+    values = np.random.default_rng(0).normal(size=len(left))
+    order = random.sample(range(len(left)), len(left))
+    sides = [(left[i], right[i])[:: random.choice((1, -1))] for i in order]
+    expected = statistics.pair_mean(values, left, right)
+    result = statistics.pair_mean(values[order], [a for a, _ in sides], [b for _, b in sides])
+    for name in ("mean", "stderr", "jackknife_stderr", "low", "high", "pairs", "models"):
+        assert getattr(result, name) == pytest.approx(getattr(expected, name), rel=1e-12)
+
+
+@pytest.mark.parametrize("pairs", [all_pairs(5), grid_pairs(3, 4)])
+@given(st.floats(-100, 100), st.floats(0.01, 100))
+@settings(max_examples=20, deadline=None)
+def test_pair_mean_moves_and_stretches_with_its_values(pairs, shift, scale):
+    values = np.random.default_rng(1).normal(size=len(pairs[0]))
+    plain, result = statistics.pair_mean(values, *pairs), statistics.pair_mean(shift + scale * values, *pairs)
+    assert result.jackknife_stderr == pytest.approx(scale * plain.jackknife_stderr)
+    assert result.low == pytest.approx(shift + scale * plain.low, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("values", "left", "right", "why"),
+    [
+        ([0.4], "a", "b", "needs three models"),
+        (np.arange(2.0), *grid_pairs(1, 2), "three models in each of the two sets"),
+        (np.arange(10.0), *grid_pairs(2, 5), "three models in each of the two sets"),
+        (np.arange(10.0), *grid_pairs(5, 2), "three models in each of the two sets"),
+        (np.arange(5.0), *(side[:-1] for side in all_pairs(4)), "pairs are missing"),
+        (np.arange(8.0), *(side[1:] for side in grid_pairs(3, 3)), "pairs are missing"),
+        ([1.0, 2], "ac", "bd", "pairs are missing"),
+        ([0.1] * 6, *all_pairs(4), "same whichever model is left out"),
+        ([0.1] * 9, *grid_pairs(3, 3), "same whichever model is left out"),
+        ([1.0, 0, 0, 0, 0, 1], *all_pairs(4), "same whichever model is left out"),  # each model: one 1, two 0
+    ],
+)
+def test_where_there_is_no_interval_it_is_said_why(values, left, right, why):
+    result = statistics.pair_mean(values, left, right)
+    assert result.mean == pytest.approx(np.mean(values))
+    assert np.isnan([result.jackknife_stderr, result.low, result.high]).all()
+    assert why in result.no_interval
 
 
 def test_pairs_that_share_models_are_less_sure_than_they_look():
@@ -129,7 +186,37 @@ def test_pairs_that_share_models_are_less_sure_than_they_look():
     left, right = np.triu_indices(20, 1)
     able = rng.normal(size=20)
     result = statistics.pair_mean(able[left] + able[right], left, right)
-    assert result.robust_stderr > 2 * result.stderr
+    assert result.jackknife_stderr > 2 * result.stderr
+
+
+def dyadic_robust(values, left, right):
+    """Half of the dyadic-robust t interval (Aronow, Samii and Assenova 2015), which falls short for few models."""
+    residuals = values - np.mean(values)
+    _, members = np.unique([*left, *right], return_inverse=True)
+    sums = np.bincount(members, weights=np.tile(residuals, 2))
+    variance = ((sums**2).sum() - (residuals**2).sum()) / len(values) ** 2
+    return stats.t.ppf(0.975, members.max()) * math.sqrt(variance) if variance > 0 else 0.0
+
+
+def jackknife(values, left, right):
+    result = statistics.pair_mean(values, left, right)
+    return result.high - result.mean
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pairs", [all_pairs(4), all_pairs(5), all_pairs(7), grid_pairs(3, 3), grid_pairs(3, 8)])
+def test_pair_means_interval_holds_the_true_mean_as_often_as_it_says(pairs):
+    draws, rng = 1500, np.random.default_rng(8)
+    codes, members = np.unique(np.concatenate(pairs), return_inverse=True)
+    left, right = members.reshape(2, -1)
+    inside = {jackknife: 0, dyadic_robust: 0}
+    for _ in range(draws):
+        able = rng.normal(size=len(codes))
+        values = able[left] + able[right] + rng.normal(size=len(left))
+        for half in inside:
+            inside[half] += abs(values.mean()) <= half(values, *pairs)
+    assert 0.94 <= inside[jackknife] / draws <= 0.995
+    assert inside[dyadic_robust] / draws < 0.92  # this test is able to fail
 
 
 def test_qap_over_rows_by_hand():
@@ -226,6 +313,9 @@ def test_a_constant_covariate_has_no_trend():
         (lambda: statistics.pair_mean([1, 2], "ab", "ba"), "given twice"),
         (lambda: statistics.pair_mean([1], "a", "a"), "with itself"),
         (lambda: statistics.pair_mean([1, 2], "ab", "c"), "2 values but 2 and 1"),
+        (lambda: statistics.pair_mean([1, np.nan, 2], "aab", "bcc"), "values hold NaN or infinity at 1"),
+        (lambda: statistics.pair_mean([], "", ""), "values are empty"),
+        (lambda: statistics.pair_mean([1, 2, 3], "aab", "bcc", confidence=95), "confidence is 95; it must be between"),
         (lambda: statistics.qap_rows(np.zeros((2, 2)), [1, 2]), "at least three rows"),
         (lambda: statistics.qap_rows(np.zeros((3, 2)), [1, 2]), "one covariate per row"),
         (lambda: statistics.qap_rows(np.full((3, 2), np.nan), [1, 2, 3]), "scores hold NaN"),

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from prh import tables
+from prh.io import tables
 
 
 @pytest.fixture
@@ -102,3 +102,24 @@ def test_tables_of_other_samples_are_refused(right, said):
 def test_an_empty_table_has_layers_of_no_rows():
     schema = tables.layers_schema([4], pa.float32())
     assert tables.layer_array(schema.empty_table(), "layer_00").shape == (0, 4)
+
+
+def test_a_table_that_was_made_for_something_else_is_refused(tmp_path):
+    path = tmp_path / "t.parquet"
+    tables.write(pa.table({"a": [1]}), path, {"model": "vit", "dataset": "photos", "spec": "ab"})
+    assert tables.require(path, model="vit", dataset="photos", spec="ab", samples=None)["model"] == "vit"
+    for wanted, said in [
+        ({"model": "bert"}, "made for model 'vit', and model 'bert' is asked for"),
+        ({"dataset": "wit"}, "data set 'photos', and data set 'wit'"),
+        ({"spec": "cd"}, "settings of digest 'ab', and settings of digest 'cd'"),
+        ({"samples": "01"}, "made for no samples of digest, and samples of digest '01'"),
+    ]:
+        with pytest.raises(tables.TableError, match=said) as error:
+            tables.require(path, **wanted)
+        assert str(path) in str(error.value)
+        assert "delete it and run snakemake again" in str(error.value)
+
+
+def test_samples_are_told_apart_by_name_and_order():
+    assert tables.digest_of_samples(["a", "b"]) == tables.digest_of_samples(("a", "b"))
+    assert len({tables.digest_of_samples(ids) for ids in (["a", "b"], ["b", "a"], ["ab"], ["a,b"], [])}) == 5

@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from prh import command, timings
+from prh.jobs import command, timings
 
 HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 
@@ -18,6 +18,9 @@ def folder(tmp_path):
         "scores.tsv": HEADER + line(1, "NA", "-"),
         "features/photos/killed.tsv": HEADER,
         "features/photos/empty_header.tsv": "s\n",
+        "features/photos/empty.tsv": "",
+        "features/photos/blank.tsv": "\n\n",
+        "features/photos/other.tsv": "PAR1\x00\x01\n\x00\x00\t\t\t\n\t\n",
         "neighbours/photos/vit.tsv": HEADER + line(2, "10.0", "0.1"),
         "neighbours/photos/vit.log": f"prh 0.1\nit took 9 s\n{command.usage(1.5)}\na warning at the end\n",
         "neighbours/photos/llama.tsv": HEADER + line(2),
@@ -68,3 +71,11 @@ def test_stages_are_summed_the_dearest_first(folder):
 def test_no_timings_are_an_empty_table(tmp_path):
     assert timings.collect(tmp_path, tmp_path).is_empty()
     assert timings.collect(tmp_path, tmp_path).schema == pl.Schema(timings.SCHEMA)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe\x00s\n", b"\x00" * 50, None])
+def test_a_damaged_file_does_not_lose_the_table(folder, content):
+    whole = timings.collect(folder, folder)
+    path = folder / "features/photos/damaged.tsv"
+    path.mkdir() if content is None else path.write_bytes(content)
+    assert timings.collect(folder, folder).equals(whole)

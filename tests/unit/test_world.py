@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prh import alignment, tables, world
-from prh.pictures import draw_events, draw_kernels, learnt_kernel, neighbourhood
-from prh.world import UNTOLD, World, build, write_multiple_choice
+from prh.core import alignment
+from prh.io import tables
+from prh.world import idealised
+from prh.world.idealised import UNTOLD, World, build, write_multiple_choice
+from prh.world.pictures import draw_events, draw_kernels, learnt_kernel, neighbourhood
 
 CHANCE = 0.03  # how far from k / (n - 1) an alignment may be and still be called chance
 
@@ -180,7 +182,7 @@ def test_the_same_seed_is_the_same_world_and_another_is_not():
 
 
 def test_more_events_than_two_syllables_can_name():
-    names = world._names(np.random.default_rng(0), 7000)
+    names = idealised._names(np.random.default_rng(0), 7000)
     assert len(set(names)) == 7000
 
 

@@ -64,6 +64,12 @@ class Workflow:
 
         return pl.read_parquet(self.folder / "results" / name)
 
+    def log_of(self, rule: str) -> str:
+        """The logs of the jobs of a rule, one after the other."""
+        logs = self.folder / "results/logs"
+        paths = [logs / f"{rule}.log"] if (logs / f"{rule}.log").is_file() else sorted((logs / rule).rglob("*.log"))
+        return "\n".join(path.read_text() for path in paths)
+
     def copy(self, folder: Path) -> "Workflow":
         """The same workflow and results elsewhere, to be changed at will."""
         shutil.copytree(self.folder, folder, symlinks=True)

@@ -28,7 +28,7 @@ from polars.testing import assert_frame_equal
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from prh import tables
+from prh.io import tables
 from tests.workflow.conftest import Workflow, lay_out, small_world
 
 NOT_RESULTS = {"logs", "timings"}
@@ -41,13 +41,13 @@ def unfinished(folder: Path) -> set[str]:
 
 
 def result_files(folder: Path) -> list[Path]:
-    """All files under their final names: no logs, no timings, no parts of what is being written."""
+    """All files under their final names: no logs, no timings, no locks, no parts of what is being written."""
     found = (path for path in (folder / "results").rglob("*") if path.is_file())
     inside = ((path, path.relative_to(folder / "results").parts) for path in found)
     return [
         path
         for path, parts in inside
-        if parts[0] not in NOT_RESULTS and not any(part.endswith((".part", ".parts")) for part in parts)
+        if parts[0] not in NOT_RESULTS and not any(part.endswith((".part", ".parts", ".lock")) for part in parts)
     ]
 
 

@@ -61,7 +61,7 @@ def test_forks_make_what_processes_make(repository, tmp_path):
 def test_forks_find_libraries_imported_and_leave_nothing_behind(workflow, forkserver):
     workflow.experiment["compute"] = {"forkserver": forkserver}
     imported = make_again(workflow)
-    assert "prh.neighbours" in imported
+    assert "prh.core.neighbours" in imported
     assert ("torch" in imported) != forkserver
     wait_for(lambda: not servers(workflow), otherwise="the server does not end")
 

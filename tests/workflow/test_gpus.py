@@ -36,7 +36,7 @@ if called.endswith("/forkserver.py"):
 
     util.register_after_fork(util, watch)
 elif called.startswith("workflow_scripts/"):
-    from prh import devices
+    from prh.jobs import devices
 
     began, holding_gpus = time.time(), devices.holding_gpus
 

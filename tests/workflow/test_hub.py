@@ -152,7 +152,7 @@ def fill(hub: Hub, real, folder, pinned: dict[str, str]) -> None:
         hub.push(f"timm/{name}", folder / name)
     language_models(real, folder)
     for name, repository in LANGUAGE.items():
-        hub.push(repository, folder / name, commit=pinned.get(repository))
+        hub.push(repository, folder / name)
 
     def data(repository: str, content: dict[str, bytes], **more: str) -> None:
         hub.push(repository, content, "dataset", commit=pinned.get(repository), **more)
@@ -202,11 +202,11 @@ def shrunk(repository, hub: Hub, real) -> dict:
 
 
 def pinned_in(repository) -> dict[str, str]:
-    """The commits that the registries name, by repository."""
+    """The commits that the registries of data sets and texts name, by repository."""
     found = {}
-    for path in (repository / "resources").glob("*/*.yaml"):
+    for path in (repository / "resources/datasets").glob("*.yaml"):
         content = yaml.safe_load(path.read_text())
-        for entry in [*content.get("datasets", []), *content.get("texts", []), *content.get("models", [])]:
+        for entry in [*content.get("datasets", []), *content.get("texts", [])]:
             if re.fullmatch("[0-9a-f]{40}", str(entry.get("revision"))):
                 found[entry["id"]] = entry["revision"]
     return found
@@ -224,7 +224,7 @@ def fetched(repository, real, tmp_path_factory):
         told = tell(workflow)
         hub.fail("/cdn/*", cut=1000, times=2)
         hub.fail("/web/checkpoint*", cut=1000)
-        hub.fail("/api/models/allenai/*", status=503)
+        hub.fail("/api/models/openlm-research/*", status=503)
         before = len(hub.requests)
         workflow.run("--until", *DOWNLOADS)
         yield workflow, told, hub, hub.requests[before:]
@@ -251,7 +251,9 @@ def test_what_is_told_before_is_what_is_fetched(fetched):
 
 def test_downloads_went_on_after_faults(fetched):
     *_, requests = fetched
-    assert [request.path for request in requests if request.status == 503] == ["/api/models/allenai/OLMo-1B-hf"]
+    assert [request.path for request in requests if request.status == 503] == [
+        "/api/models/openlm-research/open_llama_3b"
+    ]
     continued = [request for request in requests if request.status == 206]
     assert sorted(request.path.split("/")[1] for request in continued) == ["cdn", "cdn", "web"]
     assert {request.range for request in continued} == {"bytes=1000-"}
@@ -261,14 +263,14 @@ def test_every_source_is_locked(fetched):
     workflow, _, hub, _ = fetched
     lock = yaml.safe_load((workflow.folder / "tiny.lock.yaml").read_text())
     assert {kind: set(entries) for kind, entries in lock.items()} == {
-        # the commits of the others stand in the registries
+        # the commits of patch_camelyon and openwebtext stand in the registries
         "datasets": {
             "wit",
             "places365",
             *(f"{name}_{split}" for name in ("svhn", "kitti") for split in ("train", "test")),
         },
         "harness": {"hellaswag", "gsm8k"},
-        "models": {*VITS, CHECKPOINT, "OLMo-1B", *MOBILENETS},
+        "models": {*VITS, CHECKPOINT, *LANGUAGE, *MOBILENETS},
     }
     commit = hub.repositories["model", LANGUAGE["OLMo-1B"]].refs["main"]
     assert lock["models"]["OLMo-1B"]["revision"] == commit

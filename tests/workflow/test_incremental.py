@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 import yaml
 
-from prh import costs
-from prh.config import load
-from prh.plan import Plan
+from prh.experiment import costs
+from prh.experiment.config import load
+from prh.experiment.plan import Plan
 from tests.workflow.conftest import lay_out, vision, write_data
 
 pytestmark = pytest.mark.slow
@@ -87,16 +87,159 @@ def test_a_family_changes_tables_and_figures(workflow):
     assert workflow.would_run() == ROWS_AND_FIGURES
 
 
-def test_edited_code_runs_its_stage_and_what_follows(workflow):
-    path = workflow.folder / "workflow_scripts/prh/figures/cross_modal.py"
+def modules(workflow):
+    return sorted((workflow.folder / "workflow_scripts").rglob("*.py"))
+
+
+def edit(workflow, module, old, new):
+    """Replace ``old``, which must be there, in a file of the code."""
+    path = workflow.folder / "workflow_scripts" / module
+    text = path.read_text()
+    assert old in text, f"{old!r} is not in {module}; the test is out of date"
+    path.write_text(text.replace(old, new))
+
+
+def append(workflow, module, text="\nEDITED = 1\n"):
+    path = workflow.folder / "workflow_scripts" / module
+    path.write_text(path.read_text() + text)
+
+
+def test_comments_formatting_and_docstrings_run_nothing(workflow):
+    for path in modules(workflow):
+        text = path.read_text()
+        if text.startswith('"""'):
+            text = '"""Edited: ' + text[3:]
+        text = re.sub(r'^( +)"""(?=[A-Z])', r'\1"""Edited: ', text, flags=re.MULTILINE)
+        path.write_text(text.replace("\n\n\n", "\n\n\n# edited\n\n\n") + "\n# edited\n")
+    assert workflow.would_run() == {}
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("prh/jobs/progress.py", "self._done += count", "self._done += 1 * count"),
+        ("prh/jobs/command.py", "started = time.monotonic()", "started = time.monotonic() + 0"),
+        ("prh/jobs/devices.py", "import os\n", "import os\n\nEDITED = 1\n"),
+        ("prh/jobs/timings.py", "rows = []", "rows = list()"),
+        ("prh/models/loading.py", '"device: %s (%s)"', '"the device is %s (%s)"'),
+        ("neighbours.py", "neighbours of {", "neighbourhoods of {"),
+        ("features.py", 'help="folder of the shards"', 'help="where the shards are"'),
+        ("prh/features/extraction.py", "lower it.", "ask for another."),
+        ("prh/figures/style.py", "import numpy as np\n", "import numpy as np  # numbers\n"),
+    ],
+)
+def test_what_a_job_says_and_is_wrapped_in_runs_nothing(workflow, module, old, new):
+    edit(workflow, module, old, new)
+    assert workflow.would_run() == {}
+
+
+def test_new_keys_with_their_defaults_run_nothing(workflow):
+    for section in ("_Model", "_Dataset", "Alignment"):
+        edit(
+            workflow,
+            "prh/experiment/config.py",
+            f"class {section}(Section):\n",
+            f"class {section}(Section):\n    novelty: str | None = None\n",
+        )
+    assert workflow.would_run() == {}
+    workflow.experiment["models"][1]["novelty"] = "some"
+    assert workflow.would_run() == {"features": 1, "neighbours": 1, "alignment": 3, **ROWS_AND_FIGURES}
+
+
+def test_a_default_that_changes_runs_what_relies_on_it(workflow):
+    edit(workflow, "prh/experiment/config.py", 'pooling: Literal["auto", "cls", "mean", "gap"] = "auto"',
+         'pooling: Literal["auto", "cls", "mean", "gap"] = "mean"')  # fmt: skip
+    assert workflow.would_run() == {"features": 2, "neighbours": 2, "alignment": 4, **ROWS_AND_FIGURES}
+    for entry in workflow.experiment["models"][:2]:
+        entry["pooling"] = "auto"
+    assert workflow.would_run() == {}
+
+
+def test_a_default_that_is_written_out_runs_nothing(workflow):
+    for entry in workflow.experiment["models"][:2]:
+        entry |= {"pooling": "auto", "library": "timm", "seed": 0, "model_args": {}}
+    workflow.experiment["alignment"] |= {"metrics": ["mutual_knn"], "clamp": 0.95, "seed": 0}
+    workflow.experiment["datasets"][0] |= {"image": "image", "on_error": "fail", "labels": []}
+    assert workflow.would_run() == {}
+
+
+NEW_METRIC = """
+from prh.core.metrics.base import metric
+
+
+@metric(summary="nothing", needs="neighbours", symmetric=True, bounded=True)
+def nothing_knn(x, y, k=10):
+    return (x.knn(k)[:, None] * 0 + y.knn(k)[None] * 0).sum(axis=(2, 3)) + 0.5
+"""
+
+
+def test_what_the_experiment_does_not_name_runs_nothing(workflow):
+    library = workflow.folder / "workflow_scripts/prh"
+    (library / "core/metrics/nothing.py").write_text(NEW_METRIC)
+    append(workflow, "prh/core/metrics/__init__.py", "\nfrom prh.core.metrics.nothing import nothing_knn\n")
+    (library / "figures/nothing.py").write_text("def draw():\n    return None\n")
+    (library / "modalities/smell.py").write_text("def load(entry, root, device, dtype):\n    return None\n")
+    append(workflow, "prh/core/metrics/kernels.py")
+    append(workflow, "prh/core/metrics/subspaces.py")
+    append(workflow, "prh/modalities/language.py")
+    append(workflow, "prh/world/learners.py")
+    append(workflow, "prh/competence/language_scores.py")
+    assert workflow.would_run() == {}
+    workflow.experiment["alignment"]["metrics"] = ["mutual_knn", "nothing_knn"]
+    assert workflow.would_run()["alignment"] == 4
+
+
+TABLES = ROWS_AND_FIGURES
+
+
+@pytest.mark.parametrize(
+    ("module", "jobs"),
+    [
+        ("prh/core/metrics/knn.py", {"alignment": 4, **TABLES}),
+        ("prh/figures/cross_modal.py", {"cross_modal": 1}),
+        ("prh/figures/layer_matrix.py", {"layer_matrix": 1}),
+        ("draw.py", {"alignment_matrix": 2, "cross_modal": 1, "layer_matrix": 1}),
+        ("prh/modalities/vision.py", {"features": 2, "neighbours": 2, "alignment": 4, **TABLES}),
+        ("prh/modalities/word_vectors.py", {"features": 2, "neighbours": 2, "alignment": 2, **TABLES}),
+        ("layer_scores.py", {"layer_scores": 1, "layer_matrix": 1}),
+        ("neighbours.py", {"neighbours": 4, "alignment": 4, **TABLES}),
+    ],
+)
+def test_code_runs_the_jobs_that_it_can_change(workflow, module, jobs):
+    path = workflow.folder / "workflow_scripts" / module
     before = path.read_text()
-    path.write_text(before + "\n# edited\n")
-    assert workflow.would_run() == {"cross_modal": 1}
+    append(workflow, module)
+    assert workflow.would_run() == jobs
     path.write_text(before)
     assert workflow.would_run() == {}
-    path = workflow.folder / "workflow_scripts/prh/loading.py"
-    path.write_text(path.read_text() + "\n# edited\n")
-    assert workflow.would_run() == {"features": 4, "neighbours": 4, "alignment": 4, **ROWS_AND_FIGURES}
+
+
+def test_a_renamed_model_runs_its_own_chain(workflow):
+    workflow.experiment["models"][-1]["name"] = "another"
+    chain = {"download_model": 1, "features": 1, "neighbours": 1, "alignment": 1}
+    assert workflow.would_run() == {**chain, **ROWS_AND_FIGURES}
+
+
+def test_a_moved_folder_and_a_fresh_clone_run_nothing(workflow, repository, tmp_path):
+    moved = tmp_path / "moved"
+    workflow.folder.rename(moved)
+    workflow.folder = moved
+    assert workflow.would_run() == {}
+    shutil.rmtree(moved / "workflow_scripts")
+    shutil.copytree(repository / "workflow_scripts", moved / "workflow_scripts", copy_function=shutil.copy)
+    assert workflow.would_run() == {}
+
+
+def test_logs_and_footers_say_settings_and_code(finished):
+    from prh.io import tables
+
+    for stage in ("features", "neighbours"):
+        footer = tables.made_by(finished.folder / f"results/{stage}/colours/vit.parquet")
+        log = (finished.folder / f"results/logs/{stage}/colours/vit.log").read_text()
+        assert f"settings {footer['spec']}, code {footer['code']}" in log
+        assert len(footer["code"]) == len(footer["spec"]) == 16
+    best = tables.made_by(finished.folder / "results/tables/alignment.parquet")
+    assert {"spec", "code", "settings"} <= set(best)
 
 
 def test_edited_captions_run_the_data_set(workflow):
@@ -127,7 +270,7 @@ def test_a_lost_table_is_made_again_alone(workflow):
 
 
 def test_the_plan_tells_how_many_jobs_there_are(repository, tmp_path):
-    """prh.costs counts the jobs of a stage without Snakemake; here Snakemake counts them."""
+    """prh.experiment.costs counts the jobs of a stage without Snakemake; here Snakemake counts them."""
     settings = yaml.safe_load((repository / "config.yaml").read_text())
     settings["alignment"] |= {"metrics": ["mutual_knn", "cka"], "k": [5, 10], "n": [64, 128]}
     workflow = lay_out(repository, tmp_path, settings)

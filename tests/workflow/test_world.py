@@ -10,7 +10,8 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 import prh
-from prh import convergence, tables, world
+from prh.io import tables
+from prh.world import convergence, idealised
 from tests.workflow.conftest import lay_out
 
 pytestmark = [pytest.mark.slow, pytest.mark.whole]
@@ -78,7 +79,7 @@ def test_raw_pixels_are_at_chance(default):
     samples = [row for path in shards for row in tables.read(path).to_pylist()]
     images = [np.asarray(Image.open(io.BytesIO(row["image"]["bytes"]))) for row in samples]
     pixels = np.stack(images).reshape(len(images), -1).astype(np.float32)
-    reality = world.build().reality_features()[world.events_of([row["sample_id"] for row in samples])]
+    reality = idealised.build().reality_features()[idealised.events_of([row["sample_id"] for row in samples])]
     assert abs(prh.align(prh.prepare(pixels), prh.prepare(reality)).best - CHANCE) < 0.03
 
 

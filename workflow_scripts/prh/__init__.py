@@ -6,7 +6,12 @@ Names are loaded on first use, so that a job that draws a figure never imports t
 
 from importlib import import_module
 
-_HOMES = {"metrics": "prh.metrics", "prepare": "prh.alignment", "align": "prh.alignment", "Alignment": "prh.alignment"}
+_HOMES = {
+    "metrics": "prh.core.metrics",
+    "prepare": "prh.core.preparation",
+    "align": "prh.core.alignment",
+    "Alignment": "prh.core.alignment",
+}
 
 __all__ = sorted(_HOMES)
 

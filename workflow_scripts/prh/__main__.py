@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import logging
+import sys
 from pathlib import Path
 
-import yaml
-
-from prh.command import failing_in_one_sentence
-from prh.config import ConfigError, load
-from prh.lockfile import lock_path
-from prh.registries import expand
+from prh.downloads.lockfile import lock_path
+from prh.experiment.config import Experiment, load
+from prh.experiment.registries import expand, read
+from prh.jobs.command import failing_in_one_sentence
 
 
 def main() -> None:
@@ -21,12 +19,11 @@ def main() -> None:
     plan.add_argument("--configfile", type=Path, default=Path("config.yaml"), help="experiment file")
     plan.add_argument("--tflops", type=float, help="what the device sustains, not its peak (default: measured here)")
     plan.add_argument("--bandwidth", type=float, default=50e6, help="bytes a second from the hub (default: 5e7)")
-    network = plan.add_mutually_exclusive_group()
-    network.add_argument("--offline", action="store_true", help="do not ask the hub for sizes")
-    network.add_argument(
+    plan.add_argument("--offline", action="store_true", help="do not ask the hub for sizes")
+    plan.add_argument(
         "--online",
         action="store_true",
-        help="look every source over by its metadata alone, a line each; ends with 1 if one is wrong",
+        help="instead of costs: check by metadata that everything to be fetched is there and can be read",
     )
     plan.set_defaults(run=_plan)
     arguments = parser.parse_args()
@@ -35,24 +32,27 @@ def main() -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> None:
-    from prh import costs, fetching, sources
-
-    if not arguments.configfile.is_file():
-        raise ConfigError(f"{arguments.configfile} does not exist.")
-    try:
-        raw = yaml.safe_load(arguments.configfile.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{arguments.configfile} is not YAML: {' '.join(str(error).split())}.") from None
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{arguments.configfile} is no experiment: it must hold keys such as datasets and models.")
-    experiment = load(expand(raw))
+    experiment = load(expand(read(arguments.configfile)))
     if arguments.online:
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request
-        checked = sources.check(experiment, lock_path(arguments.configfile))
-        print(sources.report(checked))
-        raise SystemExit(any(source.problems for source in checked))
+        _check(experiment, lock_path(arguments.configfile))
+        return
+    from prh.downloads import fetching
+    from prh.experiment import costs
+
     online = not arguments.offline and fetching.is_reachable()
     print(costs.report(experiment, lock_path(arguments.configfile), online, arguments.tflops, arguments.bandwidth))
+
+
+def _check(experiment: Experiment, lock: Path) -> None:
+    """Print a line for each source; end with status 1 if one of them cannot be used."""
+    from prh.experiment import online
+
+    findings = online.check(experiment, lock)
+    print(*findings, sep="\n")
+    bad = sum(bool(finding.problems) for finding in findings)
+    print(f"{len(findings)} sources, {bad} with a problem; nothing was fetched.")
+    if bad:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
+from prh.core.ties import tied_models
 from prh.figures import style
 
 SIGNIFICANT = 0.05  # false discovery rate above which a cell is marked
@@ -30,7 +31,8 @@ def draw(best: pl.DataFrame, models: pl.DataFrame, *, value: str = "score", titl
     best
         One row per model pair, of a single dataset, metric, k and n, with the columns dataset, metric, k, n, model_x,
         model_y, ``value`` and, optionally, q. A pair given one way round is drawn both ways.
-        Cells with q > 0.05 carry a small cross; a null q says nothing.
+        Cells with q > 0.05 carry a small cross; a null q says nothing. Models with many ties are named (where tied_x or
+        tied_y is true).
     models
         The models to draw, in drawing order within their family: model, modality, family.
     value
@@ -68,7 +70,9 @@ def draw(best: pl.DataFrame, models: pl.DataFrame, *, value: str = "score", titl
     bar.outline.set_visible(False)
     what = f"{TITLES.get(value, value)} at the best pair of layers, {best['dataset'][0]}"
     style.heading(fig, what if title is None else title, style.describe(metric, k, n))
-    _explain(fig, unsure, _has_holes(values), models.filter(pl.Series(~has_value))["model"].to_list())
+    _explain(
+        fig, unsure, _has_holes(values), models.filter(pl.Series(~has_value))["model"].to_list(), tied_models(best)
+    )
     return fig
 
 
@@ -197,8 +201,8 @@ def _has_holes(values: np.ndarray) -> bool:
     return bool(np.isnan(values).sum() > len(values))
 
 
-def _explain(fig: Figure, unsure: bool, holes: bool, left_out: Sequence[str]) -> None:
-    """The note below: what cross and grey mean, and the models that are not shown."""
+def _explain(fig: Figure, unsure: bool, holes: bool, left_out: Sequence[str], tied: Sequence[str]) -> None:
+    """The note below: what cross and grey mean, the models that are not shown, and those with many ties."""
     parts = []
     if unsure:
         parts.append(f"×: not significant (q > {SIGNIFICANT:g}).")
@@ -206,5 +210,7 @@ def _explain(fig: Figure, unsure: bool, holes: bool, left_out: Sequence[str]) ->
         parts.append("Grey: no score.")
     if left_out:
         parts.append(style.left_out(left_out, "no score with any other"))
+    if tied:
+        parts.append(style.tied(tied))
     if parts:
         style.note_below(fig, " ".join(parts))

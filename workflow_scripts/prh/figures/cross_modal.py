@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from prh.core.ties import tied_models
 from prh.figures import style
 
 PANELS_ACROSS = 3
@@ -77,7 +78,8 @@ def draw(
     style.heading(fig, title, style.describe(metric, k, n))
     shown = {*names, *lines["model"]}
     unseen = models.filter(pl.col("modality").is_in([x_modality, y_modality]), ~pl.col("model").is_in(shown))
-    _explain(fig, metric, "threshold" in pairs.columns and pairs["threshold"].count() > 0, unseen["model"])
+    has_threshold = "threshold" in pairs.columns and pairs["threshold"].count() > 0
+    _explain(fig, metric, has_threshold, unseen["model"], [name for name in tied_models(best) if name in shown])
     return fig
 
 
@@ -200,11 +202,12 @@ def _legends(panels: dict[str, Axes], width: float) -> None:
         )
 
 
-def _explain(fig: Figure, metric: str, has_threshold: bool, left_out: Iterable[str]) -> None:
-    """The note below: what the grey lines are, and the models that are not shown."""
+def _explain(fig: Figure, metric: str, has_threshold: bool, left_out: Iterable[str], tied: Sequence[str]) -> None:
+    """The note below: what the grey lines are, the models that are not shown, and those with many ties."""
     lines = ["dotted: chance"] if metric in CHANCE else []
     lines += ["bars: highest null threshold of the panel"] if has_threshold else []
     notes = [f"Grey, {'; '.join(lines)}."] if lines else []
     left_out = list(left_out)
     notes += [style.left_out(left_out, "no score across the two modalities")] if left_out else []
+    notes += [style.tied(tied)] if tied else []
     style.note_below(fig, " ".join(notes))

@@ -15,16 +15,24 @@ COLUMNS = ("model", "family", "solved", "tasks", "bin", "bins", "average", "map_
 
 
 @style.applied()
-def draw(table: pl.DataFrame, statistics: pl.DataFrame, missing: Sequence[str] = (), *, tasks: str = "VTAB") -> Figure:
+def draw(
+    table: pl.DataFrame,
+    statistics: pl.DataFrame,
+    missing: Sequence[str] = (),
+    tied: Sequence[str] = (),
+    *,
+    tasks: str = "VTAB",
+) -> Figure:
     """Draw mean alignment per bin of solved tasks (left) and the models' map, coloured by mean score (right).
 
-    Bars carry the standard error (thick) and the dyadic-robust 95 % interval (thin); a bin of fewer than two models has
-    no pair and no bar.
+    Bars carry the standard error as if pairs were independent (thick) and the 95 % jackknife interval over models
+    (thin; none for a bin of two models, which is said below). A bin of fewer than two models has no pair and no bar.
 
     Parameters
     ----------
-    table, statistics, missing
-        As ``prh.joins.figure2`` returns them. ``missing`` is listed under the figure.
+    table, statistics, missing, tied
+        As ``prh.studies.joins.figure2`` returns them. ``missing`` is listed under the figure, and so are the
+        models with many ties.
     tasks
         What the tasks are called on the axes.
 
@@ -40,10 +48,21 @@ def draw(table: pl.DataFrame, statistics: pl.DataFrame, missing: Sequence[str] =
     _map(fig, right, table, tasks)
     left.set_title(f"all pairs: {captions.trend(captions.one(statistics, 'all', 'Spearman'))}", fontsize=style.SMALL)
     fig.suptitle(captions.heading(table, "of vision models"), x=0.01, ha="left")
-    note = "Bars: mean over pairs within the bin; thick: standard error; thin: 95 % dyadic-robust interval."
+    note = _note(statistics.filter(pl.col("panel") == "bins"))
     left_out = f" {style.left_out(missing, f'no score on every {tasks} task')}" if missing else ""
-    style.note_below(fig, note + left_out)
+    style.note_below(fig, " ".join(filter(None, [note + left_out, style.tied(tied)])))
     return fig
+
+
+def _note(rows: pl.DataFrame) -> str:
+    note = (
+        "Bars: mean over pairs within the bin; thick: standard error, pairs as if independent; "
+        "thin: 95 % jackknife over models."
+    )
+    without = rows.filter(pl.col("low").is_null() | pl.col("low").is_nan())
+    if without.is_empty():
+        return note
+    return f"{note} No interval for {len(without)} of {len(rows)} bins: fewer than three models, or all alike."
 
 
 def _bars(ax: Axes, table: pl.DataFrame, rows: pl.DataFrame, tasks: str) -> None:

@@ -12,8 +12,8 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from prh.core.statistics import linear_fit
 from prh.figures import captions, style
-from prh.statistics import linear_fit
 
 COLUMNS = ("language", "vision", "vision_family", "x", "y", "vision_parameters", "source")
 LABEL_SIZE = 6.0
@@ -23,7 +23,9 @@ PANEL_HEIGHT = 2.1
 
 
 @style.applied()
-def draw(table: pl.DataFrame, statistics: pl.DataFrame, missing: Sequence[str] = ()) -> Figure:
+def draw(
+    table: pl.DataFrame, statistics: pl.DataFrame, missing: Sequence[str] = (), tied: Sequence[str] = ()
+) -> Figure:
     """Draw alignment to each vision model against 1 - bits per byte of the language model.
 
     A line (least squares, with its 95 % band) and a shade per vision model, darker for more parameters; language models
@@ -31,8 +33,9 @@ def draw(table: pl.DataFrame, statistics: pl.DataFrame, missing: Sequence[str] =
 
     Parameters
     ----------
-    table, statistics, missing
-        As ``prh.joins.figure3`` returns them. ``missing`` is listed under the figure.
+    table, statistics, missing, tied
+        As ``prh.studies.joins.figure3`` returns them. ``missing`` is listed under the figure, and so are the
+        models with many ties.
 
     Raises
     ------
@@ -67,6 +70,7 @@ def draw(table: pl.DataFrame, statistics: pl.DataFrame, missing: Sequence[str] =
         f"panel, p from permuting the {len(names)} language models.",
         captions.sources(table),
         style.left_out(missing, "no bits per byte") if missing else "",
+        style.tied(tied),
     ]
     style.note_below(fig, " ".join(filter(None, notes)))
     return fig

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from prh.core.statistics import linear_fit
 from prh.figures import captions, style
-from prh.statistics import linear_fit
 
 COLUMNS = (
     "task", "task_metric", "model", "x", "y", "source", "shots", "parameters", "rank", "monotone", "reference",
@@ -27,7 +27,9 @@ AREA = (10.0, 140.0)  # points²: the discs of the smallest and of the largest m
 
 
 @style.applied()
-def draw(table: pl.DataFrame, statistics: pl.DataFrame, missing: Sequence[str] = ()) -> Figure:
+def draw(
+    table: pl.DataFrame, statistics: pl.DataFrame, missing: Sequence[str] = (), tied: Sequence[str] = ()
+) -> Figure:
     """Draw each task's score against alignment to vision, a disc per language model.
 
     A disc's area grows with the number of parameters, its colour with the rank in language modelling; a disc with a
@@ -35,8 +37,9 @@ def draw(table: pl.DataFrame, statistics: pl.DataFrame, missing: Sequence[str] =
 
     Parameters
     ----------
-    table, statistics, missing
-        As ``prh.joins.figure4`` returns them. ``missing`` is listed under the figure.
+    table, statistics, missing, tied
+        As ``prh.studies.joins.figure4`` returns them. ``missing`` is listed under the figure, and so are the
+        models with many ties.
 
     Raises
     ------
@@ -65,6 +68,7 @@ def draw(table: pl.DataFrame, statistics: pl.DataFrame, missing: Sequence[str] =
         captions.sources(table),
         "Dashed edge: published score." if (table["source"] != "measured").any() else "",
         style.left_out(missing, "a score is lacking") if missing else "",
+        style.tied(tied),
     ]
     style.note_below(fig, " ".join(filter(None, notes)))
     fig.draw_without_rendering()  # sets the size of the panels, on which the places of the names depend

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
+from prh.core.ties import tied_models
 from prh.figures import style
 from prh.figures.cross_modal import CHANCE, across
 
@@ -77,7 +78,9 @@ def draw(
     fig.axes[0].set_ylabel(label)
     title = f"Alignment of {x_modality} with {y_modality} as k grows, {best['dataset'][0]}"
     style.heading(fig, title, style.describe(metric, None, n))
-    style.note_below(fig, " ".join(notes))
+    shown = {*names, *whole["y"]}
+    notes.append(style.tied(name for name in tied_models(best) if name in shown))
+    style.note_below(fig, " ".join(filter(None, notes)))
     return fig
 
 

@@ -43,7 +43,7 @@ def draw(
     style.require_one(pair, ("k", "n"), "alignment")
     style.require_unique(pair, ("layer_x", "layer_y"), "alignment")
     scores = np.full((pair["layer_y"].max() + 1, pair["layer_x"].max() + 1), np.nan)
-    scores[pair["layer_y"].to_numpy(), pair["layer_x"].to_numpy()] = pair["score"].to_numpy()
+    scores[pair["layer_y"].to_numpy(), pair["layer_x"].to_numpy()] = pair["score"].cast(pl.Float64).to_numpy()
 
     height, width = (min(max(CELL * layers, 1.8), 3.6) for layers in scores.shape)
     fig = style.figure(width + 1.4, height + 0.9)
@@ -60,6 +60,8 @@ def draw(
     bar = fig.colorbar(image, ax=ax, shrink=0.7, aspect=22, pad=0.02)
     bar.set_label(style.describe(metric, pair["k"][0], pair["n"][0]))
     bar.outline.set_visible(False)
+    if np.isnan(scores).any():
+        style.note_below(fig, "Grey: no score, as a layer is the same for all samples.")
     return fig
 
 
@@ -69,17 +71,17 @@ def _fit(label: str, inches: float) -> float:
 
 
 def _of_pair(rows: pl.DataFrame, model_x: str, model_y: str) -> pl.DataFrame:
-    """The finite rows of the pair, turned so that x is ``model_x``."""
+    """The rows of the pair, turned so that x is ``model_x``; a score is null where a layer is left out."""
     straight = rows.filter(pl.col("model_x") == model_x, pl.col("model_y") == model_y)
     if straight.is_empty():
         turned = rows.filter(pl.col("model_x") == model_y, pl.col("model_y") == model_x)
         straight = turned.rename({"layer_x": "layer_y", "layer_y": "layer_x"})
-    finite = straight.filter(pl.col("score").is_finite())
-    if finite.is_empty():
+    straight = straight.with_columns(pl.when(pl.col("score").is_finite()).then("score").alias("score"))
+    if straight["score"].count() == 0:
         raise ValueError(
             f"The alignment table has no score of {model_x} with {model_y}; name two models that it pairs."
         )
-    return finite
+    return straight
 
 
 def _mark(ax: Axes, x: int, y: int, score: float) -> None:

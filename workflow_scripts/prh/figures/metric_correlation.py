@@ -13,7 +13,7 @@ CELL = 0.45  # inches
 
 @style.applied()
 def draw(table: pl.DataFrame) -> Figure:
-    """Draw the table of ``prh.joins.metric_correlations`` as a matrix with its numbers, in order of appearance.
+    """Draw the table of ``prh.studies.joins.metric_correlations`` as a matrix with its numbers, in order of appearance.
 
     Parameters
     ----------

@@ -7,6 +7,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from prh.core.ties import tied_models
 from prh.figures import style
 from prh.figures.cross_modal import CHANCE
 
@@ -64,7 +65,9 @@ def draw(best: pl.DataFrame) -> Figure:
     k = ks[0] if len(ks) == 1 else f"k = {ks[0]:,} to {ks[-1]:,}"
     style.heading(fig, f"Alignment as n grows, {best['dataset'][0]}", style.describe(best["metric"][0], k, None))
     dropped = best.n_unique(("model_x", "model_y")) - pairs.n_unique(("model_x", "model_y"))
-    style.note_below(fig, f"Left out: {dropped} model pairs without a score at every n." if dropped else "")
+    notes = [f"Left out: {dropped} model pairs without a score at every n." if dropped else ""]
+    notes.append(style.tied(tied_models(pairs)))
+    style.note_below(fig, " ".join(filter(None, notes)))
     return fig
 
 

@@ -22,7 +22,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.transforms import ScaledTranslation
 
-from prh.files import writing
+from prh.core.ties import BOUND
+from prh.io.files import writing
 
 PAGE_WIDTH = 7.0  # inches: a figure over the width of a page
 FONT_SIZE = 8.0  # points at printed size
@@ -283,6 +284,13 @@ def describe(metric: str, k: object, n: object) -> str:
 def left_out(names: Iterable[str], why: str = "") -> str:
     """The sentence "Left out (why): a, b." for a note."""
     return f"Left out{f' ({why})' if why else ''}: {', '.join(dict.fromkeys(names))}."
+
+
+def tied(names: Iterable[str]) -> str:
+    """The sentence that names models whose neighbours are largely drawn by lot; empty without any."""
+    names = ", ".join(dict.fromkeys(names))
+    share = f"{BOUND * 100:g} %"
+    return f"Ties: more than {share} of the k-th neighbours in {names} are drawn by lot." if names else ""
 
 
 def require_columns(table: pl.DataFrame, columns: Sequence[str], what: str) -> None:

@@ -8,22 +8,34 @@ one batch at once.
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from prh.hooks import hooked
-from prh.loading import auto_config, auto_model, count_parameters, parameter_count
-from prh.models import ModelError
-from prh.tokenizer_loading import load_tokenizer
-from prh.tokenizer_proof import TokenizerReport, prove_tokenizer
+from prh.models import text_checks, tokenizer_files, tokenizer_proofs
+from prh.models.hooks import hooked
+from prh.models.loading import count_parameters, explained, in_short, load_auto, parameter_count, without_decoder
+from prh.models.repositories import ModelError
+from prh.models.selftest import SelfTest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
+
+_POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx")
+"""What configurations call the number of tokens that a model has positions for."""
+_TRIED = 7
+"""Tokens of the text on which hidden states are looked for: no multiple of a window to which a model may pad itself."""
+_TEXT_PARTS = ("language_model", "text_model", "text_encoder", "text_backbone", "text_tower")
+"""What models of text and something else call their part that reads text."""
 
 
 def pool_text(hidden: Tensor, mask: Tensor, lengths: Tensor, pooling: str) -> Tensor:
@@ -43,8 +55,10 @@ class LanguageEncoder:
 
     Tokens are padded on the right whatever the tokenizer prefers: for causal models the real tokens then never see
     padding and keep their positions, for encoders the attention mask hides it, so a feature does not depend on its
-    batch. ``placed`` and ``parameters`` are those of VisionEncoder: a module may lie on several devices, then each
-    hidden state is pooled on its own.
+    batch. Where it does, ``batching`` says which texts may share one. ``limit``: tokens that it has positions for
+    (None: no bound). ``vocabulary``: ids that it has vectors for (None: not known). ``placed`` and ``parameters`` are
+    those of VisionEncoder: a module may lie on several devices, then each hidden state is pooled on its own. ``name``:
+    that of the model, for messages.
     """
 
     def __init__(
@@ -58,16 +72,22 @@ class LanguageEncoder:
         dtype: torch.dtype = torch.float32,
         placed: bool = False,
         parameters: int | None = None,
+        name: str = "",
     ) -> None:
+        self.name = name
         self.parameters = parameter_count(module) if parameters is None else parameters
         self.module = module.eval() if placed else module.eval().to(device=device, dtype=dtype)
         self.tokenizer, self.pooling, self.special_tokens, self.device = tokenizer, pooling, special_tokens, device
+        self.dtype = dtype
+        self.batching: text_checks.Batching = "padded"
+        self.selftest = SelfTest()
+        self._is_masked = _takes(self.module, "attention_mask")
         self._blocks, states = _language_blocks(self.module, device)
+        self.limit, self.vocabulary = longest_text(self.module), vocabulary_size(self.module)
         if self._blocks:
             self.layer_names = ["embeddings", *(f"block_{i}" for i in range(1, states - 1)), "last_hidden_state"]
         else:
             self.layer_names = [f"hidden_state_{i}" for i in range(states)]
-        self._limit = longest_text(self.module)
 
     def tokenize(self, texts: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
         """For each text its token ids and the 0/1 mask of the tokens that enter the mean (int64, [length]).
@@ -89,14 +109,18 @@ class LanguageEncoder:
         for text, (tokens, counted) in zip(texts, items, strict=True):
             if not counted.any():
                 raise ModelError(f"the tokenizer gives no token for the text {text!r}.")
-            if self._limit is not None and len(tokens) > self._limit:
-                raise ModelError(f"a text of {len(tokens)} tokens is above the model's {self._limit}: {text[:60]!r}...")
+            if self.limit is not None and len(tokens) > self.limit:
+                raise ModelError(f"a text of {len(tokens)} tokens is above the model's {self.limit}: {text[:60]!r}...")
+            if self.vocabulary is not None and int(tokens.max()) >= self.vocabulary:
+                raise ModelError(
+                    f"the tokenizer gives token {int(tokens.max())} for the text {text[:60]!r} and the model has "
+                    f"vectors for {self.vocabulary}: it is the tokenizer of another model."
+                )
         return items
 
-    def check_texts(self, texts: Sequence[str]) -> TokenizerReport:
-        """Prove that texts reach the model through its tokenizer; ModelError where they do not (`prove_tokenizer`)."""
-        ids = self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)["input_ids"]
-        return prove_tokenizer(self.tokenizer, texts, ids, scored=False, vocabulary=embedded_tokens(self.module))
+    def prove_tokens(self, texts: Sequence[str], items: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """That the tokenizer knows ``texts`` and tells them apart: see `prh.models.tokenizer_proofs`."""
+        tokenizer_proofs.prove(self.tokenizer, texts, [ids.tolist() for ids, _ in items], self.name)
 
     @torch.inference_mode()
     def encode(self, items: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
@@ -104,10 +128,17 @@ class LanguageEncoder:
         lengths = torch.tensor([len(ids) for ids, _ in items], device=self.device)
         ids = pad_sequence([ids for ids, _ in items], batch_first=True).to(self.device)
         mask = pad_sequence([mask for _, mask in items], batch_first=True).to(self.device, torch.float32)
-        attention = (torch.arange(ids.shape[1], device=self.device) < lengths[:, None]).long()
+        inputs = {"input_ids": ids}
+        if self._is_masked:
+            inputs["attention_mask"] = (torch.arange(ids.shape[1], device=self.device) < lengths[:, None]).long()
         pooled: list[Tensor] = []
 
         def pool(hidden: Tensor) -> None:
+            if hidden.shape[1] != ids.shape[1]:
+                raise ModelError(
+                    f"{type(self.module).__name__} gives hidden states of {hidden.shape[1]} tokens for {ids.shape[1]} "
+                    "(it pads texts of some lengths itself); leave it out."
+                )
             where = hidden.device
             vectors = pool_text(hidden, mask.to(where), lengths.to(where), self.pooling)
             pooled.append(vectors.to(self.device))
@@ -116,11 +147,11 @@ class LanguageEncoder:
             pool(args[0] if args else kwargs["hidden_states"])
 
         if not self._blocks:
-            for state in self.module(input_ids=ids, attention_mask=attention, output_hidden_states=True).hidden_states:
+            for state in self.module(**inputs, output_hidden_states=True).hidden_states:
                 pool(state)
             return pooled
         with hooked(block.register_forward_pre_hook(take, with_kwargs=True) for block in self._blocks):
-            output = self.module(input_ids=ids, attention_mask=attention)
+            output = self.module(**inputs)
         pool(output.last_hidden_state)
         return pooled
 
@@ -143,22 +174,29 @@ def _language_blocks(module: nn.Module, device: str) -> tuple[list[nn.Module], i
 
         return take
 
-    ids = torch.arange(4, device=device)[None]
+    ids = torch.arange(_TRIED, device=device)[None]
+    inputs = {"input_ids": ids} | ({"attention_mask": torch.ones_like(ids)} if _takes(module, "attention_mask") else {})
     with hooked(
         part.register_forward_pre_hook(note(inputs), with_kwargs=True)
         for parts, inputs in zip(lists, seen, strict=True)
         for part in parts
     ):
         try:
-            output = module(input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=True)
-        except TypeError as error:  # code of a repository that knows no such argument, or a library that trips over it
+            output = module(**inputs, output_hidden_states=True)
+        except (torch.OutOfMemoryError, ModelError):
+            raise
+        except (
+            Exception
+        ) as error:  # code that knows no such argument, wants other input or more of it, or trips over it
+            advice = "leave it out" if _is_float32(module) else "try 'dtype: float32', or leave it out"
             raise ModelError(
-                f"{type(module).__name__} does not give its hidden states ({error}); leave it out."
+                f"{type(module).__name__} does not give its hidden states for a text ({in_short(error)[:-1]}); "
+                f"{advice}."
             ) from error
-    states = output.hidden_states or ()
-    if not states or any(state.shape[:2] != ids.shape for state in states):
+    states = getattr(output, "hidden_states", None) or ()
+    if not states or any(state.ndim != 3 or state.shape[:2] != ids.shape for state in states):
         raise ModelError(
-            f"{type(module).__name__} does not give a hidden state for each token and layer; leave it out."
+            f"{type(module).__name__} does not give a hidden state [width] for each token and layer; leave it out."
         )
     for parts, inputs in zip(lists, seen, strict=True):
         if _are_alike([*inputs, output.last_hidden_state], states):
@@ -174,9 +212,44 @@ def _are_alike(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
     )
 
 
+def _takes(module: nn.Module, argument: str) -> bool:
+    """Whether the module can be called with an argument of that name."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    return any(p.name == argument or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _is_float32(module: nn.Module) -> bool:
+    return all(parameter.dtype == torch.float32 for parameter in module.parameters())
+
+
+def vocabulary_size(module: nn.Module) -> int | None:
+    """The ids that a model has vectors for; None where it does not look them up in one table."""
+    try:
+        table = module.get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        return None
+    weight = getattr(table, "weight", None)
+    return len(weight) if isinstance(weight, Tensor) and weight.ndim == 2 else None
+
+
+def text_part(model: nn.Module) -> nn.Module:
+    """The part of a transformers model that reads text: its encoder, the text tower of a pair, or all of it."""
+    part = without_decoder(model)
+    for name in _TEXT_PARTS:
+        if isinstance(tower := getattr(part, name, None), nn.Module):
+            log.info("of %s the part %s is taken", type(model).__name__, name)
+            return text_part(tower) if hasattr(tower, "config") else tower
+    if getattr(part, "get_output_embeddings", lambda: None)() is None:
+        return part
+    headless = getattr(part, "base_model", part)  # a few say wrongly what that is called
+    return getattr(part, "model", part) if headless is part else headless
+
+
 def longest_text(module: nn.Module) -> int | None:
     """The tokens that a model has positions for; None without a bound. Those of RoBERTa begin after that of padding."""
-    limit = getattr(module.config.get_text_config(), "max_position_embeddings", None)
+    config = getattr(module, "config", None)  # the encoder of a pair may have none of its own
+    named = [] if config is None else [getattr(config.get_text_config(), name, None) for name in _POSITIONS]
+    limit = next((value for value in named if isinstance(value, int)), None)
     if limit is None or limit <= 0:
         return None
     for name, part in module.named_modules():
@@ -185,25 +258,29 @@ def longest_text(module: nn.Module) -> int | None:
     return limit
 
 
-def embedded_tokens(module: nn.Module) -> int | None:
-    """Rows of a model's embeddings of tokens, which ids must lie below; None where it does not tell them."""
-    try:
-        return module.get_input_embeddings().weight.shape[0]
-    except (AttributeError, NotImplementedError):
-        return None
+def load_tokenizer(entry: Mapping, root: str | Path | None, *, texts: Sequence[str] = ()) -> PreTrainedTokenizerBase:
+    """The tokenizer of a transformers entry, from its folder, proved on ``texts``: see `prh.models.tokenizer_files`."""
+    folder, trust = Path(root or entry["path"]), entry["trust_remote_code"]
+    with explained(entry, root):
+        return tokenizer_files.load(folder, entry.get("name", ""), trust_remote_code=trust, texts=texts)
 
 
 def load(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> LanguageEncoder:
-    vocabulary = getattr(auto_config(entry, root).get_text_config(), "vocab_size", None)
-    tokenizer = load_tokenizer(entry, root, vocabulary=vocabulary)  # first: weights may take long
-    model, placed = auto_model(entry, root, device, dtype)
-    return LanguageEncoder(
-        getattr(model, "language_model", model),
-        tokenizer,
+    """The encoder of a language entry, self-tested, with weights from ``root`` (None for random ones)."""
+    loaded = load_auto(entry, root, device, dtype)
+    encoder = LanguageEncoder(
+        text_part(loaded.model),
+        load_tokenizer(entry, root),
         pooling=entry["pooling"],
         special_tokens=entry["special_tokens"],
         device=device,
         dtype=dtype,
-        placed=placed,
+        placed=loaded.placed,
         parameters=count_parameters(entry, root),
+        name=entry.get("name", ""),
     )
+    if not entry.get("selftest", True):
+        encoder.selftest = SelfTest.left_out()
+        return encoder
+    encoder.selftest, encoder.batching = text_checks.prove_encoder(encoder, loaded, entry)
+    return encoder

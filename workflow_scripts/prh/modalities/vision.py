@@ -1,12 +1,13 @@
 """Vision: images in, one pooled vector per block out.
 
 A layer is the output of a block (of the transformer, or of a convolutional stage). It is pooled on the device by a hook
-the moment it is computed, so that the full stack of hidden states never exists.
+the moment it is computed, so that the full stack of hidden states never exists. How each one is pooled is proved when
+the model is loaded.
 """
 
 from __future__ import annotations
 
-import io
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -14,170 +15,173 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from prh import checkpoints
-from prh.blocks import find_layers
-from prh.folding import fold_norms
-from prh.hooks import hooked
-from prh.loading import auto_model, count_parameters, parameter_count, timm_model
-from prh.models import ModelError
+from prh.io import images
+from prh.models import vision_loading, vision_proofs
+from prh.models.blocks import find_layers
+from prh.models.hooks import hooked
+from prh.models.layouts import prove_layouts
+from prh.models.loading import parameter_count
+from prh.models.pooling import Layout, pool, pool_image
+from prh.models.repositories import ModelError
 
-# These timm models add their class token after the blocks (ConViT: after most of them), so that blocks have none.
-_LATE_CLASS_TOKEN = {"Cait", "ConVit", "VOLO", "Xcit"}
-
-
-def _tensor(output: object) -> Tensor:
-    return output if isinstance(output, Tensor) else output[0]
-
-
-def pool_image(output: Tensor, pooling: str, prefix: int, channels_last: bool) -> Tensor:
-    """A block's output as one float32 vector per image, [batch, width].
-
-    ``output`` is [batch, tokens, width] with ``prefix`` class and register tokens first, or a map [batch, width,
-    height, width_px] (``channels_last``: the width of the features is last), or already [batch, width].
-    """
-    if output.ndim == 2:
-        return output.float()
-    if output.ndim == 4:
-        return output.float().mean((1, 2) if channels_last else (2, 3))
-    if output.ndim != 3:
-        raise ModelError(
-            f"a layer's output has shape {tuple(output.shape)}; only tokens, maps and vectors can be pooled."
-        )
-    if pooling == "cls":
-        return output[:, 0].float()
-    return output[:, prefix if pooling == "gap" else 0 :].float().mean(1)
+__all__ = ["VisionEncoder", "load", "pool_image"]
 
 
 class VisionEncoder:
     """Images in, one pooled vector per block out.
 
-    ``transform`` maps a PIL image to a [3, H, W] tensor; ``decode`` applies it to encoded bytes and can run in
-    other processes. A tensor of bytes (uint8) is a quarter of one of floats to pass on: it is normalised on the device,
-    with ``mean`` and ``std`` of each channel (of values from 0 to 1). ``encode`` maps [batch, 3, H, W] to a list of
-    float32 [batch, width_l]. ``placed``: the module lies on its devices, in its types. ``parameters``: their number,
-    where those of the module are not to be counted.
+    ``module`` lies on its devices, in its types. ``transform`` maps a PIL image to a [3, H, W] tensor; ``decode``
+    applies it to encoded bytes and can run in other processes. A tensor of bytes (uint8) is a quarter of one of floats
+    to pass on: it is normalised on the device, with ``mean`` and ``std`` of each channel (of values from 0 to 1).
+    ``encode`` maps [batch, 3, H, W] to a list of float32 [batch, width_l]. ``layouts``: how each layer that ``layers``
+    matches is pooled, see `prh.models.layouts`. ``parameters``: their number, where those of the module are not to be
+    counted. ``selftest``: what the model has proved, by name.
     """
 
     def __init__(
         self,
         module: nn.Module,
         transform: Callable[[Image.Image], Tensor],
+        layouts: Sequence[Layout],
         *,
         mean: Sequence[float] = (0.0,),
         std: Sequence[float] = (1.0,),
         pooling: str = "auto",
         layers: str | None = None,
-        prefix: int = 0,
-        class_token: bool = False,
-        channels_last: bool = False,
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
-        placed: bool = False,
         parameters: int | None = None,
     ) -> None:
-        if pooling == "cls" and not class_token:
-            raise ModelError("pooling 'cls' needs a class token and this model has none; use 'gap' or 'mean'.")
         self.parameters = parameter_count(module) if parameters is None else parameters
-        self.pooling = ("cls" if class_token else "gap") if pooling == "auto" else pooling
         self.module = module.eval()
-        if not placed:
-            self.module.to(device=device, dtype=dtype, memory_format=torch.channels_last)
         self.transform, self.device, self.dtype = transform, device, dtype
-        self._mean, self._std = (255 * torch.tensor(values, device=device).view(-1, 1, 1) for values in (mean, std))
-        self._prefix, self._channels_last = prefix, channels_last
+        self._colours = colours_of(mean, std, device)
         self._layers = find_layers(self.module, layers)
         self.layer_names = [name for name, _ in self._layers]
+        if len(layouts) != len(self._layers):
+            raise ModelError(f"{len(layouts)} layouts for {len(self._layers)} layers.")
+        self.layouts = list(layouts)
+        self.pooling = choose_pooling(pooling, self.layer_names, self.layouts)
+        self.selftest: dict[str, str] = {}
 
     def decode(self, content: bytes) -> Tensor:
         """An encoded image as the tensor that the model wants."""
-        with Image.open(io.BytesIO(content)) as image:
-            return self.transform(image.convert("RGB"))
+        return self.transform(images.decode(content))
 
     @torch.inference_mode()
     def encode(self, images: Tensor) -> list[Tensor]:
         """Pooled outputs of every layer for a batch of decoded images."""
-        pooled: list[Tensor] = []
+        pooled: dict[int, Tensor] = {}
 
-        def take(_module: nn.Module, _inputs: object, output: object) -> None:
-            vectors = pool_image(_tensor(output), self.pooling, self._prefix, self._channels_last)
-            pooled.append(vectors.to(self.device))
+        def take(number: int) -> Callable:
+            def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+                pooled[number] = pool(output, self.layouts[number], self.pooling, len(images)).to(self.device)
 
-        with hooked(module.register_forward_hook(take) for _, module in self._layers):
+            return hook
+
+        with hooked(module.register_forward_hook(take(number)) for number, (_, module) in enumerate(self._layers)):
             self.module(self.as_input(images))
-        return pooled
+        return [pooled[number] for number in range(len(self._layers))]
+
+    def encode_in_double(self, images: Tensor) -> list[Tensor]:
+        """As `encode`, by a copy of the module in float64."""
+        double = copy.copy(self)
+        double.module, double.dtype = copy.deepcopy(self.module).double(), torch.float64
+        double._layers = [(name, double.module.get_submodule(name)) for name in self.layer_names]
+        return double.encode(images)
 
     def as_input(self, images: Tensor) -> Tensor:
         """Decoded images as the module takes them: on its device, normalised, in its type, channels last."""
-        images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
-        if images.dtype == torch.uint8:
-            images = torch.sub(images, self._mean).div_(self._std)
-        return images.to(self.dtype)
+        return normalised(images, self._colours, self.device, self.dtype)
+
+
+Colours = tuple[Tensor, Tensor]
+"""What is subtracted from bytes, and what they are divided by: [channels, 1, 1] each."""
+
+
+def colours_of(mean: Sequence[float], std: Sequence[float], device: str) -> Colours:
+    """``mean`` and ``std`` of each channel (of values from 0 to 1) for bytes, on ``device``."""
+    shift, scale = (255 * torch.tensor(values, device=device).view(-1, 1, 1) for values in (mean, std))
+    return shift, scale
+
+
+def normalised(images: Tensor, colours: Colours, device: str, dtype: torch.dtype) -> Tensor:
+    """Images on ``device`` in ``dtype``, channels last; bytes become numbers of mean 0 and deviation 1."""
+    images = images.to(device, non_blocking=True, memory_format=torch.channels_last)
+    if images.dtype == torch.uint8:
+        images = torch.sub(images, colours[0]).div_(colours[1])
+    return images.to(dtype)
+
+
+def choose_pooling(wanted: str, names: Sequence[str], layouts: Sequence[Layout]) -> str:
+    """``wanted``, or for ``auto`` the class token where every layer of tokens has one, else the mean over the image.
+
+    Raises ModelError for ``cls`` where a layer of tokens, or every layer, has no class token.
+    """
+    tokens = [(name, layout) for name, layout in zip(names, layouts, strict=True) if len(layout.places) == 1]
+    without = [name for name, layout in tokens if layout.class_token is None]
+    if wanted == "auto":
+        return "cls" if tokens and not without else "gap"
+    if wanted == "cls" and (without or not tokens):
+        where = f"layer {without[0]}" if tokens and len(without) < len(tokens) else "this model"
+        raise ModelError(f"pooling 'cls' needs a class token and {where} has none; use 'gap' or 'mean'.")
+    return wanted
 
 
 def load(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> VisionEncoder:
-    """The encoder of a vision entry, with weights from ``root`` (None for random ones)."""
-    if entry["library"] == "timm":
-        return _load_timm(entry, root, device, dtype)
-    return _load_transformers(entry, root, device, dtype)
+    """The encoder of a vision entry, with weights from ``root`` (None for random ones).
 
-
-def _load_timm(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> VisionEncoder:
-    from timm.data import create_transform, resolve_model_data_config
-
-    torch.manual_seed(entry["seed"])
-    model = timm_model(entry, root, pretrained=True)
-    if root is not None and root.is_file():
-        checkpoints.fill(model, root, **entry.get("checkpoint", {}))
-    size = entry["model_args"].get("img_size")
-    preparation = resolve_model_data_config(model, args={} if size is None else {"img_size": size})
-    prefix = 0 if type(model).__name__ in _LATE_CLASS_TOKEN else getattr(model, "num_prefix_tokens", 0)
-    parameters = parameter_count(model)
-    if device == "cpu":  # elsewhere it gains little, and types of 16 bits would round other weights
-        image = torch.randn(1, *preparation["input_size"])
-        model = fold_norms(model, image, [name for name, _ in find_layers(model, entry["layers"])])
-    return VisionEncoder(
-        model,
-        create_transform(**preparation, is_training=False, normalize=False),
-        mean=preparation["mean"],
-        std=preparation["std"],
+    It has proved how its layers are pooled, and that it repeats itself (``selftest``). Raises ModelError for a model
+    that does not.
+    """
+    build = vision_loading.from_timm if entry["library"] == "timm" else vision_loading.from_transformers
+    parts = build(entry, root, device, dtype)
+    model = f"model '{entry['name']}'" if "name" in entry else type(parts.module).__name__
+    examples = vision_proofs.example_images(parts.transform, model)
+    # noise, since a preparation may pad images: what it pads with would be the same for both, as learned tokens are
+    noise = torch.randn(examples.shape, generator=torch.Generator().manual_seed(0))
+    images = normalised(noise, colours_of(parts.mean, parts.std, device), device, dtype)
+    layers, asked = find_layers(parts.module, entry["layers"]), entry["layers"] is not None
+    layouts = prove_layouts(
+        parts.module,
+        layers,
+        images,
+        parts.twin,
+        _widths(parts.module),
+        whole=not asked,
+        model=model if "name" in entry else "",
+    )
+    encoder = VisionEncoder(
+        parts.module,
+        parts.transform,
+        layouts,
+        mean=parts.mean,
+        std=parts.std,
         pooling=entry["pooling"],
         layers=entry["layers"],
-        prefix=prefix,
-        class_token=prefix > 0 and getattr(model, "cls_token", None) is not None,
-        channels_last=getattr(model, "output_fmt", "NCHW") == "NHWC",
         device=device,
         dtype=dtype,
-        parameters=parameters,
+        parameters=parts.parameters,
     )
+    encoder.selftest = {
+        "weights": parts.weights,
+        "pooled axis": vision_proofs.layouts_in_words(encoder.layer_names, layouts),
+    }
+    if entry.get("selftest", True):
+        encoder.selftest |= vision_proofs.prove_repeatable(
+            encoder.encode, examples, encoder.layer_names, model=model, dtype=dtype, exact=encoder.encode_in_double
+        )
+    return encoder
 
 
-def _load_transformers(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> VisionEncoder:
-    from transformers import AutoImageProcessor
-
-    model, placed = auto_model(entry, root, device, dtype)
-    model = getattr(model, "vision_model", model)
-    embeddings = getattr(model, "embeddings", None)
-    class_token = any(getattr(embeddings, name, None) is not None for name in ("cls_token", "class_embedding"))
-    processor = AutoImageProcessor.from_pretrained(root or entry["path"], local_files_only=True)
-    return VisionEncoder(
-        model,
-        _ProcessorTransform(processor),
-        pooling=entry["pooling"],
-        layers=entry["layers"],
-        prefix=class_token + (getattr(model.config, "num_register_tokens", 0) or 0),
-        class_token=class_token,
-        device=device,
-        dtype=dtype,
-        placed=placed,
-        parameters=count_parameters(entry, root),
-    )
-
-
-class _ProcessorTransform:
-    """A transformers image processor as a transform of one image (a class, so that worker processes can load it)."""
-
-    def __init__(self, processor: Callable) -> None:
-        self.processor = processor
-
-    def __call__(self, image: Image.Image) -> Tensor:
-        return self.processor(image, return_tensors="pt")["pixel_values"][0]
+def _widths(module: nn.Module) -> set[int]:
+    """The widths that a model says its layers have."""
+    stages = getattr(module, "feature_info", None) or []
+    stages = getattr(stages, "info", stages)
+    widths = {stage["num_chs"] for stage in stages if isinstance(stage, Mapping) and "num_chs" in stage}
+    config = getattr(module, "config", None)
+    for source, names in ((module, ("num_features", "embed_dim")), (config, ("hidden_size", "hidden_sizes", "dims"))):
+        for name in names:
+            value = getattr(source, name, None)
+            widths |= set(value) if isinstance(value, list | tuple) else {value}
+    return {width for width in widths if isinstance(width, int)}

@@ -9,18 +9,24 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from prh.models import ModelError
+from prh.io import text_files
+from prh.models.checkpoints import refuse_pointers, tensors
+from prh.models.repositories import ModelError
+from prh.models.selftest import SelfTest
 
 
 class WordVectors:
     """A static baseline: the mean of the vectors of a text's known words (lower-cased, letters only)."""
 
     layer_names = ("mean_vector",)
+    batching = "padded"
+    """Texts may share a batch: each is averaged on its own."""
 
     def __init__(self, vectors: Tensor, vocabulary: Sequence[str], device: str = "cpu") -> None:
         if len(vectors) != len(vocabulary):
             raise ModelError(f"{len(vectors)} word vectors and {len(vocabulary)} words: they must be as many.")
         self.parameters = vectors.numel()
+        self.selftest = SelfTest({"weights": f"{len(vocabulary)} vectors of {vectors.shape[1]} numbers from the file"})
         self.vectors, self.device = vectors.float().to(device), device
         self._row = {word: i for i, word in enumerate(vocabulary)}
 
@@ -34,6 +40,9 @@ class WordVectors:
             items.append((torch.tensor(rows), torch.ones(len(rows))))
         return items
 
+    def prove_tokens(self, texts: Sequence[str], items: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Nothing: a baseline of known words leaves the unknown ones out, and says so of a text without any."""
+
     @torch.inference_mode()
     def encode(self, items: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
         """Mean vectors, one float32 [batch, width] in a list."""
@@ -41,12 +50,19 @@ class WordVectors:
 
 
 def load(_entry: Mapping, root: Path, device: str, _dtype: torch.dtype) -> WordVectors:
-    from safetensors.torch import load_file
-
     for name in ("vectors.safetensors", "vocab.txt"):
         if not (root / name).is_file():
             raise ModelError(
                 f"{root} has no {name}; word vectors are vectors.safetensors (tensor 'vectors') + vocab.txt."
             )
-    vectors = load_file(root / "vectors.safetensors")["vectors"]
-    return WordVectors(vectors, (root / "vocab.txt").read_text(encoding="utf-8").splitlines(), device)
+    refuse_pointers(root)
+    vectors = tensors(root / "vectors.safetensors").get("vectors")
+    if vectors is None or vectors.ndim != 2 or not bool(torch.isfinite(vectors.float()).all()):
+        raise ModelError(f"{root / 'vectors.safetensors'} has no tensor 'vectors' of finite numbers, [words, width].")
+    words = text_files.lines(root / "vocab.txt")
+    if len(words) != len(vectors):
+        raise ModelError(
+            f"{root / 'vocab.txt'} has {len(words)} words, one a line, and vectors.safetensors {len(vectors)} vectors: "
+            "they must be as many."
+        )
+    return WordVectors(vectors, words, device)

@@ -1,0 +1,277 @@
+"""Comparisons of many models as tables: one model's row of the alignment matrix, and the matrix of best layer pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from prh.core.alignment import Alignment, compare
+from prh.core.calibration import benjamini_hochberg
+from prh.core.metrics import METRICS, Representation
+from prh.core.preparation import Precision
+from prh.core.sweeps import in_gallery
+from prh.core.ties import BOUND
+from prh.io import tables
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+BEST = {
+    "model_x": pl.String,
+    "model_y": pl.String,
+    "k": pl.Int32,
+    "n": pl.Int32,
+    "score": pl.Float64,
+    "layer_x": pl.Int16,
+    "layer_y": pl.Int16,
+    "threshold": pl.Float64,
+    "p": pl.Float64,
+    "calibrated": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "crossfitted": pl.Float64,
+    "optimism": pl.Float64,
+    "null_mean": pl.Float64,
+    "ties_x": pl.Float64,
+    "ties_y": pl.Float64,
+    "tied_x": pl.Boolean,  # whether ties exceed prh.core.ties.BOUND
+    "tied_y": pl.Boolean,
+    "left_out_x": pl.List(pl.Int16),  # layers that are the same for all samples
+    "left_out_y": pl.List(pl.Int16),
+}
+
+MODELS = {
+    "model": pl.String,
+    "modality": pl.String,
+    "family": pl.String,
+    "parameters": pl.Int64,
+    "quantisation": pl.String,
+    "layers": pl.Int32,
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How models are compared; the meaning of each is in prh.experiment.config.Alignment."""
+
+    k: tuple[int, ...]
+    permutations: int
+    subsamples: int
+    splits: int
+    alpha: float
+    seed: int
+
+    @classmethod
+    def of(cls, section: BaseModel) -> Settings:
+        """Those of the section ``alignment`` of an experiment."""
+        return cls(**section.model_dump(include={field.name for field in fields(cls)}))
+
+
+def row(
+    x: Representation,
+    others: Iterable[Representation],
+    metric: str,
+    settings: Settings,
+    groups: np.ndarray | None = None,
+) -> tuple[pa.Table, pl.DataFrame]:
+    """Compare ``x`` with each of ``others`` (both ways round for a metric that is not symmetric).
+
+    Returns the scores of all layer pairs (schema tables.ALIGNMENT) and the best ones (schema BEST).
+    """
+    traits = METRICS[metric]
+    scores, best = [tables.ALIGNMENT.empty_table()], []
+    for other in others:
+        for left, right in [(x, other)] if traits.symmetric else [(x, other), (other, x)]:
+            for k in settings.k if traits.needs_k else (None,):
+                found = compare(
+                    left,
+                    right,
+                    metric,
+                    k,
+                    permutations=settings.permutations,
+                    groups=groups,
+                    alpha=settings.alpha,
+                    subsamples=settings.subsamples,
+                    splits=settings.splits,
+                    seed=settings.seed,
+                )
+                scores.append(_score_table(left.name, right.name, found))
+                best.append(_best_row(left.name, right.name, found))
+    return pa.concat_tables(scores), pl.DataFrame(best, schema=BEST, orient="row")
+
+
+def sweep_row(
+    x: tuple[str, list[np.ndarray | None]],
+    others: Iterable[tuple[str, list[np.ndarray | None]]],
+    metric: str,
+    sizes: Sequence[int],
+    settings: Settings,
+    groups: np.ndarray | None = None,
+    *,
+    device: str = "cpu",
+    memory_gb: float = 2.0,
+    precision: Precision = "float32",
+) -> pl.DataFrame:
+    """Best layer pairs (schema BEST) of a model with others in growing galleries: see prh.core.sweeps.
+
+    A model is its name and its layers, floating [N, d], prepared (None: left out). The queries, as many as the smallest
+    gallery, are the same for all models and sizes; with ``groups`` [N], these enter one by one, and only the last group
+    of a gallery may be cut off by its size. No intervals and no cross-fits: a sweep is looked at as a curve.
+    """
+    queries, depth = min(sizes), max(settings.k)
+    count = next((len(layer) for layer in x[1] if layer is not None), 0)
+    if not count:
+        raise ValueError(f"{x[0]}: every layer is the same for all samples; leave the model out.")
+    order = _sweep_order(count, settings.seed, groups)
+    if max(sizes) > len(order):
+        raise ValueError(f"alignment.n asks for {max(sizes)} samples, there are {len(order)}; lower it.")
+    place = (device, memory_gb, precision)
+    left = {size: in_gallery(*x, order[:size], queries, depth, *place) for size in sizes}
+    best = []
+    for name, layers in others:
+        for size in sizes:
+            right = in_gallery(name, layers, order[:size], queries, depth, *place)
+            for k in settings.k:
+                found = compare(
+                    left[size],
+                    right,
+                    metric,
+                    k,
+                    permutations=settings.permutations,
+                    groups=None if groups is None else groups[order[:size]],
+                    alpha=settings.alpha,
+                    seed=settings.seed,
+                )
+                best.append(_best_row(x[0], name, found))
+    return pl.DataFrame(best, schema=BEST, orient="row")
+
+
+def _sweep_order(n: int, seed: int, groups: np.ndarray | None) -> np.ndarray:
+    """A random order of n samples; with groups a random order of these, whatever their sizes, since a gallery cut off
+    there is permuted by whole groups, and a query's likes must be queries too.
+    """
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(n)
+    if groups is None:
+        return order
+    kinds, label = np.unique(groups[order], return_inverse=True)
+    return order[np.argsort(rng.permutation(len(kinds))[label], kind="stable")]
+
+
+def _score_table(model_x: str, model_y: str, found: Alignment) -> pa.Table:
+    layer_x, layer_y = np.indices(found.scores.shape)
+    count = found.scores.size
+    columns = {
+        "model_x": [model_x] * count,
+        "layer_x": layer_x.ravel(),
+        "model_y": [model_y] * count,
+        "layer_y": layer_y.ravel(),
+        "k": [found.k] * count,
+        "n": [found.n] * count,
+        "score": pa.array(found.scores.ravel(), from_pandas=True),  # null where a layer is left out
+    }
+    return pa.table(columns, schema=tables.ALIGNMENT)
+
+
+def _best_row(model_x: str, model_y: str, found: Alignment) -> dict[str, object]:
+    (low, high), (ties_x, ties_y) = found.interval or (None, None), found.ties or (None, None)
+    return {
+        "model_x": model_x,
+        "model_y": model_y,
+        "k": found.k,
+        "n": found.n,
+        "score": found.best,
+        "layer_x": found.layers[0],
+        "layer_y": found.layers[1],
+        "threshold": found.threshold,
+        "p": found.p,
+        "calibrated": found.calibrated,
+        "low": low,
+        "high": high,
+        "crossfitted": found.crossfitted,
+        "optimism": found.optimism,
+        "null_mean": None if found.null is None else float(found.null.mean()),
+        "ties_x": ties_x,
+        "ties_y": ties_y,
+        "tied_x": None if ties_x is None else ties_x > BOUND,
+        "tied_y": None if ties_y is None else ties_y > BOUND,
+        "left_out_x": list(found.left_out[0]),
+        "left_out_y": list(found.left_out[1]),
+    }
+
+
+def left_out(best: pl.DataFrame) -> dict[str, list[int]]:
+    """The models of ``best`` (schema BEST) with layers that are the same for all samples, and the numbers of these."""
+    rows = _by_model(best, "left_out").filter(pl.col("left_out").list.len() > 0)
+    return {model: sorted(layers) for model, layers in rows.explode("left_out").unique().group_by("model").agg(
+        "left_out").sort("model").iter_rows()}  # fmt: skip
+
+
+def remarks(best: pl.DataFrame) -> Iterator[str]:
+    """A sentence for each model whose layers were left out, and for each whose neighbours are largely drawn by lot."""
+    for model, layers in left_out(best).items():
+        yield f"{model}: left out, as it is the same for all samples: layer {', '.join(map(str, layers))}"
+    tied = _by_model(best, "tied", "ties").filter("tied").group_by("model").agg(pl.col("ties").max()).sort("model")
+    for model, share in tied.iter_rows():
+        yield f"{model}: the last neighbour of up to {share:.0%} of the samples is one of several equally near ones"
+
+
+def _by_model(best: pl.DataFrame, *columns: str) -> pl.DataFrame:
+    """The rows of ``best`` twice, once for each model of the pair, with what ``columns`` say of it."""
+    return pl.concat(
+        best.select(model=f"model_{side}", **{column: f"{column}_{side}" for column in columns}) for side in ("x", "y")
+    )
+
+
+def collect(rows: Sequence[tuple[str, str, pl.DataFrame]], models: pl.DataFrame) -> pl.DataFrame:
+    """The table of best layer pairs from the rows of all models.
+
+    ``rows`` holds (dataset, metric, best table of a row); ``models`` has the columns of MODELS. Adds q, the
+    Benjamini-Hochberg value over the grid of model pairs of each (dataset, metric, k, n).
+    """
+    parts = [best.with_columns(dataset=pl.lit(dataset), metric=pl.lit(metric)) for dataset, metric, best in rows]
+    whole = pl.concat(parts).with_columns(q=pl.lit(None, pl.Float64))
+    graded = [
+        grid.with_columns(q=pl.Series(benjamini_hochberg(grid["p"].to_numpy())))
+        if grid["p"].null_count() == 0
+        else grid
+        for _, grid in whole.group_by("dataset", "metric", "k", "n", maintain_order=True)
+    ]
+    whole = pl.concat(graded) if graded else whole
+    for side in ("x", "y"):
+        traits = models.select(
+            pl.col("model").alias(f"model_{side}"),
+            pl.col("modality").alias(f"modality_{side}"),
+            pl.col("family").alias(f"family_{side}"),
+            pl.col("quantisation").alias(f"quantisation_{side}"),
+        )
+        whole = whole.join(traits, on=f"model_{side}", how="left", maintain_order="left")
+    first = ["dataset", "metric", "k", "n", "model_x", "modality_x", "family_x", "model_y", "modality_y", "family_y"]
+    return whole.select(*first, pl.exclude(first))
+
+
+def strongest_pair(best: pl.DataFrame) -> tuple[str, str]:
+    """The two models of different modalities that align most (of any two, where there is one modality only).
+
+    ``best`` holds the rows of one data set, metric and k. The kernel of a world, being no model, is left out.
+    """
+    pairs = best.filter(pl.col("modality_x") != "world", pl.col("modality_y") != "world")
+    across = pairs.filter(pl.col("modality_x") != pl.col("modality_y"))
+    pairs = pairs if across.is_empty() else across
+    if pairs.is_empty():
+        raise ValueError("no two models are compared; add a model to the experiment.")
+    return pairs.sort("score", descending=True).select("model_x", "model_y").row(0)
+
+
+def layer_scores(rows: pl.DataFrame, model_x: str, model_y: str) -> pl.DataFrame:
+    """The scores of one model pair out of ``rows`` (schema tables.ALIGNMENT, one k), x with y where there are both."""
+    for pair in ((model_x, model_y), (model_y, model_x)):
+        found = rows.filter(pl.col("model_x") == pair[0], pl.col("model_y") == pair[1])
+        if not found.is_empty():
+            return found
+    raise ValueError(f"{model_x} and {model_y} are not compared; both must read the data set.")

@@ -1,0 +1,111 @@
+"""A model as its tables hold it: its samples, their groups, and the layers or neighbours that are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from prh.core.metrics import Representation
+from prh.core.preparation import Precision, prepared_layers
+from prh.core.ties import key_of
+from prh.io import tables
+
+
+def read_samples(path: Path) -> list[str]:
+    """The sample_ids of a features or neighbours table."""
+    return tables.read(path, ["sample_id"])["sample_id"].to_pylist()
+
+
+def read_groups(shards: Path, samples: Sequence[str]) -> np.ndarray:
+    """The group of each of ``samples``, int [n], from a folder of shards; a sample without one is a group of its own.
+
+    Raises TableError unless the shards hold these samples in this order.
+    """
+    paths = sorted(shards.glob("*.parquet"))
+    table = pa.concat_tables([tables.read(path, ["sample_id", "group_id"]) for path in paths])
+    ids, groups = (table[name].to_pylist() for name in ("sample_id", "group_id"))
+    tables.require_same_samples(samples, ids, ("the features", str(shards)))
+    keys = [("sample", name) if group is None else ("group", group) for name, group in zip(ids, groups, strict=True)]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return np.array([numbers[key] for key in keys])
+
+
+def representation(
+    name: str,
+    features: Path | None,
+    neighbours: Path | None,
+    preparation: Mapping[str, object],
+    *,
+    device: str = "cpu",
+    memory_gb: float = 2.0,
+) -> Representation:
+    """A model as its tables hold it: prepared features, neighbours, or both; products are taken on ``device``.
+
+    Layers that are the same for all samples are left out, and keep their numbers.
+    """
+    layers = found = ties = None
+    if features is not None:
+        layers = list(prepared(features, preparation))
+    if neighbours is not None:
+        found, ties = _layers(neighbours), tables.made_by(neighbours).get("ties")
+    settings = {"device": device, "memory_gb": memory_gb, "precision": preparation.get("precision", "float32")}
+    return Representation(name, layers, found, ties=ties, **settings)
+
+
+def prepared(features: Path, preparation: Mapping[str, object]) -> Iterator[np.ndarray | None]:
+    """The layers of a features table, prepared (``prh.prepare``); None for each that is the same for all samples.
+
+    ``preparation`` holds the arguments of ``prepare``: clamp, clamp_scope, normalise and, where they are not the
+    default, quantile and precision. Layers are read one at a time, unless one quantile is taken over all of them.
+    """
+    with tables.open_table(features) as table:
+        names = tables.layer_columns(table.schema_arrow)
+    model = tables.made_by(features).get("model", features.stem)
+    read = ((f"{model}, {name}", tables.layer_array(tables.read(features, [name]), name)) for name in names)
+    yield from prepared_layers(read, **preparation)
+
+
+def _layers(path: Path) -> list[np.ndarray | None]:
+    """The lists of every layer; None for each that was left out, which has no column."""
+    table, left_out = tables.read(path), tables.made_by(path).get("left_out", [])
+    columns = iter(tables.layer_columns(table.schema))
+    count = len(table.schema.names) - 1 + len(left_out)
+    return [None if i in left_out else tables.layer_array(table, next(columns)) for i in range(count)]
+
+
+def neighbours_table(
+    name: str,
+    samples: Sequence[str],
+    layers: Iterable[np.ndarray | None],
+    depth: int,
+    *,
+    precision: Precision = "float32",
+    device: str = "cpu",
+    memory_gb: float = 2.0,
+) -> tuple[pa.Table, dict[str, object]]:
+    """(neighbours table of a model, facts for its footer) from its prepared layers, None for those left out.
+
+    Facts: ``ties``, for each layer the share of samples with a tie at each place (null for a layer left out), and
+    ``left_out``, the numbers of the layers that are the same for all samples, which have no column in the table.
+    Raises ValueError if that is so for every layer.
+    """
+    from prh.core.neighbours import nearest
+
+    found = [
+        None
+        if layer is None
+        else nearest(layer, depth, key=key_of(name, number), precision=precision, device=device, memory_gb=memory_gb)
+        for number, layer in enumerate(layers)
+    ]
+    kept = [number for number, one in enumerate(found) if one is not None]
+    if not kept:
+        raise ValueError(
+            f"{name}: every layer is the same for all {len(samples)} samples, so no sample is nearer than another; "
+            "look at its pooling and its prompt, or leave the model out."
+        )
+    table = tables.layers_table(samples, [found[number].indices for number in kept], kept)
+    ties = [None if one is None else one.ties.tolist() for one in found]
+    return table, {"ties": ties, "left_out": [number for number, one in enumerate(found) if one is None]}

@@ -1,0 +1,1 @@
+"""Competence: what a model can do, by probes, bits per byte and lm-eval."""

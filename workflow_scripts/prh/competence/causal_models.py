@@ -1,0 +1,88 @@
+"""Causal language models for scoring: loaded with their head, and proved before a number comes of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from prh.modalities import language
+from prh.models import loading, text_checks
+from prh.models.selftest import SelfTest
+from prh.models.text_checks import NotCausal
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+log = logging.getLogger(__name__)
+
+
+class CausalModel(NamedTuple):
+    """A causal language model, ready to be scored.
+
+    selftest: what it has proved. batching: whether its texts may share a batch.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    selftest: SelfTest
+    batching: text_checks.Batching
+
+    def batch_size(self, wanted: int | None) -> int | None:
+        """The batch size that is ``wanted`` (None: what fits), or 1 where the texts of a batch change each other."""
+        return wanted if self.batching == "padded" else 1
+
+
+def load_causal(
+    entry: Mapping, root: str | Path | None, device: str = "cpu", *, texts: Sequence[str] = ()
+) -> CausalModel:
+    """The causal language model and the tokeniser of a model entry (see prh.experiment.config), with weights from
+    ``root``.
+
+    texts: what is to be scored, on which the ids of the tokenizer are proved.
+    As in `prh.modalities.load`: the same type of weights, the same placement of big and quantised models, and random
+    weights where ``root`` is None. Raises NotCausal for a model that does not predict the next token from those before
+    it alone, and ModelError where it cannot be loaded, or where its head or another weight is not in the checkpoint.
+    """
+    root = None if root is None else Path(root)
+    dtype = loading.choose_dtype(entry["dtype"], device)
+    _refuse_other_kinds(entry, loading.auto_config(entry, root))
+    # the cache is for tasks that are answered in words, which generate them
+    loaded = loading.load_auto(entry, root, device, dtype, kind="AutoModelForCausalLM", cache=True)
+    model = loaded.model.eval() if loaded.placed else loaded.model.eval().to(device)
+    tokenizer = language.load_tokenizer(entry, root, texts=texts)
+    if not entry.get("selftest", True):
+        return CausalModel(model, tokenizer, SelfTest.left_out(), "padded")
+    with loading.explained(entry, root):
+        vocabulary = language.vocabulary_size(model) or model.config.get_text_config().vocab_size
+        longest = language.longest_text(model) or text_checks.LONG
+        selftest, batching = text_checks.prove_causal(loaded, entry, dtype, longest, vocabulary)
+    log.info("%s: %s", entry["name"], selftest.log_line())
+    return CausalModel(model, tokenizer, selftest, batching)
+
+
+def _refuse_other_kinds(entry: Mapping, config: PreTrainedConfig) -> None:
+    """Raise NotCausal for a model that its configuration shows to be no causal language model."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    kind = config.model_type
+    if getattr(config, "is_encoder_decoder", False):
+        raise NotCausal(
+            f"model {entry['name']!r} ({kind}) is an encoder-decoder, whose decoder continues what its encoder reads: "
+            "it is no causal language model; set 'causal: false'."
+        )
+    own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    if not own_code and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise NotCausal(
+            f"model {entry['name']!r}: transformers has no causal language model of the kind {kind!r}; set "
+            "'causal: false'."
+        )
+
+
+def reason_not_scored(error: NotCausal, entry: Mapping) -> str:
+    """Why a model gets no scores, for its empty table. Raises ``error`` where the entry says that it is causal."""
+    if entry.get("causal"):
+        raise error
+    log.warning("no scores: %s", error)
+    return str(error)

@@ -1,0 +1,314 @@
+"""The representation of one model: its layers or neighbours, and what is derived from them, kept.
+
+What belongs to one layer alone (its neighbours, its Gram matrix, its principal directions) is a *state*: a function of
+one representation, computed once by ``Representation.state`` and shared by all pairs, all permutations and all metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from prh.core.preparation import Precision
+from prh.core.ties import key_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from prh.core.neighbours import Neighbours
+
+
+class Representation:
+    """One model's view of n samples: its layers, its neighbours, or both, and whatever is derived from them, once.
+
+    Layers that are the same for all samples (``prh.core.preparation.is_constant``) are left out: ``layers``, ``knn``
+    and ``len`` know only the others, and ``places`` says where these stand among the ``total`` layers of the model.
+
+    Parameters
+    ----------
+    name : str
+        What the model is called in messages, and the key of its order of equally near samples (``prh.core.ties``): two
+        models that are compared need two names.
+    layers : sequence of floating [n, d_l], optional
+        One array per layer, taken as float32, prepared as the metric wants them (``prh.prepare``); None for a layer
+        that is left out.
+    neighbours : sequence of integer [n, k_max], optional
+        One table per layer, nearest first, self excluded (``prh.core.neighbours.nearest``); None for a layer that is
+        left out. Without them, or where they are not deep enough, neighbours are searched in ``layers`` when a metric
+        asks.
+    ties : sequence of floating [k_max], optional
+        Of each table the share of ties at each place, as ``nearest`` counts them; None for a layer that is left out.
+    gallery : int, optional
+        Number of samples that neighbours were searched among, the n samples being the first of them. By default n.
+    device : str
+        torch device of the products (neighbours, kernels, decompositions).
+    memory_gb : float
+        Bound on what one step of a computation holds beside its inputs and its result.
+    precision : {"float32", "bfloat16"}
+        Of the products in which neighbours are searched, see ``nearest``.
+
+    Raises ValueError for a bad layer or table: none at all, unequal n, NaN, inf, integers, one sample, no layer that is
+    not the same for all samples, a sample among its own neighbours or twice among another's.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        layers: Sequence[np.ndarray | torch.Tensor | None] | None = None,
+        neighbours: Sequence[np.ndarray | None] | None = None,
+        *,
+        ties: Sequence[np.ndarray | None] | None = None,
+        gallery: int | None = None,
+        device: str = "cpu",
+        memory_gb: float = 2.0,
+        precision: Precision = "float32",
+    ) -> None:
+        given = [part for part in (layers, neighbours) if part is not None and len(part)]
+        if not given:
+            raise ValueError(f"{name} has neither layers nor neighbours; give at least one of them.")
+        if len({len(part) for part in given}) > 1:
+            raise ValueError(
+                f"{name} has {len(layers)} layers but neighbours of {len(neighbours)}; give as many or one."
+            )
+        self.name, self.device, self.memory_gb, self.precision = name, device, memory_gb, precision
+        self.total = len(given[0])
+        self.numbers = list(range(self.total))
+        sizes = {len(layer) for part in given for layer in part if layer is not None}
+        if len(sizes) > 1:
+            raise ValueError(f"{name}: its layers have {sorted(sizes)} samples; every layer must have the same.")
+        checked = _checked_layers(layers, name, device) if layers is not None else None
+        kept = [
+            i
+            for i in range(self.total)
+            if all(part[i] is not None for part in (checked, neighbours) if part is not None)
+        ]
+        if not kept:
+            which = f"{name}, layer 0: all rows" if self.total == 1 else f"{name}: all rows of each of its layers"
+            raise ValueError(f"{which} are equal, so no sample is nearer than another; leave it out.")
+        self.places = np.array(kept)
+        self.n = sizes.pop()
+        self.gallery = gallery or self.n
+        self._layers = None if checked is None else [checked[i] for i in kept]
+        self._tables = _checked_tables(neighbours, kept, name, self.gallery) if neighbours is not None else None
+        self._ties = None if ties is None else [ties[i] for i in kept]
+        self._states: dict[tuple, Any] = {}
+
+    def __len__(self) -> int:
+        """The number of layers that take part."""
+        return len(self.places)
+
+    @property
+    def left_out(self) -> tuple[int, ...]:
+        """Numbers of the layers that are the same for all samples and take no part."""
+        return tuple(number for place, number in enumerate(self.numbers) if place not in self.places)
+
+    @property
+    def layers(self) -> list[torch.Tensor]:
+        """Each layer that takes part as a float32 tensor [n, d_l] on the device; ValueError if there are none."""
+        if self._layers is None:
+            raise ValueError(f"{self.name} has neighbours only, and this metric needs its features: give layers.")
+        return self._layers
+
+    def knn(self, k: int) -> np.ndarray:
+        """The k nearest neighbours of every sample in every layer that takes part: int32 [L, n, k], nearest first.
+
+        ValueError for a k that is not an integer from 1 to n - 1, or beyond the tables where there are no layers.
+        """
+        if not isinstance(k, (int, np.integer)) or not 1 <= k < self.gallery:
+            raise ValueError(
+                f"k is {k!r}, but {self.name} has {self.gallery} samples: k must be an integer below that, at least 1."
+            )
+        return self.state(_nearest, int(k))
+
+    def ties(self, k: int) -> np.ndarray | None:
+        """Share of samples whose k-th and (k+1)-th neighbours are equally near: [total], NaN for a layer left out.
+
+        None if it is not known.
+        """
+        if self._ties is None:
+            return None
+        shares = np.full(self.total, np.nan)
+        shares[self.places] = [places[k - 1] for places in self._ties]
+        return shares
+
+    def state(self, build: Callable[..., Any], *args: Any) -> Any:
+        """``build(self, *args)``, computed on first use and kept."""
+        key = (build, *args)
+        if key not in self._states:
+            self._states[key] = self._build(build, *args)
+        return self._states[key]
+
+    def layer(self, place: int) -> Representation:
+        """The same model with one layer only, named by its place among all; ValueError if that is left out."""
+        if place not in self.places:
+            raise ValueError(f"{self.name}, layer {self.numbers[place]}: all rows are equal; compare another layer.")
+        at = int(np.flatnonzero(self.places == place)[0])
+        one = [None if part is None else [part[at]] for part in (self._layers, self._tables)]
+        settings = {"device": self.device, "memory_gb": self.memory_gb, "precision": self.precision}
+        part = Representation(self.name, *one, gallery=self.gallery, **settings)
+        part.numbers = [self.numbers[place]]
+        return part
+
+    def reordered(self, order: np.ndarray) -> Representation:
+        """The same model on the samples in another order: row i is what was row ``order[i]`` (a permutation).
+
+        Neighbours move by an index map, and so does every state that says how (``movable``): they are not computed
+        again.
+        """
+        return _Reordered(self, np.asarray(order))
+
+    def subset(self, keep: np.ndarray) -> Representation:
+        """The same model on the samples ``keep`` (distinct indices) only, with their neighbours among them.
+
+        Tables of neighbours must be deep enough for that (``prh.core.neighbours.restrict``) unless there are layers.
+        Layers that are the same for all of these samples are left out as well; lists do not say which these are.
+        """
+        if self.gallery != self.n:
+            raise ValueError(
+                f"{self.name} has the neighbours of {self.n} of {self.gallery} samples; give those of all."
+            )
+        keep = np.asarray(keep, np.int64)
+        # Lists of neighbours are small: halves of one model are kept for all models that it is cross-fitted with.
+        return self.state(_kept_subset, keep.tobytes()) if self._layers is None else _Subset(self, keep)
+
+    @property
+    def root(self) -> Representation:
+        """What this is an order or a part of: itself, if of nothing."""
+        return self
+
+    def _build(self, build: Callable[..., Any], *args: Any) -> Any:
+        return build(self, *args)
+
+    def _tables_of_depth(self, k: int) -> list[np.ndarray]:
+        deepest = min(table.shape[1] for table in self._tables) if self._tables is not None else 0
+        if k > deepest:
+            if self._layers is None:
+                raise ValueError(
+                    f"k is {k}, but the neighbours of {self.name} are {deepest} deep; raise k_max or lower k."
+                )
+            found = _searched(self, k)
+            self._tables, self._ties = [one.indices for one in found], [one.ties for one in found]
+        return self._tables
+
+
+class _Reordered(Representation):
+    """``source`` with its samples in the order ``rows``."""
+
+    def __init__(self, source: Representation, rows: np.ndarray) -> None:
+        self.name, self.device, self.memory_gb = source.name, source.device, source.memory_gb
+        self.precision, self.total, self.numbers = source.precision, source.total, source.numbers
+        self.n, self.gallery, self.source, self.rows = source.n, source.gallery, source, rows
+        self.places = source.places
+        self._ties, self._states = None, {}
+
+    @property
+    def root(self) -> Representation:
+        return self.source.root
+
+    @property
+    def layers(self) -> list[torch.Tensor]:
+        return self.state(_rows_of_layers)
+
+    def layer(self, place: int) -> Representation:
+        return type(self)(self.source.layer(place), self.rows)
+
+    def subset(self, keep: np.ndarray) -> Representation:
+        return self.source.subset(self.rows[keep])
+
+    def _build(self, build: Callable[..., Any], *args: Any) -> Any:
+        move = getattr(build, "move", None)
+        return move(self.source.state(build, *args), self.rows) if move else build(self, *args)
+
+
+class _Subset(_Reordered):
+    """``source`` on the samples ``rows`` only; nothing but rows of features and of neighbours can be taken over."""
+
+    def __init__(self, source: Representation, rows: np.ndarray) -> None:
+        super().__init__(source, rows)
+        self.n = self.gallery = len(rows)
+        if source._layers is not None:
+            from prh.core.preparation import is_constant
+
+            parts = _rows_of_layers(self)
+            differing = [not is_constant(part) for part in parts]
+            self.places = source.places[differing]
+            kept = [part for part, differs in zip(parts, differing, strict=True) if differs]
+            self._states[(_rows_of_layers,)] = kept
+
+    def _build(self, build: Callable[..., Any], *args: Any) -> Any:
+        return _restricted(self, *args) if build is _nearest else build(self, *args)
+
+
+def movable(move: Callable[[Any, np.ndarray], Any]) -> Callable[[Callable], Callable]:
+    """Mark a state as one that follows a permutation of the samples: ``move(state, order)`` instead of a new build."""
+
+    def mark(build: Callable) -> Callable:
+        build.move = move
+        return build
+
+    return mark
+
+
+def _move_neighbours(knn: np.ndarray, order: np.ndarray) -> np.ndarray:
+    inverse = np.empty(len(order), np.int32)
+    inverse[order] = np.arange(len(order), dtype=np.int32)
+    return inverse[knn[:, order[: knn.shape[1]]]]
+
+
+@movable(_move_neighbours)
+def _nearest(x: Representation, k: int) -> np.ndarray:
+    return np.stack([table[:, :k] for table in x._tables_of_depth(k)])
+
+
+def _kept_subset(x: Representation, keep: bytes) -> _Subset:
+    return _Subset(x, np.frombuffer(keep, np.int64))
+
+
+def _restricted(x: _Subset, k: int) -> np.ndarray:
+    from prh.core.neighbour_lists import restrict
+
+    if x.source._layers is not None:
+        return np.stack([found.indices for found in _searched(x, k, x.rows)])
+    return np.stack([restrict(table, x.rows, k) for table in x.source._tables])
+
+
+def _searched(x: Representation, k: int, numbers: np.ndarray | None = None) -> list[Neighbours]:
+    """Neighbours in the layers of x; ``numbers`` [n] of its samples, where it is a part of a larger set."""
+    from prh.core.neighbours import nearest
+
+    keys = [key_of(x.name, x.numbers[place]) for place in x.places]
+    settings = {"numbers": numbers, "precision": x.precision, "device": x.device, "memory_gb": x.memory_gb}
+    return [nearest(layer, k, key=key, **settings) for key, layer in zip(keys, x.layers, strict=True)]
+
+
+def _rows_of_layers(x: _Reordered) -> list[torch.Tensor]:
+    return [layer[x.rows] for layer in x.source.layers]
+
+
+def _checked_layers(layers: Sequence[Any], name: str, device: str) -> list[torch.Tensor | None]:
+    """The layers as tensors, None for each that is the same for all samples."""
+    from prh.core.neighbours import as_matrix
+    from prh.core.preparation import is_constant
+
+    checked = [None if a is None else as_matrix(a, f"{name}, layer {i}", device) for i, a in enumerate(layers)]
+    for i, layer in enumerate(checked):
+        if layer is not None and len(layer) < 2:
+            raise ValueError(f"{name}, layer {i} has one sample; alignment compares relations between at least two.")
+    return [None if layer is None or is_constant(layer) else layer for layer in checked]
+
+
+def _checked_tables(tables: Sequence[Any], kept: Sequence[int], name: str, gallery: int) -> list[np.ndarray]:
+    checked = {i: np.asarray(tables[i]) for i in kept}
+    for i, table in checked.items():
+        if table.ndim != 2 or not np.issubdtype(table.dtype, np.integer) or not table.size:
+            raise ValueError(
+                f"{name}, layer {i}: neighbours must be integers [n, k_max], not {table.dtype} {list(table.shape)}."
+            )
+        if table.min() < 0 or table.max() >= gallery:
+            raise ValueError(f"{name}, layer {i}: neighbours must be samples 0 to {gallery - 1}; make the table again.")
+        in_order = np.sort(table, axis=1)
+        if (table == np.arange(len(table))[:, None]).any() or (in_order[:, 1:] == in_order[:, :-1]).any():
+            raise ValueError(f"{name}, layer {i}: a sample is its own neighbour or one twice; make the table again.")
+    return [table.astype(np.int32, copy=False) for table in checked.values()]

@@ -1,0 +1,1 @@
+"""Data sets: sources, samples and shards."""

@@ -1,0 +1,191 @@
+"""Samples of data on this machine, in the forms of `prh.datasets.local_forms`."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from prh.datasets import local_forms, parquet_files, samples
+from prh.datasets.local_forms import FILE_NAME
+from prh.datasets.samples import AUTO, Columns, DataError, Sample
+from prh.io import text_files
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Samples on their way from a source, with what was made of it."""
+
+    samples: Iterable[Sample]
+    form: str
+    """What the source was taken for, in a few words."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """How many files of which endings are no samples."""
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self.samples)
+
+
+def read_local(root: Path, columns: Columns, chosen: Mapping[str, int | None] | None = None) -> Reading:
+    """Samples of a folder or file, in a stable order.
+
+    ``chosen`` may name {"samples": count, "shuffle_seed": seed}; with a seed a random subset is read, still in the
+    order of the source. Raises DataError where the source has none of the forms or lacks a column.
+    """
+    chosen = chosen or {}
+    form = local_forms.form_of(root)
+    if form.metadata is not None:
+        return _read_metadata(root, form.metadata, columns, chosen)
+    if form.parquet:
+        return _read_parquet(root, form.parquet, columns, chosen)
+    if form.images:
+        return _read_folders(root, form, columns, chosen)
+    raise DataError(f"{root} holds neither metadata.jsonl nor Parquet files nor images.")
+
+
+def subset(rows: Iterable, samples: int | None = None, shuffle_seed: int | None = None) -> list:
+    """``rows``, or a random subset of ``samples`` of them in their order.
+
+    Without a seed nothing is left out here: `prh.datasets.sharding.shard` stops by itself, and makes up for bad
+    samples with later ones.
+    """
+    rows = list(rows)
+    if shuffle_seed is None or samples is None or samples >= len(rows):
+        return rows
+    picked = np.random.default_rng(shuffle_seed).choice(len(rows), samples, replace=False)
+    return [rows[i] for i in sorted(picked)]
+
+
+# ---- a file of metadata ---------------------------------------------------------------------------------------
+
+
+def _read_metadata(root: Path, path: Path, columns: Columns, chosen: Mapping) -> Reading:
+    try:
+        rows = [(i, line, row) for i, (line, row) in enumerate(local_forms.metadata_rows(path))]
+    except (local_forms.FormError, text_files.TextError) as error:
+        raise DataError(str(error)) from None
+    if not rows:
+        raise DataError(f"{path} holds no sample; give it a row for each.")
+    if columns.image is None:
+        form = f"{path.name}: texts"
+    elif root.is_file():
+        raise DataError(f"{path} is read by its folder: give that as 'path', or set image: null for texts alone.")
+    else:
+        form = f"{path.name}: a row for each image"
+        for _, line, row in rows:
+            if FILE_NAME not in row and columns.image not in row:
+                raise DataError(f"{path}, line {line}: no file_name; set image: null where the data are texts alone.")
+    read = samples.reader(path.parent)
+    picked = subset(rows, **chosen)
+    return Reading((_metadata_sample(row, i, columns, read, path, line) for i, line, row in picked), form)
+
+
+def _metadata_sample(row: dict, index: int, columns: Columns, read: samples.Read, path: Path, line: int) -> Sample:
+    """The sample in a row of metadata: its file_name is its image and, unless another column is named, its id."""
+    if FILE_NAME not in row:
+        return samples.sample_of(row, index, columns, read, f"{path}, line {line}")
+    name = row[FILE_NAME]
+    is_named = isinstance(name, str) and bool(name.strip())
+    if columns.image is not None and not is_named:
+        return Sample(f"line {line}", None, None, (), fault=f"image missing (its file_name is {json.dumps(name)[:60]})")
+    named = replace(
+        columns,
+        image=None if columns.image is None else FILE_NAME,
+        sample_id=FILE_NAME if is_named and columns.sample_id == AUTO else columns.sample_id,
+    )
+    return samples.sample_of(row, index, named, read, f"{path}, line {line}")
+
+
+# ---- Parquet files --------------------------------------------------------------------------------------------
+
+
+def _read_parquet(root: Path, paths: tuple[Path, ...], columns: Columns, chosen: Mapping) -> Reading:
+    keep = None
+    if chosen.get("shuffle_seed") is not None:
+        keep = set(subset(range(sum(map(parquet_files.count_rows, paths))), **chosen))
+    form = paths[0].name if len(paths) == 1 else f"{len(paths)} Parquet files"
+    return Reading(_parquet_samples(root, paths, columns, keep), form)
+
+
+def _parquet_samples(root: Path, paths: tuple[Path, ...], columns: Columns, keep: set[int] | None) -> Iterator[Sample]:
+    start = 0
+    for path in paths:
+        there = parquet_files.column_names(path)
+        told = _with_images(path, columns, there)
+        names = parquet_files.class_names(path, told.labels)
+        home = path.parent if root.is_file() else root
+        read = samples.reader(home, path.parent, home)
+        number = 0
+        for number, row in enumerate(parquet_files.rows(path, told.roots(there)), start=1):
+            index = start + number - 1
+            if keep is None or index in keep:
+                yield samples.sample_of(row, index, told, read, f"{path}, row {number - 1}", names)
+        start += number
+
+
+def _with_images(path: Path, columns: Columns, there: list[str]) -> Columns:
+    """``columns`` with the one that names the images as in a file of metadata, where there is none of images."""
+    if columns.image is None or samples.root_of(columns.image, there) in there:
+        return columns
+    if columns.image == Columns.image and FILE_NAME in there:
+        return replace(columns, image=FILE_NAME)
+    known = ", ".join(sorted(there))
+    raise DataError(f"{path}: no column '{columns.image}' with images; it has {known}.")
+
+
+# ---- images in folders ----------------------------------------------------------------------------------------
+
+
+def _read_folders(root: Path, form: local_forms.Form, columns: Columns, chosen: Mapping) -> Reading:
+    if columns.captions is not None:
+        raise DataError(
+            f"{root} holds images in folders and no metadata.jsonl, so there are no captions: set captions: null."
+        )
+    if columns.sample_id not in (None, AUTO):
+        raise DataError(f"{root} holds images in folders, whose ids are their paths: no column '{columns.sample_id}'.")
+    for column in columns.labels:
+        if column != "class":
+            raise DataError(f"{root} holds images in folders: the only label is 'class', there is no '{column}'.")
+    images = subset(enumerate(form.images), **chosen)
+    endings = Counter(path.suffix.lower() or "no ending" for path in form.others)
+    return Reading(
+        (_folder_sample(root, path, index, columns) for index, path in images),
+        "images, their folder the label 'class'",
+        dict(sorted(endings.items())),
+    )
+
+
+def _folder_sample(root: Path, path: Path, index: int, columns: Columns) -> Sample:
+    name = path.relative_to(root).as_posix()
+    image, fault = (None, None) if columns.image is None else samples.read_image(path)
+    return Sample(
+        sample_id=f"{index:08d}" if columns.sample_id is None else name,
+        image=image,
+        path=name,
+        captions=(),
+        labels={} if path.parent == root else {"class": path.parent.name},
+        fault=fault,
+    )
+
+
+# ---- texts ----------------------------------------------------------------------------------------------------
+
+
+def read_documents(path: Path) -> list[str]:
+    """The documents of a text: the lines of a .txt file, or every caption (column text) of a local data set.
+
+    Empty lines are left out. Raises DataError where nothing is left.
+    """
+    if path.suffix == ".txt":
+        documents = text_files.lines(path)
+    else:
+        read = read_local(path, Columns(image=None))
+        documents = [caption for sample in read for caption in sample.captions]
+    documents = [document for document in documents if document.strip()]
+    if not documents:
+        raise DataError(f"{path} holds no text.")
+    return documents

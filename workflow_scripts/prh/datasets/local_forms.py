@@ -1,0 +1,109 @@
+"""The forms of data on this machine, told by the names of their files (quick to import: experiments are checked).
+
+In this order: a file of metadata (metadata.jsonl, metadata.csv) beside the images or of texts alone, Parquet files, and
+images in one folder per class.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from prh.io import files, text_files
+from prh.io.image_files import is_image_name
+
+METADATA = ("metadata.jsonl", "metadata.csv")
+FILE_NAME = "file_name"
+"""Column of a file of metadata that names the image."""
+
+
+class FormError(ValueError):
+    """Data are in no form that can be read; the message names the file, the line and the mend."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a folder or file holds: exactly one of the three is not empty, or none."""
+
+    metadata: Path | None = None
+    parquet: tuple[Path, ...] = ()
+    images: tuple[Path, ...] = ()
+    others: tuple[Path, ...] = ()
+    """Beside images: files that are none."""
+
+
+def form_of(root: Path) -> Form:
+    """What the folder or file ``root`` holds, its files in order."""
+    if root.is_file():
+        return Form(metadata=root) if root.suffix in (".jsonl", ".csv") else Form(parquet=(root,))
+    for name in METADATA:
+        if (root / name).is_file():
+            return Form(metadata=root / name)
+    paths = sorted(files.walk(root))
+    if parquet := tuple(path for path in paths if path.suffix == ".parquet"):
+        return Form(parquet=parquet)
+    images = tuple(path for path in paths if is_image_name(path))
+    return Form(images=images, others=tuple(path for path in paths if not is_image_name(path)))
+
+
+def metadata_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
+    """The rows of a file of metadata with the number of their line; FormError or TextError for what is none.
+
+    An empty cell of a CSV file is None.
+    """
+    return _csv_rows(path) if path.suffix == ".csv" else _json_rows(path)
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
+    for number, line in enumerate(text_files.lines(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise FormError(f"{path}, line {number}: not JSON ({error.msg}).") from None
+        except (ValueError, RecursionError) as error:  # a number of 5,000 digits; brackets in brackets
+            raise FormError(f"{path}, line {number}: not JSON that can be read ({str(error).split(';')[0]}).") from None
+        if not isinstance(row, dict):
+            raise FormError(
+                f'{path}, line {number}: not a JSON object such as {{"file_name": "1.jpg", "text": "a cat"}}.'
+            )
+        yield number, row
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
+    reader = csv.reader(line + "\n" for line in text_files.lines(path))
+    try:
+        names = next(reader, [])
+        if len(set(names)) < len(names) or "" in names:
+            raise FormError(f"{path}, line 1: every column needs a name of its own, and these are {', '.join(names)}.")
+        for cells in reader:
+            if not cells:
+                continue
+            if len(cells) != len(names):
+                raise FormError(
+                    f"{path}, line {reader.line_num}: {len(cells)} cells for {len(names)} columns; put texts "
+                    "with commas into quotes."
+                )
+            yield reader.line_num, {name: cell or None for name, cell in zip(names, cells, strict=True)}
+    except csv.Error as error:
+        raise FormError(f"{path}, line {reader.line_num}: not CSV ({error}).") from None
+
+
+def not_there(root: Path) -> set[str]:
+    """Of the columns "image" and "captions" of an entry those that the form of local data cannot have.
+
+    Images in folders have no captions, and a file of metadata that names no files has no images. What cannot be read
+    has them all: that it cannot is for the job to say that reads it.
+    """
+    try:
+        form = form_of(root)
+        if form.metadata is not None:
+            _, first = next(metadata_rows(form.metadata), (0, {FILE_NAME: None}))
+            return set() if FILE_NAME in first or "image" in first else {"image"}
+    except (ValueError, OSError):
+        return set()
+    return {"captions"} if form.images else set()

@@ -1,0 +1,291 @@
+"""Data sets: every sample checked, and cut into Parquet shards.
+
+A sample is an image (its original encoded bytes), any number of captions, or both. `shard` gives each a stable,
+unique sample_id and reports every bad one by that id before anything is taken for whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+
+from prh.datasets.hub_reading import hub_documents, read_hub
+from prh.datasets.local_data import Reading, read_documents, read_local
+from prh.datasets.samples import Columns, DataError, Sample
+from prh.io import files, images, tables
+from prh.io.image_files import IMAGE_SUFFIXES
+from prh.jobs.progress import Progress
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "Columns",
+    "DataError",
+    "Reading",
+    "Sample",
+    "bounded",
+    "hub_documents",
+    "labels_of",
+    "problem",
+    "read_documents",
+    "read_hub",
+    "read_local",
+    "shard",
+    "shard_paths",
+    "summary",
+]
+
+SHARD_BYTES = 2**28
+"""Bytes of samples in a shard (256 MiB): Arrow reads no column of more than 2 GiB, and jobs hold one shard each."""
+CHECKED_AT_ONCE, CHECKED_BYTES = 64, 2**26
+"""Samples that are held while their images are decoded, fewer where they take more than these bytes."""
+
+
+# ---- checking -------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Verdicts:
+    """What `shard` has found so far."""
+
+    bad: list[dict[str, str]] = field(default_factory=list)
+    """The sample_id of every bad sample and the reason."""
+    images: Counter[str] = field(default_factory=Counter)
+    """What is done to images when they are decoded, and to how many."""
+    minus_one: Counter[str] = field(default_factory=Counter)
+    """Labels, and how many samples have -1 there. Many sources mean by it that there is no class, others a class."""
+
+
+def problem(sample: Sample, columns: Columns) -> str | None:
+    """What is wrong with a sample, in a few words; None if nothing is. The image is decoded to its last pixel."""
+    return _examined(sample, columns)[0]
+
+
+def _examined(sample: Sample, columns: Columns) -> tuple[str | None, tuple[str, ...]]:
+    """What is wrong with a sample (None: nothing is), and what is done to its image when it is decoded."""
+    notes: tuple[str, ...] = ()
+    if sample.fault is not None:
+        return sample.fault, notes
+    if columns.image is not None:
+        if sample.image is None:
+            return "image missing", notes
+        try:
+            notes = images.inspect(sample.image)
+        except images.ImageError as error:
+            return f"image unreadable ({error})", notes
+    if columns.captions is not None and not sample.captions:
+        return "no caption", notes
+    if any(not caption.strip() for caption in sample.captions):
+        return "empty caption", notes
+    if not _is_unicode(sample):
+        return "text that is not Unicode (half of a surrogate pair, or a file name that is not UTF-8)", notes
+    return None, notes
+
+
+def _is_unicode(sample: Sample) -> bool:
+    texts = (sample.sample_id, sample.path or "", sample.group_id or "", *sample.captions, *sample.labels.values())
+    try:
+        for text in texts:
+            text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _checked(samples: Iterable[Sample], columns: Columns, verdicts: Verdicts, workers: int | None) -> Iterator[Sample]:
+    """The good samples, in order; ``verdicts`` grow. Images are decoded by ``workers`` threads."""
+    seen: set[str] = set()
+    with ThreadPoolExecutor(workers) as pool:
+        for batch in batches(samples, CHECKED_AT_ONCE, CHECKED_BYTES):
+            examined = pool.map(lambda sample: _examined(sample, columns), batch)
+            for sample, (reason, notes) in zip(batch, examined, strict=True):
+                if sample.sample_id in seen:
+                    reason = "sample_id used twice"
+                seen.add(sample.sample_id)
+                if reason is None:
+                    verdicts.images.update(notes)
+                    verdicts.minus_one.update(name for name, value in sample.labels.items() if value == "-1")
+                    yield sample
+                else:
+                    shown = sample.sample_id.encode("utf-8", "backslashreplace").decode()
+                    verdicts.bad.append({"sample_id": shown, "reason": reason})
+
+
+def batches(samples: Iterable[Sample], size: int, most: float = math.inf) -> Iterator[list[Sample]]:
+    """``samples`` in lists of ``size``, of fewer where these hold more than ``most`` bytes (one always fits)."""
+    batch: list[Sample] = []
+    held = 0
+    for sample in samples:
+        if batch and (len(batch) == size or held + sample.bytes > most):
+            yield batch
+            batch, held = [], 0
+        batch.append(sample)
+        held += sample.bytes
+    if batch:
+        yield batch
+
+
+# ---- sharding -------------------------------------------------------------------------------------------------
+
+
+def shard(
+    samples: Iterable[Sample],
+    folder: Path,
+    columns: Columns,
+    *,
+    count: int | None = None,
+    shard_size: int = 512,
+    on_error: str = "fail",
+    workers: int | None = None,
+    progress: bool = False,
+    made_by: Mapping[str, object] | None = None,
+) -> dict[str, object]:
+    """Write ``samples`` as ``folder``/00000.parquet ... and return the manifest.
+
+    Stops after ``count`` good samples. A shard holds ``shard_size`` of them, fewer where these take more than
+    ``SHARD_BYTES``. A bad sample (see `problem`) or a repeated sample_id raises DataError naming all bad ids found
+    ("fail"), or is left out and counted in the manifest ("skip"). ``workers`` threads decode images (None: as many as
+    Python thinks fit).
+
+    The manifest is the same for the same data: counts, the bad samples, what is done to how many images when they are
+    decoded, the shards, what the source was taken for, and ``digest``: a hash of all that the samples hold, in order,
+    which does not depend on how they are cut.
+    """
+    verdicts = Verdicts()
+    good = _checked(samples, columns, verdicts, workers)
+    shards = []
+    whole = hashlib.sha256()
+    with Progress("samples", count, "samples", shown=progress) as bar:
+        for number, batch in enumerate(batches(islice(good, count), shard_size, SHARD_BYTES)):
+            path = folder / f"{number:05d}.parquet"
+            hashes = [_hash(sample) for sample in batch]
+            for each in hashes:
+                whole.update(each)
+            digest = hashlib.sha256(b"".join(hashes)).hexdigest()
+            tables.write(_shard_table(batch), path, tables.provenance(**(made_by or {}), digest=digest))
+            shards.append({"file": path.name, "samples": len(batch), "sha256": files.sha256(path), "digest": digest})
+            bar.advance(len(batch))
+    total = sum(entry["samples"] for entry in shards)
+    _require_good(total, verdicts.bad, count, on_error)
+    reading = samples if isinstance(samples, Reading) else None
+    return {
+        "samples": total,
+        "skipped": len(verdicts.bad),
+        "digest": whole.hexdigest(),
+        "form": None if reading is None else reading.form,
+        "left_out": {} if reading is None else dict(reading.left_out),
+        "images": dict(sorted(verdicts.images.items())),
+        "minus_one": dict(sorted(verdicts.minus_one.items())),
+        "bad": verdicts.bad,
+        "shards": shards,
+    }
+
+
+def _require_good(total: int, bad: list[dict[str, str]], count: int | None, on_error: str) -> None:
+    """DataError where bad samples are not to be skipped, or where there are too few good ones."""
+    if bad and on_error == "fail":
+        listed = "; ".join(f"{entry['sample_id']}: {entry['reason']}" for entry in bad[:10])
+        more = f" and {len(bad) - 10} more" if len(bad) > 10 else ""
+        mend = "mend them, or set on_error: skip to leave them out"
+        if any(entry["reason"] == "sample_id used twice" for entry in bad):
+            mend += "; 'sample_id' says which column is the id (null: samples are numbered)"
+        raise DataError(f"{len(bad)} bad samples ({listed}{more}); {mend}.")
+    if total == 0:
+        skipped = f": all {len(bad)} are bad, such as {bad[0]['sample_id']}: {bad[0]['reason']}" if bad else ""
+        raise DataError(f"the source holds no good sample{skipped}.")
+    if count is not None and total < count and on_error == "fail":
+        raise DataError(f"{count} samples are asked for, the source has {total}; lower 'samples'.")
+
+
+def _hash(sample: Sample) -> bytes:
+    """SHA-256 of all that a sample holds: its id, image, captions, labels and group."""
+    image = None if sample.image is None else hashlib.sha256(sample.image).hexdigest()
+    facts = [sample.sample_id, image, sample.captions, sorted(sample.labels.items()), sample.group_id]
+    return hashlib.sha256(json.dumps(facts).encode()).digest()
+
+
+def summary(name: str, manifest: Mapping) -> list[str]:
+    """What sharding made of a data set, in lines for its log."""
+    counts = f"{manifest['samples']} samples in {len(manifest['shards'])} shards, {manifest['skipped']} skipped"
+    form = f", read as {manifest['form']}" if manifest["form"] else ""
+    lines = [f"{name}: {counts}{form}"]
+    if manifest["left_out"]:
+        endings = ", ".join(f"{count} {ending}" for ending, count in manifest["left_out"].items())
+        lines.append(f"{name}: files that are not taken for images: {endings}")
+    lines += [f"{name}: {count} images {note}" for note, count in manifest["images"].items()]
+    lines += [
+        f"{name}: label '{label}' is -1 in {count} samples and taken for a class; leave it empty if it means none"
+        for label, count in manifest["minus_one"].items()
+    ]
+    lines += [f"{name}: left out {entry['sample_id']}: {entry['reason']}" for entry in manifest["bad"][:20]]
+    return lines
+
+
+def _shard_table(samples: Iterable[Sample]) -> pa.Table:
+    rows = [
+        {
+            "sample_id": sample.sample_id,
+            "image": None if sample.image is None else {"bytes": sample.image, "path": sample.path},
+            "captions": list(sample.captions),
+            "labels": [{"name": name, "value": value} for name, value in sample.labels.items()],
+            "group_id": sample.group_id,
+        }
+        for sample in samples
+    ]
+    return pa.Table.from_pylist(rows, schema=tables.SHARD)
+
+
+def shard_paths(manifest: Mapping, folder: Path) -> list[Path]:
+    """Paths of the shards that a manifest lists; raises DataError for one that is missing."""
+    paths = [folder / entry["file"] for entry in manifest["shards"]]
+    for path in paths:
+        if not path.is_file():
+            raise DataError(f"{path} is listed in the manifest and not there; delete the manifest and run again.")
+    return paths
+
+
+def labels_of(paths: Iterable[Path], name: str) -> tuple[list[str], list[str | None]]:
+    """The sample_ids of some shards, in order, and the class called ``name`` of each (None where it has none).
+
+    Raises DataError where no sample has one.
+    """
+    paths = list(paths)
+    ids: list[str] = []
+    values: list[str | None] = []
+    for path in paths:
+        table = tables.read(path, ["sample_id", "labels"])
+        ids += table["sample_id"].to_pylist()
+        values += [
+            next((pair["value"] for pair in pairs or () if pair["name"] == name), None)
+            for pairs in table["labels"].to_pylist()
+        ]
+    if values and not any(value is not None for value in values):
+        raise DataError(f"none of the {len(values)} samples in {paths[0].parent} has a label '{name}'; mend 'labels'.")
+    return ids, values
+
+
+def bounded(documents: Iterable[str], count: int | None = None, size: int | None = None) -> list[str]:
+    """The first ``count`` documents; and no more after those that reach ``size`` bytes of UTF-8 (None: no bound).
+
+    Raises DataError where ``size`` bytes are asked for and the documents hold fewer.
+    """
+    taken: list[str] = []
+    room = math.inf if size is None else size
+    for document in islice(documents, count):
+        taken.append(document)
+        room -= len(document.encode())
+        if room <= 0:
+            return taken
+    if not taken:
+        raise DataError("the source holds no text.")
+    if size is not None and count is None:
+        raise DataError(f"{size:,} bytes of text are asked for, the source has {size - room:,}; lower 'bytes'.")
+    return taken

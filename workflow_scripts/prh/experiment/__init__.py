@@ -1,0 +1,1 @@
+"""An experiment: its schema, checks, plan and costs."""

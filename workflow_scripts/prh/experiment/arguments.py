@@ -1,0 +1,59 @@
+"""The command line of a program: its spec, and lists that are longer than a command may be."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prh.experiment.specs import Spec
+
+FROM_FILE = "--arguments"
+
+
+class ProgramParser(argparse.ArgumentParser):
+    """A parser with ``--spec`` that also takes arguments from a file.
+
+    Linux bounds a single argument, as which a shell gets its whole command, at 128 KiB: a thousand models are more. So
+    ``--arguments FILE`` stands for the arguments that FILE holds, a JSON list of strings.
+    """
+
+    def __init__(self, description: str | None, spec: str | None = None) -> None:
+        """``spec``: what the spec of the program says; None for a program without one."""
+        super().__init__(description=description)
+        self._has_spec = spec is not None
+        if spec is not None:
+            self.add_argument(
+                "--spec", type=Spec.parse, required=True, help=f"{spec}, as JSON (prh/experiment/specs.py)"
+            )
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> argparse.Namespace:
+        """The arguments; the log of a job says by which settings and which code it runs."""
+        arguments = super().parse_args(expanded(sys.argv[1:] if args is None else args), namespace)
+        if self._has_spec:
+            print(f"settings {arguments.spec.digest}, code {arguments.spec.code or 'not told'}", flush=True)
+        return arguments
+
+
+def expanded(arguments: Sequence[str]) -> list[str]:
+    """``arguments`` with every ``--arguments FILE`` replaced by what the file holds."""
+    whole, given = [], iter(arguments)
+    for argument in given:
+        if argument != FROM_FILE:
+            whole.append(argument)
+            continue
+        path = next(given, None)
+        if path is None:
+            raise ValueError(f"{FROM_FILE} needs a file.")
+        whole += json.loads(Path(path).read_text(encoding="utf-8"))
+    return whole
+
+
+def matched(paths: Sequence[Path], specs: Sequence[str]) -> list[tuple[Path, str | None]]:
+    """Each path with the digest of the settings that its table must be made by; None where no digests are given."""
+    if specs and len(specs) != len(paths):
+        raise ValueError(f"there are {len(specs)} digests for {len(paths)} tables; give one for each, or none.")
+    return list(zip(paths, specs or [None] * len(paths), strict=True))

@@ -1,0 +1,374 @@
+"""What an experiment will cost, before anything runs: downloads, disk, GPU memory and hours of each stage.
+
+Sizes of downloads are asked of the hub where it can be reached. Everything else is an estimate from numbers of
+parameters and samples, by the rules below; it is meant to tell a day from a week and 10 GB from 1 TB.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from prh.datasets import hub_data
+from prh.downloads import fetching
+from prh.downloads.fetching import FetchError, human
+from prh.downloads.lockfile import Lock
+from prh.experiment.config import Experiment
+from prh.experiment.plan import MADE, Plan, with_activations
+from prh.models import repositories
+from prh.models.repositories import ModelError
+
+SHAPE = 1.2e5
+"""A transformer of depth L and width 100 L has about 12 L (100 L)^2 = SHAPE L^3 parameters."""
+VISION_TOKENS, CAPTION_TOKENS = 257, 32
+"""Tokens of an image (224 pixels in patches of 14) and of a caption."""
+DECODED = 200
+"""Images that one process decodes in a second."""
+CAPTIONS = 5
+"""Captions of a sample, where all are read."""
+TEXT_BYTES, BYTES_PER_TOKEN = 18e6, 4.5
+"""Bytes of a text without a bound, and of a token."""
+QUESTIONS = {"hellaswag": (10_042, 400, 0), "gsm8k": (1_319, 150, 256)}
+"""Of tasks of lm-eval: how many questions; tokens of one with all its answers, for itself and for each example in the
+prompt; tokens that a model writes."""
+ANY_QUESTIONS = (10_000, 400, 0)
+"""The same of a task that is not among them."""
+WRITTEN_AT_ONCE = 8
+"""Answers that are written together: every token of them reads all weights."""
+SAMPLES = 10_000
+"""Samples of a data set that does not say how many it gives."""
+COMPRESSED = 0.5
+"""Part that is left of float32 features on disk."""
+STORED = {"vision": 4, "language": 2}
+"""Bytes of a weight in the files of a model."""
+READ_RATE = 1e9
+"""Bytes of weights that are loaded in a second."""
+MEMORY_RATE = {"cpu": 2e10, "cuda": 2e12}
+"""Bytes that the memory of a device gives in a second."""
+CPU_FLOPS, SCORE_SECONDS = 5e10, 5e-6
+"""Operations a second in a search for neighbours or a probe, and seconds for a layer pair's score of 1,024 samples."""
+PROBE_STEPS = 8 * 300
+"""Fits of a probe times steps of each, at most."""
+ASSUMED_TFLOPS = 50.0
+"""Of a GPU, where there is none to measure."""
+JOB_SECONDS = 5
+"""Of any job, for starting."""
+
+
+@dataclass(frozen=True)
+class Download:
+    """Something that the experiment takes from elsewhere; ``size`` in bytes, None where nothing tells it."""
+
+    kind: str
+    name: str
+    source: str
+    size: float | None
+    exact: bool
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The costs of a stage: bytes and hours; ``memory`` of one device; ``held``, the hours that hold it, a GPU."""
+
+    name: str
+    jobs: int
+    download: float = 0
+    disk: float = 0
+    memory: float = 0
+    hours: float = 0
+    held: float = 0
+
+
+def parameters(entry: Mapping, size: float | None = None) -> float | None:
+    """The number of parameters of a model entry (prh.experiment.config), from the first that tells it: the entry,
+    timm, the
+    number in its name (bloomz-560m, open_llama_7b), the ``size`` of its weights in bytes. None where nothing does.
+    """
+    if entry.get("parameters"):
+        return float(entry["parameters"])
+    if entry.get("library") == "timm" and (counted := _timm_parameters(entry)):
+        return counted
+    for text in (entry.get("id") or "", entry["name"]):
+        if match := re.search(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)([mb])(\d)?(?![a-z0-9])", text.lower()):
+            number = float(f"{match.group(1)}.{match.group(3)}" if match.group(3) else match.group(1))
+            return number * {"m": 1e6, "b": 1e9}[match.group(2)]
+    return None if size is None else size / STORED[entry["modality"]]
+
+
+def _timm_parameters(entry: Mapping) -> float | None:
+    """Of a timm architecture; None where timm knows none of this name."""
+    from prh.models import loading
+
+    try:
+        return float(loading.count_parameters({**entry, "id": entry["id"].split("/")[-1]}))
+    except Exception:  # timm raises whatever a constructor does; then the name or the size must tell
+        return None
+
+
+def downloads(experiment: Experiment, lock: Path | None, online: bool) -> list[Download]:
+    """Everything that is fetched, and how large it is: asked of the hub if ``online``, else estimated."""
+    asked = []
+    for kind in MADE:
+        for entry in getattr(experiment, kind):
+            if entry.source in ("hub", "url", "lm_eval"):
+                asked.append((kind, entry.model_dump(mode="json"), Path(experiment.results), lock, online))
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(lambda arguments: _download(*arguments), asked))
+
+
+def _download(kind: str, entry: Mapping, results: Path, lock: Path | None, online: bool) -> Download:
+    source = entry.get("id") if entry["source"] == "hub" else entry.get("url", "lm-eval's own")
+    here = (results / MADE[kind].format(entry["name"])).is_file()
+    notes = ["is here"] if here else ["gated: needs a token"] if entry.get("gated") else []
+    size = None
+    if online:
+        try:
+            size, note = _asked(kind, entry, Lock(lock, kind, entry["name"]))
+            notes += [note] if note else []
+        except (FetchError, ModelError, ValueError) as error:
+            notes.append(str(error))
+    if here:
+        size = 0
+    exact = size is not None
+    if not exact and kind == "models" and (count := parameters(entry)):
+        size = count * STORED[entry["modality"]]
+    return Download(kind, entry["name"], source, size, exact, "; ".join(notes))
+
+
+def _asked(kind: str, entry: Mapping, lock: Lock) -> tuple[int | None, str]:
+    """The size of a source, and whether it has moved on since it was locked. Nothing is locked or downloaded."""
+    if entry["source"] == "url":
+        return fetching.size_of_url(entry["url"]), ""
+    what, revision = ("model" if kind == "models" else "dataset"), entry.get("revision")
+    if kind == "models":
+        repository = repositories.hub_repository(entry["library"], entry["id"])
+    elif kind == "harness":
+        from prh.competence import language_scores  # slow, and most experiments do without
+
+        repository, revision = language_scores.source_of_task(entry["name"])
+    else:
+        repository = entry["id"]
+    snapshot, note = fetching.peek(repository, kind=what, revision=revision, lock=lock)
+    if kind == "models":
+        return snapshot.bytes_of(repositories.needed_files(snapshot.files)), note
+    if kind == "harness":
+        return snapshot.bytes_of(snapshot.files), note
+    if entry["files"]:
+        return snapshot.bytes_of(hub_data.matching(snapshot.files, entry["files"], repository)), note
+    return snapshot.bytes_of(snapshot.files), f"{note + '; ' if note else ''}at most: all splits"
+
+
+def sustained(device: str, threads: int) -> float:
+    """The TFLOP/s of a product of matrices on this machine: float32 on so many CPU threads, bfloat16 on a GPU.
+
+    Takes less than a second, once torch is there.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    side, dtype = (1024, torch.float32) if device == "cpu" else (8192, torch.bfloat16)
+    matrix = torch.ones(side, side, dtype=dtype, device=device)
+    taken: list[float] = []
+    while len(taken) < 3 or sum(taken) < 0.3:
+        start = time.perf_counter()
+        float((matrix @ matrix)[0, 0])  # a number: waits for a GPU
+        taken.append(time.perf_counter() - start)
+    return 2 * side**3 / sorted(taken[1:])[len(taken[1:]) // 2] / 1e12
+
+
+def speed(experiment: Experiment) -> tuple[float, str]:
+    """TFLOP/s to reckon with, measured here if it can be; and how the number is known."""
+    compute = experiment.compute
+    if compute.device == "cpu":
+        return sustained("cpu", compute.threads), f"measured just now on {compute.threads} threads of this CPU"
+    import torch
+
+    if torch.cuda.is_available():
+        name = torch.cuda.get_device_name()
+        return sustained("cuda", compute.threads), f"measured just now on this {name}; models sustain less"
+    return ASSUMED_TFLOPS, "ASSUMED: no GPU is here to be measured; tell it with --tflops, or say device: cpu"
+
+
+def stages(plan: Plan, fetched: list[Download], tflops: float, bandwidth: float) -> list[Stage]:
+    """The costs of every stage. ``tflops``: 10^12 products a second that are sustained; ``bandwidth``: bytes/s."""
+    device, sizes = _device(plan.experiment), {(item.kind, item.name): item.size for item in fetched}
+    entries = {name: model.model_dump(mode="json") for name, model in plan.models.items() if model.modality != "world"}
+    counts = {name: _count(entry, sizes.get(("models", name))) for name, entry in entries.items()}
+    brought = {kind: sum(size or 0 for (of, _), size in sizes.items() if of == kind) for kind in MADE}
+    brought["texts"] += brought.pop("harness")
+    runs = [(dataset, model) for dataset, model in plan.runs() if model in counts]
+
+    disk = work = 0.0
+    for dataset, model in runs:
+        n, count = samples(plan, dataset), counts[model]
+        kept = len(plan.probed_layers(dataset)) / depth(count) if plan.probed_layers(dataset) else 1
+        disk += n * width(count) * min(kept, 1) * 4 * COMPRESSED
+        work += _forward_seconds(entries[model], count, n, tflops)
+    scoring = sum(_scoring_seconds(plan, name, counts[name], tflops) for name in plan.scored()) / 3600
+    probing = sum(_probing_seconds(plan, *run, counts) for run in plan.probe_runs()) / 3600
+
+    jobs = _jobs(plan)
+    idle = {stage: number * JOB_SECONDS / 3600 for stage, number in jobs.items()}
+
+    def memory(of: Iterable[str]) -> float:
+        return max((with_activations(plan.weight_bytes(name, device) * counts[name]) for name in of), default=0)
+
+    return [
+        Stage("datasets", jobs["datasets"], brought["datasets"], 2 * brought["datasets"], 0,
+              brought["datasets"] / bandwidth / 3600 + idle["datasets"]),
+        Stage("models", jobs["models"], brought["models"], brought["models"], 0,
+              brought["models"] / bandwidth / 3600 + idle["models"]),
+        Stage("features", jobs["features"], 0, disk, memory(model for _, model in runs),
+              work / 3600 + idle["features"], work / 3600),
+        Stage("alignment", jobs["alignment"], 0, *_alignment(plan, counts, idle["alignment"])),
+        Stage("benchmarks", jobs["benchmarks"], brought["texts"], brought["texts"], memory(plan.scored()),
+              scoring + probing + brought["texts"] / bandwidth / 3600 + idle["benchmarks"], scoring),
+        Stage("figures", jobs["figures"], 0, 0, 0, idle["figures"]),
+    ]  # fmt: skip
+
+
+def _device(experiment: Experiment) -> str:
+    """Where models are reckoned to compute: with device auto, on a GPU."""
+    return "cpu" if experiment.compute.device == "cpu" else "cuda"
+
+
+def _count(entry: Mapping, size: float | None) -> float:
+    """Parameters of a model, also of one in a folder here; 0 where nothing tells them."""
+    if size is None and entry["source"] == "local":
+        size = sum(file.stat().st_size for file in Path(entry["path"]).rglob("*") if file.is_file())
+    return parameters(entry, size) or 0.0
+
+
+def _scoring_seconds(plan: Plan, model: str, count: float, tflops: float) -> float:
+    """One language model on all texts and tasks."""
+    experiment = plan.experiment
+    tokens = sum((text.bytes or TEXT_BYTES) / BYTES_PER_TOKEN * 2 for text in experiment.texts)  # windows overlap
+    device = _device(experiment)
+    reading = plan.weight_bytes(model, device) * count / MEMORY_RATE[device]
+    writing = 0.0
+    for task in experiment.harness:
+        there, length, written = QUESTIONS.get(task.name, ANY_QUESTIONS)
+        asked = min(task.limit or there, there)
+        tokens += asked * length * (1 + (task.shots or 0))
+        step = max(reading, 2 * count * WRITTEN_AT_ONCE / (tflops * 1e12))
+        writing += asked / WRITTEN_AT_ONCE * written * step
+    return 2 * count * tokens / (tflops * 1e12) + writing + STORED["language"] * count / READ_RATE
+
+
+def _probing_seconds(plan: Plan, dataset: str, model: str, counts: Mapping[str, float]) -> float:
+    """One vision model (which may be of the world) on all tasks of a data set, on a CPU."""
+    wide = 100 * depth(counts.get(model, 0))
+    tasks = [probe for probe in plan.experiment.probes if probe.train == dataset]
+    rows = sum(min(probe.limit, samples(plan, dataset)) * (probe.classes or 10) for probe in tasks)
+    return PROBE_STEPS * 4 * rows * wide / CPU_FLOPS
+
+
+def _forward_seconds(entry: Mapping, count: float, n: int, tflops: float) -> float:
+    loading = STORED[entry["modality"]] * count / READ_RATE
+    if entry["modality"] == "vision":
+        return max(2 * count * VISION_TOKENS / (tflops * 1e12), 1 / DECODED) * n + loading
+    repeats = CAPTIONS if entry.get("caption") == "all" else 1
+    return 2 * count * CAPTION_TOKENS * repeats * n / (tflops * 1e12) + loading
+
+
+def _alignment(plan: Plan, counts: Mapping[str, float], idle: float) -> tuple[float, float, float, float]:
+    """Disk, GPU memory, hours (of one core) and, of these, hours that hold a GPU, of the alignment."""
+    settings, disk, search, rows = plan.experiment.alignment, 0.0, 0.0, 0.0
+    draws = 1 + settings.permutations + settings.subsamples
+    for dataset in {dataset for dataset, _ in plan.comparisons()}:
+        n = samples(plan, dataset)
+        of = [counts[model] for model in plan.models_of(dataset) if model in counts]
+        layers = sum(map(depth, of))
+        disk += n * layers * settings.k_max * 4 * COMPRESSED
+        search += sum(2 * n * n * width(count) for count in of) / CPU_FLOPS
+        rows += layers**2 / 2 * len(settings.k) * draws * SCORE_SECONDS * n / 1024
+    on_features = sum(plan.row_needs(metric, "features") for metric in settings.metrics)
+    held = search + on_features * rows if plan.experiment.compute.device == "cuda" else 0.0
+    return disk, 0, (search + len(settings.metrics) * rows) / 3600 + idle, held / 3600
+
+
+def samples(plan: Plan, dataset: str) -> int:
+    """How many samples a data set gives."""
+    entry = plan.datasets[dataset]
+    return entry.samples or (plan.experiment.world.events if entry.source == "world" else SAMPLES)
+
+
+def depth(count: float) -> float:
+    """Layers of a transformer with so many parameters."""
+    return max(1.0, (count / SHAPE) ** (1 / 3))
+
+
+def width(count: float) -> float:
+    """The widths of all its layers together."""
+    return 100 * depth(count) ** 2
+
+
+def _jobs(plan: Plan) -> dict[str, int]:
+    """How many jobs each stage has on an empty results folder."""
+    experiment, metrics = plan.experiment, plan.experiment.alignment.metrics
+    rows, figures = plan.comparisons(), list(plan.figures())
+    joins = sum(re.search(r"/figure\d", path) is not None for path in figures)
+    pairs = sum("/layer_matrix_" in path for path in figures)
+    sweeps = [path.split("/")[:2] for path in figures if path.endswith("/n_sweep.svg")]
+    swept = {(dataset, plan.measures[measure]["metric"]) for dataset, measure in sweeps}
+    searched = any(plan.row_needs(metric, "neighbours") for metric in metrics)
+    scored = (len(experiment.texts) + len(experiment.harness)) * (1 + len(plan.scored()))
+    return {
+        "datasets": 2 * len(plan.datasets),
+        "models": len(plan.models) - len(plan.realities()),
+        "features": len(plan.runs()),
+        "alignment": searched * len(rows) + len(metrics) * len(rows) + 1 + len(sweeps)
+        + sum(len(plan.models_of(dataset)) for dataset, _ in swept)
+        + sum("metric_correlation" in path for path in figures),
+        "benchmarks": (len(plan.probe_runs()) + scored + 1 + joins) if joins else 0,
+        "figures": len(figures) + pairs,
+    }  # fmt: skip
+
+
+def table(rows: list[tuple[str, ...]]) -> str:
+    """Rows of text as columns, the first row being the heading."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    padded = (zip(row, widths, strict=True) for row in rows)
+    return "\n".join("  ".join(cell.ljust(size) for cell, size in row).rstrip() for row in padded)
+
+
+def _short(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}" if hours else "-"
+
+
+def report(experiment: Experiment, lock: Path | None, online: bool, tflops: float | None, bandwidth: float) -> str:
+    """All of it, as text. ``tflops`` None: measured on this machine where it can be."""
+    plan, on_cpu = Plan(experiment), experiment.compute.device == "cpu"
+    tflops, known = speed(experiment) if tflops is None else (tflops, "--tflops")
+    fetched = downloads(experiment, lock, online)
+    sized = [("download", "source", "size", "")]
+    for item in fetched:
+        size = "unknown" if item.size is None else human(item.size) if item.exact else f"~{human(item.size)}"
+        sized.append((f"{item.kind}/{item.name}", item.source, size, item.note))
+    costs = stages(plan, fetched, tflops, bandwidth)
+    rows = [("stage", "jobs", "download", "disk", *(("memory", "hours") if on_cpu else ("GPU memory", "hours", "GPU")))]
+    total = Stage("all", *(sum(getattr(stage, key) for stage in costs) for key in ("jobs", "download", "disk")),
+                  max(stage.memory for stage in costs), sum(stage.hours for stage in costs),
+                  sum(stage.held for stage in costs))  # fmt: skip
+    for stage in [*costs, total]:
+        sizes = (human(value) if value else "-" for value in (stage.download, stage.disk, stage.memory))
+        hours = (_short(stage.hours), *(() if on_cpu else (_short(stage.held),)))
+        rows.append((stage.name, str(stage.jobs), *sizes, *hours))
+    vague = [name for name, entry in plan.datasets.items() if entry.samples is None and entry.source != "world"]
+    notes = [
+        f"An estimate, for {tflops:.3g} TFLOP/s ({known}) and {human(bandwidth)}/s (--bandwidth),\n"
+        "jobs one after another, an empty results folder, "
+        f"{'float32 on the CPU' if on_cpu else 'bfloat16 on one GPU; GPU: those of the hours that hold it'}."
+    ]
+    if fetched and not online:
+        notes.append("The hub was not asked: sizes with ~ are parameters x 4 bytes (vision) or 2 (language).")
+    if vague:
+        notes.append(f"{SAMPLES:,} samples are assumed of {', '.join(vague)}: their entries do not say how many.")
+    if unsized := [item.name for item in fetched if item.size is None]:
+        notes.append(f"Not counted, as nothing tells their size: {', '.join(unsized)}.")
+    return "\n\n".join([*([table(sized)] if fetched else []), table(rows), "\n".join(notes)])

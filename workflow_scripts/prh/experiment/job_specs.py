@@ -1,0 +1,263 @@
+"""Which settings and which code each job of an experiment depends on: its spec, the one parameter of its rule.
+
+A setting enters the specs of exactly the jobs whose result it can change, and so does a module
+(prh/experiment/code.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from prh.core.metrics import METRICS
+from prh.experiment import code
+from prh.experiment.plan import Plan
+from prh.experiment.specs import Spec, differences
+from prh.io import files
+from prh.modalities import home_of
+
+# What of a model's entry its weights depend on, what is told in tables or to the scheduler only, and what has no part
+# in its features or scores.
+IN_WEIGHTS = ("name", "modality", "library", "source", "id", "path", "revision", "url", "sha256")
+IN_TRAINING = ("name", "modality", "source", "training", "model_args")
+ABOUT = {"family", "parameters", "objective", "training_data", "licence", "gated", "paper", "gpus"}
+NOT_IN_FEATURES = ABOUT | {"causal"}
+NOT_IN_SCORES = ABOUT | {"pooling", "special_tokens", "template", "caption"}
+NOT_IN_DATA = {"use", "models", "licence"}
+NOT_IN_TEXT = {"window", "stride", "licence"}
+NOT_IN_TASK = {"metric"}
+
+PREPARATION = ("preparation", "clamp", "clamp_scope", "normalise")
+EVIDENCE = ("permutations", "subsamples", "splits", "alpha", "seed")
+SMALL = 2**20
+"""Bytes of a local file up to which it is known by its content."""
+NOT_IN_SWEEP = ("subsamples", "splits")  # a curve has no intervals and no cross-fits
+
+
+class JobSpecs:
+    """The specs of the jobs of ``plan``, a method for each rule; ``published`` is the table of published scores."""
+
+    def __init__(self, plan: Plan, published: Path | None = None) -> None:
+        self.plan, self.experiment, self._published = plan, plan.experiment, published
+
+    # ---- data sets and models
+
+    def download_dataset(self, dataset: str) -> Spec:
+        """The entry of a data set; with the world, for one that comes from there; with the sizes of files here."""
+        entry = self.plan.datasets[dataset]
+        watched = {"files": _sizes(Path(entry.path))} if entry.source == "local" else {}
+        return _spec(self._with_world("dataset", entry, NOT_IN_DATA) | watched, "download_dataset.py")
+
+    def shard_dataset(self, dataset: str) -> Spec:
+        """The entry of a data set: what it consists of, and how it is cut."""
+        entry = differences(self.plan.datasets[dataset], without=NOT_IN_DATA)
+        return _spec({"dataset": entry}, "shard_dataset.py")
+
+    def download_model(self, model: str) -> Spec:
+        """What the weights of a model depend on; with the files, for one that lies here."""
+        entry = self.plan.models[model]
+        watched = {"files": _contents(Path(entry.path))} if entry.path else {}
+        return _spec({"model": differences(entry, only=IN_WEIGHTS), **watched}, "download_model.py")
+
+    def train_model(self, model: str) -> Spec:
+        """What the training of a model of the world depends on."""
+        entry = differences(self.plan.models[model], only=IN_TRAINING)
+        return _spec({"model": entry, "world": self._world}, "train_model.py")
+
+    # ---- features and their alignment
+
+    def features(self, dataset: str, model: str) -> Spec:
+        """What the features of a model depend on, besides data and weights."""
+        entry, layers = self.plan.models[model], self.plan.probed_layers(dataset)
+        if model in self.plan.realities():
+            return _spec({"world": self._world}, "reality.py")
+        settings = {"model": differences(entry, without=NOT_IN_FEATURES), **({"layers": layers} if layers else {})}
+        return _spec(settings, "features.py", home_of(entry.modality, entry.library))
+
+    def neighbours(self) -> Spec:
+        """How features are prepared, and how deep neighbours are listed."""
+        return _spec({"alignment": self._alignment(*PREPARATION, "k_max")}, "neighbours.py")
+
+    def alignment(self, dataset: str, metric: str) -> Spec:
+        """What a row depends on: k only for metrics that look at neighbours, and nothing of other metrics."""
+        k = ("k",) if METRICS[metric].needs_k else ()
+        return self._row("alignment.py", dataset, metric, self._alignment(*PREPARATION, *EVIDENCE, *k))
+
+    def n_sweep(self, dataset: str, metric: str) -> Spec:
+        """What a row of a sweep over n depends on."""
+        evidence = [name for name in EVIDENCE if name not in NOT_IN_SWEEP]
+        settings = self._alignment(*PREPARATION, *evidence, "k") | {"n": sorted(self.experiment.alignment.n)}
+        return self._row("n_sweep.py", dataset, metric, settings)
+
+    def _row(self, program: str, dataset: str, metric: str, settings: Mapping[str, Any]) -> Spec:
+        grouped = {"grouped": True} if self.plan.datasets[dataset].group else {}
+        return _spec({"metric": metric, "alignment": settings, **grouped}, program, METRICS[metric].function.__module__)
+
+    def best_layers(self) -> Spec:
+        """What tables tell of each model, in the order of the experiment."""
+        rows = [
+            {
+                "model": name,
+                "modality": model.modality,
+                "family": model.family or name,
+                "parameters": getattr(model, "parameters", None),
+                "quantisation": getattr(model, "quantisation", None),
+            }
+            for name, model in self.plan.models.items()
+        ]
+        told = [{key: value for key, value in row.items() if value is not None} for row in rows]
+        return _spec({"models": told}, "best_layers.py")
+
+    # ---- competence
+
+    def probes(self, dataset: str) -> Spec:
+        """The tasks that are probed on a training data set."""
+        entries = [differences(probe) for probe in self.experiment.probes if probe.train == dataset]
+        return _spec({"probes": entries}, "probes.py")
+
+    def download_text(self, text: str) -> Spec:
+        """What a text depends on, with the world it may come from."""
+        return _spec(self._with_world("text", self.plan.texts[text], NOT_IN_TEXT), "download_text.py")
+
+    def bits_per_byte(self, text: str, model: str) -> Spec:
+        """How a text is shown to a model, and the model."""
+        shown = differences(self.plan.texts[text], only=("name", "source", "window", "stride"))
+        return _spec({"text": shown, "model": self._scored(model)}, "bits_per_byte.py")
+
+    def download_task(self, task: str) -> Spec:
+        """The entry of a task of lm-eval, with the world it may come from."""
+        return _spec(self._with_world("task", self.plan.harness[task], NOT_IN_TASK), "download_task.py")
+
+    def harness(self, task: str, model: str) -> Spec:
+        """The entry of a task of lm-eval, and the model."""
+        entry = differences(self.plan.harness[task], without=NOT_IN_TASK)
+        return _spec({"task": entry, "model": self._scored(model)}, "harness.py")
+
+    def scores(self) -> Spec:
+        """Under which id the scores of each model are published; quantised weights do not share those of the full."""
+        full = {
+            name: model.id
+            for name, model in self.plan.models.items()
+            if model.source == "hub" and not getattr(model, "quantisation", None)
+        }
+        ids = {name: full.get(name, name) for name in self.plan.models}
+        table = {} if self._published is None else {"published": files.sha256(self._published)}
+        return _spec({"ids": ids, **table}, "scores.py")
+
+    # ---- studies and figures
+
+    def join(self, dataset: str, measure: str, number: str, kind: str) -> Spec:
+        """What the table of figure 2, 3 or 4 depends on: its rows, its scores and its choices."""
+        figures = self.experiment.figures
+        text = figures.text or next(iter(self.plan.texts), None)
+        choices: dict[str, dict[str, object]] = {
+            "2": {},
+            "3": {"task": text},
+            "4": {
+                "modelling_task": text,
+                "tasks": {task.name: task.metric for task in self.experiment.harness},
+                "reference": figures.reference or self._last_vision_family(dataset),
+            },
+        }
+        value = "calibrated" if kind else "score"
+        options = {"value": value, **choices[number]}
+        return _spec({"where": self._where(dataset, measure), "options": options}, "join.py")
+
+    def metric_correlation_table(self, dataset: str) -> Spec:
+        """The rows that the table of correlations between metrics is about."""
+        return _spec({"where": {"dataset": dataset}}, "metric_correlation.py")
+
+    def layer_scores(self, dataset: str, measure: str, pair: str) -> Spec:
+        """Whose layers are compared: the rows and the pair of models (none: the strongest)."""
+        models = self.plan.layer_pairs[pair]
+        return _spec({"where": self._where(dataset, measure), "pair": models}, "layer_scores.py")
+
+    def alignment_matrix(self, dataset: str, measure: str, kind: str) -> Spec:
+        """The rows of the matrix, and whether they are calibrated."""
+        options = {"value": "calibrated" if kind else "score"}
+        return _drawing("alignment_matrix", where=self._where(dataset, measure), options=options)
+
+    def cross_modal(self, dataset: str, measure: str) -> Spec:
+        """The rows that are drawn."""
+        return _drawing("cross_modal", where=self._where(dataset, measure))
+
+    def layer_matrix(self, measure: str) -> Spec:
+        """The metric, which gives the scale its name."""
+        return _drawing("layer_matrix", options={"metric": self.plan.measures[measure]["metric"]})
+
+    def paper_figure(self, number: str) -> Spec:
+        """What the tasks of figure 2 are called."""
+        options = {"tasks": self.experiment.figures.tasks} if number == "2" else {}
+        return _drawing(f"figure{number}", options=options)
+
+    def n_sweep_figure(self, dataset: str, measure: str) -> Spec:
+        """The rows that are drawn."""
+        return _drawing("n_sweep", where=self._where(dataset, measure))
+
+    def k_sweep_figure(self, dataset: str, metric: str) -> Spec:
+        """The rows that are drawn."""
+        return _drawing("k_sweep", where={"dataset": dataset, "metric": metric}, options={"standardised": True})
+
+    def metric_correlation(self) -> Spec:
+        """Its table says it all."""
+        return _drawing("metric_correlation")
+
+    # ---- parts of them
+
+    def _where(self, dataset: str, measure: str) -> dict[str, object]:
+        """The rows of the table of best layer pairs that a figure is about."""
+        return {"dataset": dataset, **self.plan.measures[measure]}
+
+    def _scored(self, model: str) -> dict[str, object]:
+        """What the scores of a language model depend on, besides text and weights."""
+        return differences(self.plan.models[model], without=NOT_IN_SCORES)
+
+    def _last_vision_family(self, dataset: str) -> str | None:
+        vision = [name for name in self.plan.models_of(dataset) if self.plan.models[name].modality == "vision"]
+        return self.plan.models[vision[-1]].family or vision[-1] if vision else None
+
+    @cached_property
+    def _world(self) -> dict[str, object]:
+        return differences(self.experiment.world)
+
+    def _with_world(self, key: str, entry: Any, without: set[str]) -> dict[str, object]:
+        world = {"world": self._world} if entry.source == "world" else {}
+        return {key: differences(entry, without=without), **world}
+
+    def _alignment(self, *names: str) -> dict[str, object]:
+        return differences(self.experiment.alignment, only=names)
+
+
+def _spec(settings: Mapping[str, Any], *roots: str) -> Spec:
+    return Spec(settings, _code(roots))
+
+
+@cache
+def _code(roots: tuple[str, ...]) -> str:
+    return code.digest(roots)
+
+
+def _drawing(figure: str, **settings: Any) -> Spec:
+    return _spec(settings, "draw.py", f"prh.figures.{figure}")
+
+
+@cache
+def _contents(path: Path) -> str:
+    """What changes when a file of a local model is added, removed or replaced by one of another size, or, for its small
+    files (configuration, vocabulary), of another content. Gigabytes of weights are not read at every start.
+    """
+    found = {
+        name: size if size > SMALL else files.sha256(path if path.is_file() else path / name)
+        for name, size in files.sizes(path).items()
+    }
+    return Spec({"files": found}).digest
+
+
+@cache
+def _sizes(path: Path) -> str:
+    """What changes when a file of a local data set is added, removed or replaced by one of another size; nothing else,
+    so that a touch or a fresh copy runs nothing. Looking into 100,000 photographs at every start would take minutes.
+    """
+    return Spec({"sizes": files.sizes(path)}).digest

@@ -1,0 +1,220 @@
+"""Whether everything that an experiment fetches is there and can be read: told by metadata alone, before it is fetched.
+
+What is downloaded for it are the small files that say what a repository is (config.json, tokenizer_config.json, the
+card of a data set). Nothing is kept, and nothing is locked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
+
+from prh.datasets import hub_data
+from prh.downloads import fetching
+from prh.downloads.fetching import Snapshot, human
+from prh.downloads.lockfile import Lock
+from prh.experiment.config import Experiment
+from prh.experiment.plan import MADE
+from prh.io.addresses import redacted
+from prh.models import repositories
+from prh.models.repositories import ModelError
+
+AT_ONCE = 8
+"""Sources that are asked at the same time."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is known of one source: facts in words, and what stands in the way of it."""
+
+    kind: str
+    name: str
+    source: str
+    facts: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        told = "; ".join(f"PROBLEM: {problem}" for problem in self.problems) or "; ".join(self.facts)
+        return f"{'no' if self.problems else 'ok':3} {self.kind:8} {self.name}: {self.source}: {told}"
+
+
+def check(experiment: Experiment, lock: Path | None) -> list[Finding]:
+    """Ask for every source of ``experiment`` that lies elsewhere; ``lock`` is the lock file, which is only read."""
+    asked = [
+        (kind, entry.model_dump(mode="json"), lock)
+        for kind in MADE
+        for entry in getattr(experiment, kind)
+        if entry.source in ("hub", "url", "lm_eval")
+    ]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(lambda arguments: _finding(*arguments), asked))
+
+
+def _finding(kind: str, entry: Mapping, lock: Path | None) -> Finding:
+    source = entry.get("id") if entry["source"] == "hub" else redacted(entry.get("url") or "lm-eval's own task")
+    facts: list[str] = []
+    problems: list[str] = []
+    try:
+        for is_problem, sentence in _answers(kind, entry, Lock(lock, kind, entry["name"])):
+            (problems if is_problem else facts).append(sentence)
+    except (ValueError, OSError) as error:  # errors of prh are ValueErrors, each one sentence
+        problems.append(" ".join(str(error).split()))
+    return Finding(kind.removesuffix("s"), entry["name"], str(source), tuple(facts), tuple(problems))
+
+
+def _answers(kind: str, entry: Mapping, lock: Lock) -> Iterator[tuple[bool, str]]:
+    """(whether it is a problem, what there is to say) of a source. Raises an error of prh where no more can be told."""
+    if entry["source"] == "url":
+        size = fetching.size_of_url(entry["url"])
+        yield False, "of unknown size" if size is None else human(size)
+        if not entry["sha256"]:
+            yield False, "its hash is not pinned: that of the first download will be locked"
+        return
+    repository, revision = _repository(kind, entry)
+    snapshot, note = fetching.peek(
+        repository, kind="model" if kind == "models" else "dataset", revision=revision, lock=lock
+    )
+    yield False, f"commit {snapshot.commit[:12]}" + (f" ({note})" if note else "" if revision else " (not pinned)")
+    yield from _access(snapshot, entry)
+    with TemporaryDirectory() as folder:
+        if kind == "models":
+            yield from _model(snapshot, entry, Path(folder))
+        elif kind == "harness":
+            yield False, _extent(snapshot, snapshot.files)
+        else:
+            yield False, _extent(snapshot, _data_files(snapshot, entry, Path(folder)))
+
+
+def _repository(kind: str, entry: Mapping) -> tuple[str, str | None]:
+    if kind == "models":
+        return repositories.hub_repository(entry["library"], entry["id"]), entry["revision"]
+    if kind == "harness":
+        from prh.competence import language_scores  # slow, and most experiments do without
+
+        return language_scores.source_of_task(entry["name"])
+    return entry["id"], entry["revision"]
+
+
+def _extent(snapshot: Snapshot, names: Iterable[str]) -> str:
+    names = list(names)
+    return f"{len(names)} files, {human(snapshot.bytes_of(names))}"
+
+
+def _access(snapshot: Snapshot, entry: Mapping) -> Iterator[tuple[bool, str]]:
+    """Gate and licence, as the hub has them."""
+    info = HfApi().repo_info(snapshot.repository, repo_type=snapshot.kind, revision=snapshot.commit)
+    if info.gated:
+        try:
+            HfApi().auth_check(snapshot.repository, repo_type=snapshot.kind)
+            yield False, "gated, and your token opens it"
+        except HfHubHTTPError:
+            place = f"{'' if snapshot.kind == 'model' else 'datasets/'}{snapshot.repository}"
+            yield True, f"it is gated: ask for access at huggingface.co/{place} and give your token (hf auth login)"
+    elif entry.get("gated"):
+        yield False, "the entry calls it gated, and it is open"
+    card = info.card_data.to_dict() if info.card_data else {}
+    licence = card.get("license_name") if card.get("license") == "other" else card.get("license")
+    if isinstance(licence, list):
+        licence = ", ".join(licence)
+    if entry.get("licence") and licence and licence.lower() != entry["licence"].lower():
+        yield True, f"its licence is {licence}, and the entry says {entry['licence']}"
+    else:
+        yield False, f"licence {licence or 'not stated there'}"
+
+
+def _data_files(snapshot: Snapshot, entry: Mapping, folder: Path) -> Iterable[str]:
+    """The files of a data set that an entry needs; DataError for a pattern, subset or split that is not there."""
+    if entry["files"] is not None:
+        return hub_data.matching(snapshot.files, entry["files"], snapshot.repository)
+    for name in hub_data.CARDS:
+        if name in snapshot.files:
+            snapshot.fetch_file(name, folder)
+    return hub_data.files_of_split(snapshot.files, folder, entry["subset"], entry["split"]) or snapshot.files
+
+
+# ---- models -----------------------------------------------------------------------------------------------------
+
+
+def _model(snapshot: Snapshot, entry: Mapping, folder: Path) -> Iterator[tuple[bool, str]]:
+    """Files and size of a model, and whether its library knows what it is."""
+    yield False, _extent(snapshot, repositories.needed_files(snapshot.files))
+    if entry["library"] == "word_vectors":
+        for name in ("vectors.safetensors", "vocab.txt"):
+            if name not in snapshot.files:
+                yield True, f"it has no {name}, which word vectors need"
+        return
+    if "config.json" not in snapshot.files:
+        if entry["library"] == "transformers" or "/" in entry["id"]:
+            yield True, "it has no config.json, by which its architecture is known"
+        return
+    config = _json(snapshot, "config.json", folder)
+    if entry["library"] == "timm":
+        yield _known_to_timm(config)
+        return
+    yield _known_to_transformers(config, entry)
+    if entry["modality"] == "language":
+        yield _tokenizer(snapshot, config, entry, folder)
+    elif not {"preprocessor_config.json", "processor_config.json"} & set(snapshot.files):
+        yield True, "it has no preprocessor_config.json, which says how its images are prepared"
+
+
+def _json(snapshot: Snapshot, name: str, folder: Path) -> dict:
+    try:
+        content = json.loads(snapshot.fetch_file(name, folder).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"its {name} is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise ModelError(f"its {name} is no JSON object")
+    return content
+
+
+def _known_to_timm(config: Mapping) -> tuple[bool, str]:
+    import timm
+
+    architecture = config.get("architecture")
+    if isinstance(architecture, str) and timm.is_model(architecture):
+        return False, f"timm's {architecture}"
+    return True, f"timm {timm.__version__} knows no architecture {architecture!r}, which its config.json names"
+
+
+def _known_to_transformers(config: Mapping, entry: Mapping) -> tuple[bool, str]:
+    import transformers
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    kind = config.get("model_type")
+    architecture = ", ".join(config.get("architectures") or []) or str(kind)
+    if kind in CONFIG_MAPPING_NAMES:
+        return False, f"transformers' {architecture}"
+    if config.get("auto_map"):
+        if entry["trust_remote_code"]:
+            return False, f"{architecture}, by code of its own"
+        return True, f"{architecture} is code of its own: read it, then set trust_remote_code: true"
+    return True, f"transformers {transformers.__version__} knows no model_type {kind!r}, which its config.json names"
+
+
+def _tokenizer(snapshot: Snapshot, config: Mapping, entry: Mapping, folder: Path) -> tuple[bool, str]:
+    """The class of the tokenizer, and whether the files that it reads are there."""
+    from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES, tokenizer_class_from_name
+
+    name = "tokenizer_config.json"
+    settings = _json(snapshot, name, folder) if name in snapshot.files else {}
+    named = settings.get("tokenizer_class") or TOKENIZER_MAPPING_NAMES.get(config.get("model_type"))
+    if "AutoTokenizer" in (settings.get("auto_map") or {}):
+        if entry["trust_remote_code"]:
+            return False, f"tokenizer {named}, by code of its own"
+        return True, f"its tokenizer {named} is code of its own: read it, then set trust_remote_code: true"
+    known = tokenizer_class_from_name(named) if isinstance(named, str) else None
+    read = {"tokenizer.json"} | set(getattr(known, "vocab_files_names", {}).values())
+    there = sorted(read & set(snapshot.files))
+    if known is None and "tokenizer.json" not in there:
+        return True, f"transformers knows no tokenizer class {named!r}, and there is no tokenizer.json"
+    if not there:
+        return True, f"it has no tokenizer: none of {', '.join(sorted(read))} is there"
+    return False, f"tokenizer {named or 'of'} ({', '.join(there)})"

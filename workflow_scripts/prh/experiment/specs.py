@@ -1,0 +1,186 @@
+"""The spec of a job: what it depends on besides its inputs, as one string that is the same for the same meaning.
+
+It holds the settings of the job, of each entry only what differs from its default, and the digest of its code. A key
+that is new in the schema is in no spec until somebody sets it, so that it runs nothing again.
+
+A default that *changes* means another result for every entry that does not set it. So what is left out of a spec is not
+the default of today but the first one that a key had, which ``defaults.json`` keeps: keys are added to that file
+(``make schema``), never changed. A default that has become another stands in the specs of all who rely on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from argparse import ArgumentTypeError
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import to_jsonable_python
+
+RECORD = Path(__file__).with_name("defaults.json")
+
+
+def canonical(settings: object) -> str:
+    """JSON with sorted keys."""
+    return json.dumps(settings, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Settings of a job, and the digest of the code that runs it (prh.experiment.code)."""
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    code: str = ""
+
+    def __str__(self) -> str:
+        """The spec as it stands in a command: `parse` reads it."""
+        return canonical({"code": self.code, **self.settings})
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits for the settings."""
+        return hashlib.sha256(canonical(self.settings).encode()).hexdigest()[:16]
+
+    @property
+    def provenance(self) -> dict[str, object]:
+        """What the footer of a table says of the spec it was made by."""
+        return {"spec": self.digest, "code": self.code, "settings": self.settings}
+
+    def entry(self, key: str, kind: Any) -> Any:
+        """The setting ``key`` as an entry of ``kind``, a class of an experiment or a union of them: see `filled`."""
+        if key not in self.settings:
+            raise ValueError(f"--spec has no '{key}'; it has {', '.join(self.settings) or 'nothing'}.")
+        return filled(kind, self.settings[key])
+
+    @classmethod
+    def parse(cls, text: str) -> Spec:
+        """The spec that ``text`` writes; for argparse."""
+        try:
+            content = json.loads(text)
+        except ValueError as error:
+            raise ArgumentTypeError(f"is not JSON: {error}") from None
+        if not isinstance(content, dict):
+            raise ArgumentTypeError("is no JSON object")
+        return cls({key: value for key, value in content.items() if key != "code"}, str(content.get("code", "")))
+
+
+# ---- entries without their defaults, and back -----------------------------------------------------------------
+
+
+def differences(entry: BaseModel, only: Collection[str] | None = None, without: Collection[str] = ()) -> dict[str, Any]:
+    """What of ``entry`` is not as the record of defaults has it, as JSON values.
+
+    ``only`` and ``without`` name keys. A key that the record does not know yet is left out where it has its default.
+    """
+    recorded, told = _record().get(type(entry).__name__, {}), {}
+    dumped = entry.model_dump(mode="json")  # as the section writes its values: addresses without their secrets
+    for name, described in type(entry).model_fields.items():
+        if name in without or (only is not None and name not in only):
+            continue
+        value = getattr(entry, name)
+        default = recorded[name] if name in recorded else _default_of(described)
+        plain = differences(value) if isinstance(value, BaseModel) else dumped[name]
+        if plain != default:
+            told[name] = plain
+    return told
+
+
+def filled(kind: Any, values: Mapping[str, Any]) -> Any:
+    """The entry of which ``values`` are what `differences` tells: keys that are not there have their defaults.
+
+    ``kind`` is a class of prh.experiment.config, or a union of them that a key tells apart. An entry need not be whole:
+    what a job has no use for may be missing, so rules between keys are not checked. Raises ValueError for an unknown
+    key, a missing one without a default, and a wrong value.
+    """
+    section = _class_of(kind, values)
+    if unknown := sorted(set(values) - set(section.model_fields)):
+        raise ValueError(f"--spec: {section.__name__} has no key {', '.join(unknown)}.")
+    recorded, whole = _record().get(section.__name__, {}), {}
+    for name, described in section.model_fields.items():
+        if name in values:
+            whole[name] = _checked(section, name, values[name])
+        elif name in recorded and recorded[name] != _default_of(described):
+            whole[name] = _checked(section, name, recorded[name])
+    return section.model_construct(**whole)
+
+
+def _checked(section: type[BaseModel], name: str, value: Any) -> Any:
+    described = section.model_fields[name]
+    nested = _section_in(described.annotation)
+    if nested is not None and isinstance(value, Mapping):
+        return filled(nested, value)
+    try:
+        return _adapter(section, name).validate_python(value)
+    except ValidationError as error:
+        raise ValueError(f"--spec: {section.__name__}, {name}: {error.errors()[0]['msg']} (got {value!r}).") from None
+
+
+@cache
+def _adapter(section: type[BaseModel], name: str) -> TypeAdapter:
+    described = section.model_fields[name]
+    return TypeAdapter(Annotated[(described.annotation, *described.metadata)] if described.metadata
+                       else described.annotation)  # fmt: skip
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    """The section that an annotation allows: itself, or beside None."""
+    kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+    return next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
+
+
+def _class_of(kind: Any, values: Mapping[str, Any]) -> type[BaseModel]:
+    if isinstance(kind, type):
+        return kind
+    union, told = get_args(kind)[:2]
+    for section in get_args(union):
+        described = section.model_fields[told.discriminator]
+        if values.get(told.discriminator, described.default) in get_args(described.annotation):
+            return section
+    known = [value for one in get_args(union) for value in get_args(one.model_fields[told.discriminator].annotation)]
+    raise ValueError(f"--spec: {told.discriminator} must be one of {', '.join(map(str, known))}.")
+
+
+# ---- the record of defaults -----------------------------------------------------------------------------------
+
+MISSING = object()
+
+
+@cache
+def _record() -> dict[str, dict[str, Any]]:
+    return json.loads(RECORD.read_text(encoding="utf-8"))
+
+
+def _default_of(described: Any) -> Any:
+    """The default of a field as `differences` would tell it; `MISSING` where there is none."""
+    if described.is_required():
+        return MISSING
+    default = described.get_default(call_default_factory=True)
+    return differences(default) if isinstance(default, BaseModel) else to_jsonable_python(default)
+
+
+def recorded(sections: Collection[type[BaseModel]]) -> dict[str, dict[str, Any]]:
+    """The record with the keys of ``sections`` added that it does not have; what it has stays."""
+    record = {name: dict(defaults) for name, defaults in _record().items()} if RECORD.exists() else {}
+    for section in sections:
+        known = record.setdefault(section.__name__, {})
+        for name, described in section.model_fields.items():
+            if name not in known and (default := _default_of(described)) is not MISSING:
+                known[name] = default
+    return record
+
+
+def sections() -> list[type[BaseModel]]:
+    """Every section that an experiment can hold."""
+    from prh.experiment import config
+
+    classes = [kind for kind in vars(config).values() if isinstance(kind, type) and issubclass(kind, config.Section)]
+    return sorted((kind for kind in classes if not kind.__name__.startswith("_")), key=lambda kind: kind.__name__)
+
+
+if __name__ == "__main__":
+    RECORD.write_text(json.dumps(recorded(sections()), indent=1) + "\n", encoding="utf-8")

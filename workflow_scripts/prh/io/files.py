@@ -1,0 +1,241 @@
+"""Files as the stages leave them: complete or absent, and known by their content."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import glob
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+"""What a file system answers that has no locks (some mounts of NFS and Lustre)."""
+LONGEST_STEM = 200
+"""Letters of a file's name that stay in the names beside it, of 255 in all."""
+
+
+class BusyError(ValueError):
+    """Another process holds what this one needs."""
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[Path]:
+    """Yield a name beside ``path`` to write to; rename it to ``path`` if the block ends well, remove it if not.
+
+    The name is this writer's own, so that two writers of one file never write into each other: the later one wins,
+    whole. What writers leave that were killed is removed by the next one of the same file.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_left_over(path)
+    part, held = _new_part(path)
+    with held:
+        try:
+            yield part
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _new_part(path: Path) -> tuple[Path, IO[bytes]]:
+    """A new file beside ``path``, locked as long as it is open: nobody takes it for one that was left."""
+    while True:
+        part = path.with_name(f"{path.name[:LONGEST_STEM]}.{secrets.token_hex(4)}.part")
+        held = part.open("xb")
+        if lock(held, wait=False) and _is_still(part, held):
+            return part, held
+        held.close()  # in the moment before the lock another writer has tidied it away
+
+
+def _remove_left_over(path: Path) -> None:
+    """Remove the parts of ``path`` whose writers are gone: the kernel has let go of their locks."""
+    for part in path.parent.glob(f"{glob.escape(path.name[:LONGEST_STEM])}.*.part"):
+        with suppress(OSError), part.open("r+b") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            part.unlink()
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the file ``path``, made if it is not there, against other processes until the block, or this process, ends.
+
+    The file may be replaced or removed by who holds it. Where the file system has no locks nothing is held.
+    Raises BusyError, unless it is to ``wait``, where another process holds it.
+    """
+    while True:
+        with path.open("a+b") as held:
+            if not lock(held, wait=wait):
+                raise BusyError(f"{path} is held by another process.")
+            if _is_still(path, held):
+                yield
+                return
+
+
+@contextmanager
+def making(path: str | Path) -> Iterator[None]:
+    """Be the only process that makes ``path`` of pieces that outlive a kill: downloads, features by shard, checkpoints.
+
+    Raises BusyError where another one does. What holds it lies beside ``path`` as long as the block lasts.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name[:LONGEST_STEM]}.lock")
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(beside, wait=False))
+        except BusyError:
+            raise BusyError(f"another process makes {path} now; wait for its end, or stop it, and run again.") from None
+        held.callback(beside.unlink, missing_ok=True)
+        yield
+
+
+def lock(stream: IO[bytes], *, wait: bool) -> bool:
+    """Lock an open file until it is closed; whether that was had, and True where the file system has no locks."""
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+    return True
+
+
+def _is_still(path: Path, stream: IO[bytes]) -> bool:
+    """Whether an open file is the one at ``path``; it may have been replaced while its lock was waited for."""
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def read_json(path: str | Path, *keys: str) -> Any:
+    """The content of a JSON file, which is an object with ``keys`` where some are named.
+
+    Raises ValueError naming the file where it is none: cut off, damaged, or another kind of file.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except IsADirectoryError:
+        raise ValueError(f"{path} is a folder; a JSON file is expected there.") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text (byte {error.start:,}); it is damaged: {_REMEDY}.") from None
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deep to be what prh wrote; it is damaged: {_REMEDY}.") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}: {error.msg}"
+        raise ValueError(f"{path} is not JSON ({where}); it is cut off or damaged: {_REMEDY}.") from None
+    if keys and not isinstance(content, dict):
+        raise ValueError(f"{path} holds no object with {', '.join(keys)}; it is another file: {_REMEDY}.")
+    if missing := [key for key in keys if key not in content]:
+        raise ValueError(f"{path} lacks {', '.join(missing)}; it is damaged or of another version: {_REMEDY}.")
+    return content
+
+
+def read_json_lines(path: str | Path) -> list[Any]:
+    """The values of a file with a JSON value in each line; ValueError naming file and line where there is none."""
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text (byte {error.start:,}); it is damaged: {_REMEDY}.") from None
+    values = []
+    for number, line in enumerate(lines, 1):
+        try:
+            values.append(json.loads(line))
+        except (ValueError, RecursionError):
+            raise ValueError(f"{path}, line {number}, is not JSON; it is cut off or damaged: {_REMEDY}.") from None
+    return values
+
+
+_REMEDY = "delete it and run snakemake again, which makes it anew"
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file's content, in hexadecimal."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def listing(root: Path) -> dict[str, dict[str, object]]:
+    """{"bytes": size, "sha256": hash} of every file below ``root`` (or of the file ``root``), by relative path.
+
+    Hidden files and folders (.git, a hub's .cache) are left out. Raises ValueError where nothing is left.
+    """
+    found = sizes(root)
+    if not found:
+        raise ValueError(f"{root} holds no file.")
+    paths = [root if root.is_file() else root / name for name in found]
+    with ThreadPoolExecutor() as pool:
+        return {
+            name: {"bytes": size, "sha256": digest}
+            for (name, size), digest in zip(found.items(), pool.map(sha256, paths), strict=True)
+        }
+
+
+def sizes(root: Path) -> dict[str, int]:
+    """Bytes of every file below ``root`` (or of the file ``root``), by relative path, as in ``listing`` but unread."""
+    if root.is_file():
+        return {root.name: root.stat().st_size}
+    return dict(sorted((path.relative_to(root).as_posix(), path.stat().st_size) for path in walk(root)))
+
+
+def walk(root: Path) -> Iterator[Path]:
+    """The files below a folder that are part of what it holds, in no order.
+
+    Links to files and folders are followed, but never in circles. Left out is what systems and editors put there:
+    names that begin with a dot (.git, .ipynb_checkpoints, ._photo.jpg, a hub's .cache) and __MACOSX.
+    """
+    return _walk(root, frozenset())
+
+
+def _walk(folder: Path, above: frozenset[str]) -> Iterator[Path]:
+    here = os.path.realpath(folder)
+    if here in above or not folder.is_dir():
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
+                continue
+            if entry.is_dir():
+                yield from _walk(folder / entry.name, above | {here})
+            elif entry.is_file():
+                yield folder / entry.name
+
+
+def fetched(path: Path) -> dict[str, Any]:
+    """What a download wrote of itself (source.json, weights.json), after a look at its files: all there and unchanged.
+
+    A file that is younger than ``path`` and of the same size is read and its hash compared.
+    Raises ValueError where one is not there or has changed: jobs that compute do not fetch what is missing.
+    """
+    content = read_json(path, "root", "files")
+    root = None if content["root"] is None else Path(content["root"])
+    if not isinstance(content["files"], dict) or (content["files"] and root is None):
+        raise ValueError(f"{path} does not say where which files lie; it is damaged: {_REMEDY}.")
+    status = path.stat()
+    noted = max(status.st_mtime_ns, status.st_ctime_ns)
+    for name, facts in content["files"].items():
+        file = root if root.is_file() else root / name
+        if state := _change(file, facts, noted):
+            raise ValueError(f"{file} was fetched and {state}; delete {path} and run snakemake again to fetch it.")
+    return content
+
+
+def _change(file: Path, facts: dict[str, Any], noted: int) -> str | None:
+    """What has become of a file since its ``facts`` were noted, at that time (ns); None where nothing has."""
+    if not file.is_file():
+        return "is not there"
+    status = file.stat()
+    younger = max(status.st_mtime_ns, status.st_ctime_ns) > noted
+    if status.st_size != facts["bytes"] or (younger and sha256(file) != facts["sha256"]):
+        return "has changed"
+    return None

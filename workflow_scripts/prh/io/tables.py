@@ -1,0 +1,225 @@
+"""The Parquet tables between the stages: schemas, atomic writing, checked reading.
+
+A table is complete or absent: it is written beside its final name and renamed.
+Its footer (key ``prh``) says what made it. Stages share nothing but these tables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from prh.io import versions
+from prh.io.files import writing
+
+if TYPE_CHECKING:
+    import polars as pl
+
+FOOTER_KEY = b"prh"
+FACTS = {"dataset": "data set", "samples": "samples of digest", "spec": "settings of digest"}
+"""What facts of a footer are called in messages."""
+LAYER_PREFIX = "layer_"
+
+SHARD = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        ("captions", pa.list_(pa.string())),
+        ("labels", pa.list_(pa.struct([("name", pa.string()), ("value", pa.string())]))),
+        ("group_id", pa.string()),
+    ]
+)
+
+ALIGNMENT = pa.schema(
+    [
+        ("model_x", pa.string()),
+        ("layer_x", pa.int16()),
+        ("model_y", pa.string()),
+        ("layer_y", pa.int16()),
+        ("k", pa.int32()),
+        ("n", pa.int32()),
+        ("score", pa.float64()),
+    ]
+)
+
+
+class TableError(ValueError):
+    """A table is missing, truncated or not what its reader needs; the message names the file and the mend."""
+
+
+def layer_name(index: int) -> str:
+    """``layer_07`` for 7: the column that holds layer 7."""
+    return f"{LAYER_PREFIX}{index:02d}"
+
+
+def layer_columns(schema: pa.Schema) -> list[str]:
+    """Names of the layer columns of a features or neighbours table, in order of depth."""
+    return [name for name in schema.names if name.startswith(LAYER_PREFIX)]
+
+
+def layers_schema(widths: Sequence[int], dtype: pa.DataType) -> pa.Schema:
+    """Schema of one row per sample with a fixed-size list of ``widths[i]`` values for layer i."""
+    columns = [(layer_name(i), pa.list_(dtype, int(width))) for i, width in enumerate(widths)]
+    return pa.schema([("sample_id", pa.string()), *columns])
+
+
+def layers_table(
+    sample_ids: Sequence[str], layers: Sequence[np.ndarray], numbers: Sequence[int] | None = None
+) -> pa.Table:
+    """Table of ``layers[i]`` ([n, width_i], any numeric dtype) under the columns layer_00, layer_01, ...
+
+    ``numbers``: which layers of the model they are, where they are not all of them.
+    """
+    columns = {"sample_id": pa.array(sample_ids, pa.string())}
+    for i, layer in zip(range(len(layers)) if numbers is None else numbers, layers, strict=True):
+        flat = pa.array(np.ascontiguousarray(layer).reshape(-1))
+        columns[layer_name(i)] = pa.FixedSizeListArray.from_arrays(flat, layer.shape[1])
+    return pa.table(columns)
+
+
+def layer_array(table: pa.Table, name: str) -> np.ndarray:
+    """The layer column ``name`` as an array [n, width] of the column's own dtype (no copy for one chunk)."""
+    width = table.schema.field(name).type.list_size
+    column = table.column(name).combine_chunks()
+    if isinstance(column, pa.ChunkedArray):  # a table of no rows combines to no chunk
+        column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+
+
+def provenance(**facts: object) -> dict[str, object]:
+    """What made a table: version of prh and of the libraries that shape numbers, and the caller's own facts."""
+    return {"prh": versions.of("prh"), "libraries": versions.libraries(), **facts}
+
+
+@contextmanager
+def writer(path: str | Path, schema: pa.Schema, made_by: Mapping[str, object]) -> Iterator[pq.ParquetWriter]:
+    """A ParquetWriter whose file appears under ``path`` only when complete.
+
+    Float columns are stored with BYTE_STREAM_SPLIT + zstd: half the size of plain for features, and fast.
+    """
+    schema = schema.with_metadata({FOOTER_KEY: json.dumps(made_by, sort_keys=True, default=str)})
+    floats = [_leaf(field) for field in schema if _is_floating(field.type)]
+    others = [field.name for field in schema if not _is_floating(field.type)]
+    with (
+        writing(path) as part,
+        pq.ParquetWriter(
+            part,
+            schema,
+            compression="zstd",
+            compression_level=3,
+            use_dictionary=[name for name in others if not name.startswith(LAYER_PREFIX)],
+            use_byte_stream_split=floats or False,
+            write_page_checksum=True,
+        ) as sink,
+    ):
+        yield sink
+
+
+def write(table: pa.Table, path: str | Path, made_by: Mapping[str, object]) -> None:
+    """Write ``table`` to ``path`` in one piece, with ``made_by`` in its footer."""
+    with writer(path, table.schema, made_by) as sink:
+        sink.write_table(table)
+
+
+def _is_floating(dtype: pa.DataType) -> bool:
+    return pa.types.is_floating(dtype.value_type if pa.types.is_fixed_size_list(dtype) else dtype)
+
+
+def _leaf(field: pa.Field) -> str:
+    """The Parquet column path of a field: a list's values live one level down."""
+    return f"{field.name}.list.element" if pa.types.is_fixed_size_list(field.type) else field.name
+
+
+@contextmanager
+def open_table(path: str | Path) -> Iterator[pq.ParquetFile]:
+    """Open a table for reading; a missing or truncated file is a TableError that names it."""
+    path = Path(path)
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as source:
+            yield source
+    except FileNotFoundError:
+        raise TableError(f"{path} does not exist; run snakemake to make it.") from None
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise TableError(f"{path} is not a complete Parquet file ({reason}); delete it and run again.") from error
+
+
+def read(path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a table or only ``columns`` of it; TableError for a missing file, a damaged one or a missing column."""
+    with open_table(path) as source:
+        missing = [name for name in columns or [] if name not in source.schema_arrow.names]
+        if missing:
+            raise TableError(
+                f"{path} has no column {', '.join(missing)}; it has {', '.join(source.schema_arrow.names)}."
+            )
+        return source.read(columns=list(columns) if columns is not None else None)
+
+
+def made_by(path: str | Path) -> dict:
+    """The footer of a table: what made it ({} if it says nothing)."""
+    with open_table(path) as source:
+        metadata = source.schema_arrow.metadata or {}
+    return json.loads(metadata.get(FOOTER_KEY, b"{}"))
+
+
+def digest_of_samples(samples: Sequence[str]) -> str:
+    """16 hexadecimal digits for the sample_ids of a table, in their order."""
+    return hashlib.sha256(json.dumps(list(samples)).encode()).hexdigest()[:16]
+
+
+def require(path: str | Path, **wanted: object) -> dict:
+    """The footer of a table, after a look at whether it is the one that its reader asks for.
+
+    ``wanted`` is what the footer must say: ``model``, ``dataset``, ``metric``, ``samples`` (`digest_of_samples`),
+    ``spec`` (the digest of the settings it was made by) ...; None for what the reader does not know. Raises TableError,
+    which names the file, where the footer says another thing or nothing.
+    """
+    footer = made_by(path)
+    for fact, value in wanted.items():
+        if value is None or footer.get(fact) == value:
+            continue
+        what = FACTS.get(fact, fact)
+        says = f"{what} {footer[fact]!r}" if footer.get(fact) is not None else f"no {what}"
+        raise TableError(
+            f"{path} says that it was made for {says}, and {what} {value!r} is asked for: it is another table under "
+            "this name; delete it and run snakemake again, which makes it and all that came from it anew."
+        )
+    return footer
+
+
+def require_each(
+    paths: Sequence[str | Path], models: Sequence[str], specs: Sequence[str] = (), **wanted: object
+) -> list[dict]:
+    """The footers of the tables of several models, each after `require`; ``specs`` as many as ``paths``, or none."""
+    expected = zip(paths, models, specs or [None] * len(paths), strict=True)
+    return [require(path, model=model, spec=spec, **wanted) for path, model, spec in expected]
+
+
+def require_same_samples(left: Sequence[str], right: Sequence[str], names: tuple[str, str]) -> None:
+    """Raise TableError unless both tables (called ``names`` in the message) hold the same samples in the same order."""
+    if list(left) == list(right):
+        return
+    only = sorted(set(left) ^ set(right))
+    what = f"{len(only)} samples are in one only, such as {only[0]!r}" if only else "the order differs"
+    raise TableError(
+        f"{names[0]} and {names[1]} do not hold the same samples: {what}. "
+        "They must come from the same shards: delete the older one and run again."
+    )
+
+
+def selected(table: pl.DataFrame, where: Mapping[str, object]) -> pl.DataFrame:
+    """The rows with the wanted values (None: null), of those columns of ``where`` that the table has."""
+    import polars as pl  # half of what the many small jobs import, and the stages before the tables do without
+
+    for column in set(where) & set(table.columns):
+        value = where[column]
+        table = table.filter(pl.col(column).is_null() if value is None else pl.col(column) == value)
+    return table

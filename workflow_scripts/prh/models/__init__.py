@@ -1,0 +1,1 @@
+"""Models: where their weights lie, and how they are loaded and proved."""

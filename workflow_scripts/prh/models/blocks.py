@@ -1,0 +1,92 @@
+"""The blocks of a vision model: which of its modules' outputs are its layers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from torch import nn
+
+from prh.models.repositories import ModelError
+
+_TIMM_TRUNKS = (
+    *("blocks", "stages", "layers", "layer1", "s1", "features", "network", "trunk"),
+    *("levels", "transformers", "dense_stages", "serial_blocks1", "stage1", "block1", "level1"),
+)
+_WRAPPERS = ("encoder", "vision_model", "model", "backbone", "vision_tower", "body", "timm_model", "transformer")
+_LISTS = ("layer", "block")
+_NUMBERED = re.compile(r"^(layer|s|serial_blocks|stage|block|level)1$")
+
+
+def named_blocks(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
+    """The blocks inside ``module``: containers and stages are opened, anything else is a block."""
+    for attribute in ("blocks", "layers"):
+        inner = getattr(module, attribute, None)
+        if isinstance(inner, nn.Sequential | nn.ModuleList):
+            yield from named_blocks(inner, f"{name}.{attribute}")
+            return
+    children = dict(module.named_children())
+    if isinstance(module, nn.Sequential | nn.ModuleList) or _is_numbered(children, "b"):
+        for key, child in children.items():
+            yield from named_blocks(child, f"{name}.{key}")
+    else:
+        yield name, module
+
+
+def _is_numbered(children: Mapping[str, nn.Module], letter: str) -> bool:
+    """Whether children are called b1, b2, ... as the blocks of a RegNet stage are."""
+    return bool(children) and all(re.fullmatch(rf"{letter}\d+", key) for key in children)
+
+
+def find_layers(model: nn.Module, pattern: str | None = None) -> list[tuple[str, nn.Module]]:
+    """Names and modules of a vision model's layers, in order of depth.
+
+    With ``pattern``, every module whose whole name matches it; else every block of the trunk. Raises ModelError
+    where nothing is found: say then in the entry which modules are meant (``layers``).
+    """
+    if pattern is not None:
+        found = [(name, module) for name, module in model.named_modules() if re.fullmatch(pattern, name)]
+        if not found:
+            raise ModelError(f"no module is named like layers: {pattern!r}; there are {_some_names(model)}.")
+        return found
+    for trunk in _TIMM_TRUNKS:
+        part = getattr(model, trunk, None)
+        if not isinstance(part, nn.Module):
+            continue
+        if _NUMBERED.match(trunk):
+            prefix, number, stages = trunk[:-1], 1, []
+            while isinstance(stage := getattr(model, f"{prefix}{number}", None), nn.Module):
+                stages += named_blocks(stage, f"{prefix}{number}")
+                number += 1
+            return stages
+        return list(named_blocks(part, trunk))
+    for wrapped in _WRAPPERS:
+        inner = getattr(model, wrapped, None)
+        if isinstance(inner, nn.Module):
+            for list_name in _LISTS:
+                if isinstance(blocks := getattr(inner, list_name, None), nn.ModuleList):
+                    return list(named_blocks(blocks, f"{wrapped}.{list_name}"))
+            return [(f"{wrapped}.{name}", module) for name, module in find_layers(inner)]
+    for list_name in _LISTS:
+        if isinstance(blocks := getattr(model, list_name, None), nn.ModuleList):
+            return list(named_blocks(blocks, list_name))
+    raise ModelError(f"cannot tell the layers of {type(model).__name__}; give 'layers', one of {_some_names(model)}.")
+
+
+_VISION_PARTS = (
+    *("vision_model", "vision_tower", "vision_encoder", "image_model", "image_encoder", "image_tower", "visual"),
+)
+
+
+def vision_part(model: nn.Module) -> nn.Module:
+    """The part of a model of images and text (CLIP, LLaVA ...) that takes images; ``model`` where it has none."""
+    for holder in (model, getattr(model, "model", None)):
+        for name in _VISION_PARTS:
+            if isinstance(part := getattr(holder, name, None), nn.Module):
+                return vision_part(part)
+    return model
+
+
+def _some_names(model: nn.Module) -> str:
+    names = [name for name, _ in model.named_modules() if name.count(".") <= 1 and name]
+    return ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")

@@ -1,0 +1,243 @@
+"""What loading has in common for all models: device, type of numbers, configuration and placement.
+
+Only safetensors and ``weights_only`` PyTorch files are read.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import nn
+
+from prh.models import checkpoints, weights
+from prh.models.repositories import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+log = logging.getLogger(__name__)
+
+
+def parameter_count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def choose_device(wanted: str = "auto") -> str:
+    """``cuda`` or ``cpu``; auto takes a GPU where there is one. Raises ModelError for cuda where there is none."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ModelError("device 'cuda' is asked for and there is no GPU here; set compute.device: auto.")
+    device = "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+    name = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
+    log.info("device: %s (%s)", device, name)
+    return device
+
+
+def choose_dtype(wanted: str, device: str) -> torch.dtype:
+    """The torch dtype of an entry; auto: bfloat16 on a GPU that has it, else float32."""
+    if wanted == "auto":
+        return torch.bfloat16 if device == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+    return getattr(torch, wanted)
+
+
+class Loaded(NamedTuple):
+    """A model as a library has loaded it.
+
+    placed: whether it lies on its devices already, as it does with ``device_map`` or ``quantisation``. report: what
+    `prh.models.weights.prove` is to prove; None for random weights.
+    """
+
+    model: nn.Module
+    placed: bool
+    report: weights.LoadReport | None
+
+
+def load_timm(entry: Mapping, root: Path | None, *, pretrained: bool = True) -> Loaded:
+    """The timm model of an entry, with the weights of ``root``, a folder or a file of weights (None: random ones).
+
+    pretrained: whether the weights are wanted and not the architecture alone.
+
+    Raises ModelError where they do not fit the architecture.
+    """
+    import timm
+
+    from prh.models import architectures  # noqa: F401  (adds to timm's registry)
+
+    if root is None or not pretrained or root.is_file():
+        name = f"local-dir:{root}" if root is not None and root.is_dir() else entry["id"]
+        model = timm.create_model(name, pretrained=False, **entry["model_args"])
+        if root is None or not pretrained:
+            return Loaded(model, placed=False, report=None)
+        checkpoints.fill(model, root, **entry.get("checkpoint", {}))  # strict: nothing is missing
+        return Loaded(model, placed=False, report=weights.LoadReport(model, root))
+    checkpoints.refuse_damaged(root)
+    checkpoints.read_json(_required(root / "config.json"))
+    with explained(entry, root), weights.recorded_loads() as loads:
+        model = timm.create_model(f"local-dir:{root}", pretrained=True, **entry["model_args"])
+    found = [(missing, unexpected) for module, missing, unexpected in loads if module is model]
+    if not found:  # a loader of the architecture's own (of .npz files) that goes another way
+        raise ModelError(f"model {entry['name']!r}: timm did not load the weights in {root} as a state dict.")
+    missing, unexpected = found[-1]
+    return Loaded(
+        model, placed=False, report=weights.LoadReport(model, root, missing, unexpected, chosen=_is_changed(entry))
+    )
+
+
+def without_decoder(model: nn.Module) -> nn.Module:
+    """The encoder of an encoder-decoder; any other model as it is."""
+    return model.get_encoder() if getattr(model.config, "is_encoder_decoder", False) else model
+
+
+def load_auto(
+    entry: Mapping, root: Path | None, device: str, dtype: torch.dtype, *, kind: str = "AutoModel", cache: bool = False
+) -> Loaded:
+    """The transformers model of an entry, with the weights of the folder ``root`` (None: random ones).
+
+    kind: class of transformers that chooses the architecture, headless by default. cache: whether it may keep keys and
+    values, to generate text. Raises ModelError where files are absent or damaged, or the library cannot load them.
+    """
+    import transformers
+
+    auto = getattr(transformers, kind)
+    with explained(entry, root):
+        config, trust = auto_config(entry, root), entry["trust_remote_code"]
+        config.use_cache = cache
+        placement = placing(entry, device, dtype)
+        if root is None:
+            torch.manual_seed(entry["seed"])
+            return Loaded(
+                auto.from_config(config, dtype=dtype, trust_remote_code=trust), placed=bool(placement), report=None
+            )
+        stored = checkpoints.stored_tensors(root)
+        weights.refuse_integers(stored, config.to_dict(), root)
+        model, info = auto.from_pretrained(
+            root,
+            config=config,
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=trust,
+            weights_only=True,
+            key_mapping=weights.renames(stored) or None,
+            ignore_mismatched_sizes=True,  # the report names them, and the proof refuses them
+            output_loading_info=True,
+            **placement,
+        )
+    shapes = {name: f"{tuple(file)} for {tuple(own)}" for name, file, own in info["mismatched_keys"]}
+    report = weights.LoadReport(
+        model,
+        root,
+        frozenset(info["missing_keys"]) | shapes.keys(),
+        frozenset(info["unexpected_keys"]),
+        shapes,
+        chosen=_is_changed(entry),
+    )
+    return Loaded(model, bool(placement), report)
+
+
+def _is_changed(entry: Mapping) -> bool:
+    return bool(entry["model_args"])
+
+
+def _required(path: Path) -> Path:
+    if not path.is_file():
+        raise ModelError(f"{path.parent} has no {path.name}, which says what the model is; fetch it too.")
+    return path
+
+
+@contextmanager
+def explained(entry: Mapping, root: str | Path | None) -> Iterator[None]:
+    """Make one sentence of what a library raises while it loads the model of an entry; a ModelError stays as it is."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except (KeyboardInterrupt, SystemExit, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # every library has errors of its own, some derived from Exception alone
+        log.debug("the library's own error", exc_info=error)
+        where = f" from {root}" if root is not None else ""
+        raise ModelError(f"model {entry.get('name', '')!r} cannot be loaded{where}: {in_short(error)}") from error
+
+
+def in_short(error: BaseException) -> str:
+    """The kind of an error and the first sentence or two that it says, on one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines[:2])[:300] or "no reason is given"
+    if isinstance(error, ValueError | OSError | ImportError):
+        return f"{text.rstrip('.')}."
+    ours = "" if isinstance(error, RuntimeError) else " (this may be a fault of prh)"
+    return f"{type(error).__name__}: {text.rstrip('.')}{ours}."
+
+
+def auto_config(entry: Mapping, root: Path | None) -> PreTrainedConfig:
+    """The transformers configuration of an entry, its ``model_args`` put in.
+
+    Raises ModelError for a config.json that is absent, invalid or of an architecture that is not known here.
+    """
+    from transformers import AutoConfig
+
+    folder = Path(root or entry["path"])
+    settings = checkpoints.read_json(_required(folder / "config.json"))
+    if "model_type" not in settings and not settings.get("auto_map"):
+        raise ModelError(f"{folder / 'config.json'} names no model_type, so that nothing says what the model is.")
+    with explained(entry, root):
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=entry["trust_remote_code"])
+    config.use_cache = False
+    for key, value in entry["model_args"].items():
+        setattr(config, key, value)
+    return config
+
+
+def placing(entry: Mapping, device: str, dtype: torch.dtype) -> dict[str, object]:
+    """Arguments of ``from_pretrained`` for models that do not fit one device: {} without device_map and quantisation.
+
+    ``device_map`` auto spreads the blocks over the GPUs that the job holds (none, for device "cpu"), then memory, then
+    disk. Raises ModelError for a quantisation where its library is not installed.
+    """
+    arguments: dict[str, object] = {}
+    if entry.get("device_map") is not None:
+        from accelerate.utils import get_max_memory
+
+        memory = {place: size for place, size in get_max_memory().items() if device != "cpu" or place == "cpu"}
+        arguments |= {"device_map": entry["device_map"], "max_memory": memory}
+    if (bits := entry.get("quantisation")) is not None:
+        if not is_installed("bitsandbytes"):
+            raise ModelError(
+                f"model '{entry['name']}': quantisation {bits} needs the package bitsandbytes, which is not installed; "
+                "install it (pip install bitsandbytes) or set quantisation: null."
+            )
+        from transformers import BitsAndBytesConfig
+
+        fours = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype}
+        settings = fours if bits == "4bit" else {"load_in_8bit": True}
+        arguments["quantization_config"] = BitsAndBytesConfig(**settings)
+        arguments.setdefault("device_map", {"": device})
+    return arguments
+
+
+def is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def count_parameters(entry: Mapping, root: Path | None = None) -> int:
+    """Parameters of the released model of an entry, its heads included, counted without weights (on the meta device).
+
+    ``root`` is the folder with config.json (None: the entry's ``path``, or, for timm, its ``id``). A transformers model
+    is built as the class that its config names, so quantised and headless models count as what they come from.
+    """
+    import transformers
+
+    with torch.device("meta"):
+        if entry["library"] == "timm":
+            return parameter_count(load_timm(entry, root, pretrained=False).model)
+        config = auto_config(entry, root)
+        released = getattr(transformers, (config.architectures or [""])[0], None)
+        if released is None:
+            auto = transformers.AutoModel.from_config(config, trust_remote_code=entry["trust_remote_code"])
+            return parameter_count(auto)
+        return parameter_count(released(config))

@@ -1,0 +1,92 @@
+"""What a model has to prove when it is loaded, before anything is read from it.
+
+`SelfTest` holds what was found, for the log and for the footer of the table. The checks here need no more than a
+function that runs the model, so that they serve every modality.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from prh.models.repositories import ModelError
+
+Pass = Callable[[], Sequence[Tensor]]
+"""One pass of the model over fixed inputs: its features, one tensor a layer, or its logits."""
+
+ROUNDING = {torch.float32: 5e-5, torch.float64: 5e-5, torch.float16: 0.02, torch.bfloat16: 0.06}
+"""How far two results may lie apart (see `distance`) that differ by rounding only. Rounding of one operation (1e-7,
+5e-4 and 4e-3) adds up over some hundred; padding that is attended to, dropout or a random mask gives 0.01 to 1."""
+QUANTISED = 0.1
+"""The same for weights of 4 or 8 bits, whose activations are rounded by what else lies in the batch."""
+SAME_SHAPE = 0.01
+"""The same, at most, for two inputs of one shape, whose sums are taken in one order."""
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """What the self-test of a model found: for each check its result in words."""
+
+    results: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "results", MappingProxyType(dict(self.results)))
+
+    @classmethod
+    def of(cls, results: SelfTest | Mapping[str, str]) -> SelfTest:
+        """Results by check, as a self-test; one that is there already as it is."""
+        return results if isinstance(results, cls) else cls(results)
+
+    @classmethod
+    def left_out(cls) -> SelfTest:
+        """That of a model whose entry says ``selftest: false``."""
+        return cls({"left out": "by selftest: false of the entry"})
+
+    def as_footer(self) -> dict[str, str]:
+        """The results as they stand in the footer of a table; the time is left out, since it differs every time."""
+        return dict(self.results)
+
+    def log_line(self) -> str:
+        """One line for the log."""
+        results = "; ".join(f"{check}: {result}" for check, result in self.results.items())
+        return f"self-test ({self.seconds:.1f} s): {results}"
+
+
+def distance(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
+    """How far two lists of tensors lie apart: the largest ||a - b|| / ||a|| of a pair; infinite for a NaN in one."""
+    farthest = 0.0
+    for a, b in zip(ours, theirs, strict=True):
+        a, b = a.double(), b.double()
+        size = float(torch.linalg.vector_norm(a))
+        apart = float(torch.linalg.vector_norm(a - b))
+        relative = apart / size if size > 0 else (0.0 if apart == 0 else float("inf"))
+        farthest = max(farthest, relative) if relative == relative else float("inf")
+    return farthest
+
+
+def rounding(dtype: torch.dtype, *, quantised: bool = False) -> float:
+    """The distance that counts as rounding for a model of ``dtype``."""
+    return QUANTISED if quantised else ROUNDING.get(dtype, QUANTISED)
+
+
+def prove_repeatable(run: Pass, name: str, tolerance: float) -> list[Tensor]:
+    """The result of a pass that a second one repeats. Raises ModelError where it does not, or gives NaN."""
+    tolerance = min(tolerance, SAME_SHAPE)
+    first = [layer.clone() for layer in run()]
+    if not all(bool(torch.isfinite(layer).all()) for layer in first):
+        raise ModelError(
+            f"model {name!r} gives NaN or infinite numbers for plain input; its weights are damaged, or need "
+            "dtype: float32 or bfloat16."
+        )
+    apart = distance(first, run())
+    if apart > tolerance:
+        raise ModelError(
+            f"two passes of model {name!r} over the same input differ by {apart:.2g} of its features: it draws random "
+            "numbers (dropout, a random mask or random hashes); turn that off under 'model_args', or leave it out."
+        )
+    return first

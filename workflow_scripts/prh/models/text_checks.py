@@ -1,0 +1,200 @@
+"""What a model of text has to prove: how its texts may share a batch, which layers tell texts apart, that it is causal.
+
+Everything is tried on a few short texts; `prh.models.selftest` says what counts as equal.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from prh.models import weights
+from prh.models.repositories import ModelError
+from prh.models.selftest import SAME_SHAPE, SelfTest, distance, prove_repeatable, rounding
+
+if TYPE_CHECKING:
+    from prh.modalities.language import LanguageEncoder
+    from prh.models.loading import Loaded
+
+log = logging.getLogger(__name__)
+
+Batching = Literal["padded", "equal", "single"]
+"""How texts may share a batch without changing each other: padded to one length, if of equal length, or not at all."""
+Item = tuple[Tensor, Tensor]
+
+_SAME = 1e-6
+"""How far vectors of one batch may lie apart that are the same."""
+LONG = 160
+"""Tokens of the longest text that is tried."""
+_SENTENCES = (
+    "A dog runs.",
+    "Two children in red coats are playing with a ball on the green grass near the lake.",
+    "The old man reads a newspaper.",
+    "People walk along a crowded street in the rain, some of them under black umbrellas.",
+    "A plate with bread and cheese.",
+    "Snow lies on the roof of a small wooden house between high mountains.",
+    "She sings.",
+    "A white boat and two swimmers cross the bay at sunset while gulls circle above the pier.",
+)
+_SHARED = {
+    "padded": "a text alone equals the same text padded in a batch",
+    "equal": "padding changes a text, so batches are cut to equal lengths",
+    "single": "the other texts of a batch change a text, so each is run alone",
+}
+
+
+# ---- features -------------------------------------------------------------------------------------------------
+
+
+def prove_encoder(encoder: LanguageEncoder, loaded: Loaded, entry: Mapping) -> tuple[SelfTest, Batching]:
+    """The self-test of an encoder of text before it encodes any; and how texts may share its batches.
+
+    Raises ModelError where weights are not those of the checkpoint, or two passes differ.
+    """
+    start = time.monotonic()
+    name = entry["name"]
+    items = probe_items(encoder, entry.get("template", "{caption}"))
+    tolerance = rounding(encoder.dtype, quantised=bool(entry.get("quantisation")))
+    short = items[:1]
+    results = {"weights": "random, as the entry says"}
+    if loaded.report is not None:
+        results["weights"] = weights.prove(loaded.report, encoder.module, lambda: encoder.encode(short), name)
+    alone = prove_repeatable(lambda: encoder.encode(short), name, tolerance)
+    results["two passes"] = "equal"
+    batching, together = _shares_batches(encoder.encode, items, alone, encoder.limit, tolerance)
+    results["batches"] = _SHARED[batching]
+    if batching != "padded":
+        log.warning("model %s: %s", name, _SHARED[batching])
+    if same := _constant_layers(together, encoder.layer_names):
+        results["layers that are equal for all texts"] = ", ".join(same)
+        log.warning("model %s: layers that are equal for all texts tried: %s", name, ", ".join(same))
+    return SelfTest(results, time.monotonic() - start), batching
+
+
+def _shares_batches(
+    encode: Callable[[Sequence[Item]], Sequence[Tensor]],
+    items: Sequence[Item],
+    alone: Sequence[Tensor],
+    limit: int | None,
+    tolerance: float,
+) -> tuple[Batching, list[Tensor]]:
+    """How texts may share a batch, from the first of ``items`` alone and among the others; and a batch of them."""
+    together = list(encode(items))
+    far = encode([items[0], _long(items[-1], limit)])  # some approximate their attention above a length only
+    if all(distance(alone, [layer[:1] for layer in layers]) <= tolerance for layers in (together, far)):
+        return "padded", together
+    length = len(items[0][0])
+    alike = [(ids[:length], mask[:length]) for ids, mask in items if len(ids) >= length]
+    together = list(encode([(ids, mask if mask.any() else torch.ones_like(mask)) for ids, mask in alike]))
+    return "equal" if distance(alone, [layer[:1] for layer in together]) <= tolerance else "single", together
+
+
+def _long(item: Item, limit: int | None) -> Item:
+    """The text over and over, up to LONG tokens or what the model has positions for."""
+    length = min(LONG, limit or LONG)
+    ids, mask = (part.repeat(-(-length // len(part)))[:length] for part in item)
+    return ids, mask
+
+
+def _constant_layers(together: Sequence[Tensor], names: Sequence[str]) -> list[str]:
+    """Names of the layers whose vector is the same for every text of a batch."""
+    return [
+        name
+        for layer, name in zip(together, names, strict=True)
+        if len(layer) > 1 and distance([layer], [layer[:1].expand_as(layer)]) <= _SAME
+    ]
+
+
+def probe_items(encoder: LanguageEncoder, template: str = "{caption}") -> list[Item]:
+    """Tokenized texts of several lengths, the first of the shortest, with the prompt of the entry around them.
+
+    Where the tokenizer makes too little of them (that of the world knows other words), the ids are drawn at random.
+    """
+    longest = encoder.limit or 64
+    try:
+        items = encoder.tokenize([template.format(caption=text) for text in _SENTENCES])
+    except ModelError:
+        items = []
+    items = [(ids[:longest], mask[:longest]) for ids, mask in items]
+    items = [(ids, mask if mask.any() else torch.ones_like(mask)) for ids, mask in items]
+    items.sort(key=lambda item: len(item[0]))
+    if items and len(items[0][0]) < len(items[-1][0]) and len(torch.cat([ids for ids, _ in items]).unique()) > 3:
+        return items
+    rows = random_ids(encoder.vocabulary or 100, max(2, min(24, longest)))
+    return [(ids, torch.ones_like(ids)) for ids in rows]
+
+
+def random_ids(vocabulary: int, longest: int) -> list[Tensor]:
+    """Eight rows of ids below ``vocabulary``, of 1/3 of ``longest`` tokens to all of them, the shortest first."""
+    generator = torch.Generator().manual_seed(0)
+    first = min(3, vocabulary - 1)  # ids of padding, begin and end come first in most vocabularies
+    lengths = sorted(max(1, round(longest * (1 / 3 + 2 / 3 * i / 7))) for i in range(8))
+    return [torch.randint(first, vocabulary, (length,), generator=generator) for length in lengths]
+
+
+# ---- scores ---------------------------------------------------------------------------------------------------
+
+
+class NotCausal(ModelError):
+    """A model whose predictions of a token see that token or later ones, so that they are no language model's."""
+
+
+def prove_causal(
+    loaded: Loaded, entry: Mapping, dtype: torch.dtype, longest: int, vocabulary: int
+) -> tuple[SelfTest, Batching]:
+    """The self-test of a model whose predictions are scored; and how texts may share its batches.
+
+    longest: tokens that it has positions for. Raises NotCausal for a model that sees later tokens, ModelError where the
+    head or another weight is not that of the checkpoint or two passes differ.
+    """
+    start = time.monotonic()
+    model, name = loaded.model, entry["name"]
+    rows = random_ids(vocabulary, max(2, min(24, longest)))
+    tolerance = rounding(dtype, quantised=bool(entry.get("quantisation")))
+    results = {"weights": "random, as the entry says"}
+    with torch.inference_mode():
+        whole = prove_repeatable(lambda: [_logits(model, rows[-1:])], name, tolerance)
+        refuse_later_tokens(model, rows[-1], whole[0], name, tolerance)
+        results["causal"] = "a later token changes no earlier prediction"
+        if loaded.report is not None:
+            hint = "; a model that was saved without its language-model head needs 'causal: false'"
+            results["weights"] = weights.prove(
+                loaded.report, model, lambda: [_logits(model, rows[-1:])], name, hint=hint
+            )
+        results["two passes"] = "equal"
+        alone = _logits(model, rows[:1])
+        together = _logits(model, rows)[:1, : len(rows[0])]
+    batching: Batching = "padded" if distance([alone], [together]) <= tolerance else "single"
+    results["batches"] = _SHARED[batching]
+    if batching != "padded":
+        log.warning("model %s: %s", name, _SHARED[batching])
+    return SelfTest(results, time.monotonic() - start), batching
+
+
+def refuse_later_tokens(model: nn.Module, ids: Tensor, logits: Tensor, name: str, tolerance: float) -> None:
+    """Raise NotCausal if another token at the end, or in the middle, of ``ids`` changes a prediction before it."""
+    low, high = int(ids.min()), int(ids.max())
+    for place in {len(ids) - 1, max(1, len(ids) // 2)}:
+        other = ids.clone()
+        other[place] = low if ids[place] != low else high
+        changed = _logits(model, [other])
+        apart = distance([logits[:, :place]], [changed[:, :place]])
+        if apart > min(tolerance, SAME_SHAPE):
+            raise NotCausal(
+                f"model {name!r} ({type(model).__name__}) is no causal language model: another token {place} changes "
+                f"its predictions of the tokens before by {apart:.2g}; set 'causal: false'."
+            )
+
+
+def _logits(model: nn.Module, rows: Sequence[Tensor]) -> Tensor:
+    """Predictions [batch, tokens, vocabulary] for rows of ids, padded on the right."""
+    device = next(model.parameters()).device if model.device.type == "meta" else model.device
+    ids = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True).to(device)
+    lengths = torch.tensor([len(row) for row in rows], device=device)
+    attention = (torch.arange(ids.shape[1], device=device) < lengths[:, None]).long()
+    return model(input_ids=ids, attention_mask=attention, use_cache=False).logits

@@ -1,0 +1,214 @@
+"""Vision models of timm and transformers: module, preparation of images, and a twin for images of other sizes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from prh.models import vision_proofs, weights
+from prh.models.blocks import find_layers, vision_part
+from prh.models.folding import fold_norms
+from prh.models.layouts import Twin
+from prh.models.loading import (
+    Loaded,
+    auto_config,
+    count_parameters,
+    load_auto,
+    load_timm,
+    parameter_count,
+    without_decoder,
+)
+from prh.models.repositories import ModelError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an encoder is made of: ``module`` lies on its devices, in its types; see `VisionEncoder` for the others.
+
+    ``twin`` builds the module again for another size of image, without weights. ``weights``: what was proved of them.
+    """
+
+    module: nn.Module
+    transform: Callable[[Image.Image], Tensor]
+    twin: Twin
+    parameters: int
+    weights: str
+    mean: Sequence[float] = (0.0,)
+    std: Sequence[float] = (1.0,)
+
+
+def from_timm(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> Parts:
+    """A timm model, with weights from ``root``: a folder, a file of weights, or None for random ones."""
+    from timm.data import create_transform, resolve_model_data_config
+
+    torch.manual_seed(entry["seed"])
+    loaded = load_timm(entry, root)
+    model = loaded.model.eval()
+    size = entry["model_args"].get("img_size")
+    preparation = resolve_model_data_config(model, args={} if size is None else {"img_size": size})
+    parameters = parameter_count(model)
+    image = torch.randn(1, *preparation["input_size"])
+    proved = _proved_weights(loaded, model, entry, image)  # of the architecture as it was loaded, before norms fold
+    if device == "cpu":  # elsewhere it gains little, and types of 16 bits would round other weights
+        model = _folded(model, image, entry)
+
+    def twin(size: tuple[int, int] | None) -> nn.Module | None:
+        changed = {} if size is None else {"img_size": size}
+        with torch.device("meta"):
+            try:
+                other = {**entry, "model_args": {**entry["model_args"], **changed}}
+                return load_timm(other, root, pretrained=False).model.eval()
+            except Exception as error:  # a model of one size, or one whose constructor is not told the size
+                log.debug("no model for images of %s: %s", size, error)
+                return None
+
+    return Parts(
+        module=_place(model, device, dtype),
+        transform=create_transform(**preparation, is_training=False, normalize=False),
+        twin=twin,
+        parameters=parameters,
+        weights=proved,
+        mean=preparation["mean"],
+        std=preparation["std"],
+    )
+
+
+def _folded(model: nn.Module, image: Tensor, entry: Mapping) -> nn.Module:
+    names = [name for name, _ in find_layers(model, entry["layers"])]
+    try:
+        return fold_norms(model, image, names)
+    except Exception as error:  # a model that takes no such image; the self-test says so
+        log.debug("nothing is folded: %s", error)
+        return model.eval()
+
+
+def _place(model: nn.Module, device: str, dtype: torch.dtype) -> nn.Module:
+    """``model`` on ``device`` in ``dtype``, its kernels channels last, where they have no third axis for time."""
+    flat = all(parameter.ndim <= 4 for parameter in model.parameters())
+    return model.to(device=device, dtype=dtype, memory_format=torch.channels_last if flat else torch.preserve_format)
+
+
+def from_transformers(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> Parts:
+    """A transformers model, with weights from the folder ``root``; the part that takes images, of one of several."""
+    loaded = load_auto(entry, root, device, dtype)
+    model = _without_mask(vision_part(without_decoder(loaded.model)), entry).eval()
+    if not loaded.placed:
+        _place(model, device, dtype)
+    transform = ProcessorTransform(_processor(entry, root))
+    image = vision_proofs.example_images(transform, f"model {entry.get('name', '')!r}")[:1].to(device, dtype)
+
+    def twin(size: tuple[int, int] | None) -> nn.Module | None:
+        from transformers import AutoModel
+
+        config = auto_config(entry, root)
+        if size is not None and not list(_resize(config, size)):
+            return None
+        with torch.device("meta"):
+            try:
+                built = AutoModel.from_config(config, trust_remote_code=entry["trust_remote_code"])
+            except Exception as error:  # a model of one size, or one that cannot be built without weights
+                log.debug("no model for images of %s: %s", size, error)
+                return None
+        if getattr(config, "is_encoder_decoder", False):
+            built = built.get_encoder()
+        return _without_mask(vision_part(built), entry).eval()
+
+    return Parts(
+        module=model,
+        transform=transform,
+        twin=twin,
+        parameters=count_parameters(entry, root),
+        weights=_proved_weights(loaded, model, entry, image),
+    )
+
+
+def _proved_weights(loaded: Loaded, model: nn.Module, entry: Mapping, image: Tensor) -> str:
+    """That the weights of ``model``, up to its last layer, came from the checkpoint, in a pass over ``image``."""
+    if not entry.get("selftest", True):
+        return "not proved, by selftest: false of the entry"
+    blocks = [block for _, block in find_layers(model, entry["layers"])]
+    return weights.prove_blocks(loaded.report, model, blocks, lambda: model(image), entry.get("name", ""))
+
+
+def _resize(config: object, size: tuple[int, int]) -> Iterator[object]:
+    """Set the size of images in a configuration and those inside it; gives each that has one."""
+    for name in ("image_size", "img_size", "input_size"):
+        old = getattr(config, name, None)
+        if isinstance(old, list | tuple) and len(old) == 2:
+            setattr(config, name, type(old)(size))
+            yield config
+        elif isinstance(old, int):
+            setattr(config, name, size[0])
+            yield config
+    for name in getattr(config, "sub_configs", {}):
+        if (inner := getattr(config, name, None)) is not None:
+            yield from _resize(inner, size)
+
+
+def _without_mask(model: nn.Module, entry: Mapping) -> nn.Module:
+    """A masked autoencoder of transformers (ViTMAE) that sees the whole image, its patches in order.
+
+    As published it leaves out three quarters of the patches at random and shuffles the others, in evaluation too. An
+    entry that asks for a ratio of its own keeps it, and is refused if two passes differ.
+    """
+    ratio = getattr(getattr(model, "config", None), "mask_ratio", None)
+    embeddings = getattr(model, "embeddings", None)
+    if ratio is None or not hasattr(embeddings, "random_masking") or entry["model_args"].get("mask_ratio"):
+        return model
+    for config in (model.config, embeddings.config):
+        config.mask_ratio = 0.0
+
+    def in_order(module: nn.Module, arguments: tuple, named: dict) -> tuple[tuple, dict]:
+        images = arguments[0] if arguments else named["pixel_values"]
+        order = torch.arange(module.patch_embeddings.num_patches, device=images.device, dtype=torch.float32)
+        return arguments[:1], {**named, "noise": order.expand(len(images), -1)}
+
+    embeddings.register_forward_pre_hook(in_order, with_kwargs=True)
+    return model
+
+
+def _processor(entry: Mapping, root: Path | None) -> Callable:
+    from transformers import AutoImageProcessor
+
+    folder = root or entry["path"]
+    try:
+        return AutoImageProcessor.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=entry["trust_remote_code"]
+        )
+    except (OSError, ValueError) as error:
+        missing = "no preprocessor_config.json" if not _has_processor(folder) else "no image processor that loads"
+        reason = next(iter(str(error).strip().splitlines()), "")
+        raise ModelError(
+            f"{folder} has {missing}, so that it is unknown how its images are prepared; add the file that its model "
+            f"was published with ({reason[:200]})."
+        ) from error
+
+
+def _has_processor(folder: Path | str) -> bool:
+    return any((Path(folder) / name).is_file() for name in ("preprocessor_config.json", "processor_config.json"))
+
+
+class ProcessorTransform:
+    """A transformers image processor as a transform of one image (a class, so that worker processes can load it)."""
+
+    def __init__(self, processor: Callable) -> None:
+        self.processor = processor
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """The pixels of one image as the model wants them; raises ModelError where there are none."""
+        prepared = self.processor(image, return_tensors="pt")
+        if not isinstance(prepared, Mapping) or "pixel_values" not in prepared:
+            names = ", ".join(prepared) if isinstance(prepared, Mapping) else f"a {type(prepared).__name__}"
+            raise ModelError(
+                f"{type(self.processor).__name__} gives {names} and no pixel_values; a vision model must take images "
+                "as pixels."
+            )
+        return prepared["pixel_values"][0]

@@ -1,0 +1,346 @@
+"""Whether every weight that a model computes with came from its checkpoint.
+
+Libraries fill what a checkpoint lacks with random numbers and say so in a log at most. Here what they report while
+loading (`LoadReport`) is held against what a pass of the model really reads (`prove`): a pooler or a head that it does
+not read may lack, anything else may not.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from prh.models.checkpoints import Stored, few
+from prh.models.hooks import hooked
+from prh.models.repositories import ModelError
+from prh.models.selftest import Pass, distance
+
+log = logging.getLogger(__name__)
+
+_WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+"""Names that torch.compile, FSDP and activation checkpointing put into the names of weights, anywhere."""
+_DATA_PARALLEL = "module."
+"""What DataParallel and DistributedDataParallel put before all names."""
+_QUANTISATION = re.compile(
+    r"\.(weight_scale(_inv)?|scales?|qweight|qzeros|g_idx|SCB|absmax|quant_map|quant_state\..*)$"
+)
+_ADAPTER = re.compile(r"(^|\.)(lora_[AB]|lora_embedding_[AB]|lora_magnitude_vector|modules_to_save)\.")
+_INTEGERS = {"I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64"}
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What was loaded into ``model``, and how it went; names are those of the model, or of the file if unexpected.
+
+    missing: weights and buffers that the checkpoint did not fill, those of another shape among them (``shapes`` tells
+    theirs). unexpected: what it has besides. chosen: whether ``model_args`` of the entry change the architecture, so
+    that blocks of the checkpoint may be left out on purpose.
+    """
+
+    model: nn.Module
+    root: Path
+    missing: frozenset[str] = frozenset()
+    unexpected: frozenset[str] = frozenset()
+    shapes: Mapping[str, str] | None = None
+    chosen: bool = False
+
+
+# ---- while loading --------------------------------------------------------------------------------------------
+
+
+def renames(names: Collection[str]) -> dict[str, str]:
+    """Regular expressions and what replaces them, each once, that free the names of weights of what wrappers added."""
+    mapping: dict[str, str] = {}
+    if names and all(name.startswith(_DATA_PARALLEL) for name in _without_wrappers(names)):
+        mapping[rf"^((?:(?:{'|'.join(_WRAPPERS)})\.)*){re.escape(_DATA_PARALLEL)}"] = r"\1"
+    for wrapper in _WRAPPERS:
+        for occurrence in range(max((name.split(".").count(wrapper) for name in names), default=0)):
+            mapping[rf"(^|\.){wrapper}\.{'(?:)' * occurrence}"] = r"\1"  # each pattern replaces the first that is left
+    if mapping:
+        log.warning("names of weights are freed of what a wrapper put into them, as in %s", min(names))
+    return mapping
+
+
+def _without_wrappers(names: Iterable[str]) -> Iterator[str]:
+    return (".".join(part for part in name.split(".") if part not in _WRAPPERS) for name in names)
+
+
+def refuse_integers(stored: Mapping[str, Stored], config: Mapping, root: Path) -> None:
+    """Raise ModelError for weights of whole numbers or 8-bit floats that no ``quantization_config`` explains.
+
+    Such weights mean nothing without their scales, which a library that does not know of them would leave out.
+    """
+    if config.get("quantization_config") or config.get("compression_config"):
+        return
+    coded = [
+        name
+        for name, tensor in stored.items()
+        if tensor.dtype.startswith(("F8", "F4", "F6"))
+        or (tensor.dtype in _INTEGERS and name.endswith("weight") and len(tensor.shape) > 1)
+    ]
+    if coded:
+        kind = stored[min(coded)].dtype
+        raise ModelError(
+            f"{root} holds quantised weights ({kind}: {few('', coded).strip()}), and its config.json has no "
+            "quantization_config that says how to read them; give the folder of the full weights."
+        )
+
+
+@contextmanager
+def recorded_loads() -> Iterator[list[tuple[nn.Module, frozenset[str], frozenset[str]]]]:
+    """What ``load_state_dict`` finds inside: the module, its missing keys and the unexpected ones, call by call.
+
+    timm loads inside ``create_model`` and says only in its log what was missing.
+    """
+    loads: list[tuple[nn.Module, frozenset[str], frozenset[str]]] = []
+    plain = nn.Module.load_state_dict
+
+    def recorded(module: nn.Module, *arguments: object, **settings: object) -> object:
+        result = plain(module, *arguments, **settings)
+        loads.append((module, frozenset(result.missing_keys), frozenset(result.unexpected_keys)))
+        return result
+
+    nn.Module.load_state_dict = recorded
+    try:
+        yield loads
+    finally:
+        nn.Module.load_state_dict = plain
+
+
+# ---- after loading --------------------------------------------------------------------------------------------
+
+
+def prove(report: LoadReport, used: nn.Module, run: Pass, name: str, *, hint: str = "") -> str:
+    """That every weight which ``run``, a pass of ``used``, reads came from the checkpoint; what was found, in words.
+
+    ``used`` is ``report.model`` or a part of it. ``name``: that of the entry, and ``hint``, for messages. Raises
+    ModelError, naming the weights, where one is missing, has another shape, lies on no device, is NaN or infinite, or
+    where all of a block's are zero; and where the checkpoint has weights of the kind that the pass should read (blocks,
+    biases, adapters, scales of quantisation) which the architecture has no place for.
+    """
+    with torch.inference_mode():
+        read = _read_by(report.missing, report.model, used, run)
+    if read:
+        shapes = [f"{key} ({report.shapes[key]})" for key in sorted(read) if key in (report.shapes or {})]
+        what = f"has in another shape {', '.join(shapes[:4])}" if shapes else few("lacks", read)
+        there = f"; it has besides {few('', report.unexpected).strip()}" if report.unexpected else ""
+        raise ModelError(
+            f"model {name!r}: the checkpoint {report.root} {what}, which {type(report.model).__name__} computes with "
+            f"and which would be random numbers{there}{hint}."
+        )
+    _refuse_lost(report, used, name)
+    _refuse_damaged(used, name)
+    count = sum(1 for _ in used.parameters())
+    unread = f", {few('', report.missing).strip()} not in it and not read" if report.missing else ""
+    return f"{count} tensors from the checkpoint{unread}"
+
+
+def prove_blocks(
+    report: LoadReport | None, used: nn.Module, blocks: Sequence[nn.Module], run: Callable[[], object], name: str
+) -> str:
+    """`prove` for the outputs of ``blocks`` in a pass ``run`` of ``used``; without a report the weights are random.
+
+    What comes after the last block (a head, a pooler) is not read.
+    """
+    if report is None:
+        return "random, as the entry says"
+    outputs: list[Tensor] = []
+
+    def take(_module: nn.Module, _inputs: object, output: object) -> None:
+        outputs.append(output if isinstance(output, Tensor) else output[0])
+
+    def outputs_of_pass() -> list[Tensor]:
+        outputs.clear()
+        with hooked(block.register_forward_hook(take) for block in blocks):
+            run()
+        return list(outputs)
+
+    return prove(report, used, outputs_of_pass, name)
+
+
+def _read_by(names: Collection[str], model: nn.Module, used: nn.Module, run: Pass) -> list[str]:
+    """Which of the weights ``names`` of ``model`` a pass of ``used`` reads: made NaN one by one, they change it.
+
+    A weight of a block (or of an expert) counts as read if any of its like was called, for this input may pass by it.
+    Those that are computed and not learned (sinusoidal positions, counters) need not be in a checkpoint.
+    """
+    if not names:
+        return []
+    tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
+    inside = {id(tensor) for tensor in (*used.parameters(), *used.buffers())}
+    before, called = _called(model, run)
+
+    def is_read(name: str) -> bool:
+        if name not in tensors:
+            return True
+        tensor = tensors[name]
+        if id(tensor) not in inside or _is_computed(name, tensor, model):
+            return False
+        if not tensor.is_floating_point() or tensor.device.type == "meta":
+            return True
+        return _is_in_called_block(name, model, called) or _changes(tensor, before, run)
+
+    return [name for name in names if is_read(name)]
+
+
+def _is_computed(name: str, tensor: Tensor, model: nn.Module) -> bool:
+    """Whether a missing weight has the values that the architecture itself computes: the same for every seed, and not
+    a constant such as the ones and zeros with which norms and biases begin to learn.
+    """
+    if not tensor.is_floating_point():
+        return not isinstance(tensor, nn.Parameter)  # counters and positions
+    initialise, (owner, _, own) = getattr(model, "_init_weights", None), name.rpartition(".")
+    if initialise is None or tensor.device.type == "meta":
+        return False
+    values = [tensor.detach().float().cpu()]
+    for seed in (0, 1):
+        module = copy.deepcopy(model.get_submodule(owner))
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.manual_seed(seed)
+            initialise(module)
+        values.append(getattr(module, own).detach().to(tensor.dtype).float().cpu())
+    same = all(torch.allclose(values[0], value) for value in values[1:])
+    return same and values[0].unique().numel() > 1
+
+
+def _called(model: nn.Module, run: Pass) -> tuple[list[Tensor], set[nn.Module]]:
+    """What a pass gives, and the modules that it calls."""
+    called: set[nn.Module] = set()
+
+    def note(module: nn.Module, _inputs: object) -> None:
+        called.add(module)
+
+    with hooked(module.register_forward_pre_hook(note) for module in model.modules()):
+        result = [layer.clone() for layer in run()]
+    return result, called
+
+
+def _is_in_called_block(name: str, model: nn.Module, called: Collection[nn.Module]) -> bool:
+    parts = name.split(".")
+    for depth in range(1, len(parts)):
+        container = model.get_submodule(".".join(parts[:depth]))
+        if isinstance(container, nn.ModuleList) and any(
+            module in called for like in container for module in like.modules()
+        ):
+            return True
+    return False
+
+
+def _changes(tensor: Tensor, before: list[Tensor], run: Pass) -> bool:
+    """Whether a pass gives something else (or fails) while ``tensor`` is NaN."""
+    kept = tensor.detach().clone()
+    tensor.data.fill_(math.nan)
+    try:
+        return distance(before, run()) > 0.01  # NaN is infinitely far; rounding is much less
+    except Exception:  # whatever a library makes of NaN, it has read it
+        return True
+    finally:
+        tensor.data.copy_(kept)
+
+
+def _refuse_lost(report: LoadReport, used: nn.Module, name: str) -> None:
+    """Raise ModelError for weights of the checkpoint that a pass should read and the architecture has no place for."""
+    if not report.unexpected:
+        return
+    where = f"model {name!r}: the checkpoint {report.root}"
+    if adapters := [key for key in report.unexpected if _ADAPTER.search(key)]:
+        raise ModelError(f"{where} has the weights of an adapter ({few('', adapters).strip()}), left out: merge it.")
+    if scales := [key for key in report.unexpected if _QUANTISATION.search(key)]:
+        raise ModelError(
+            f"{where} has scales of quantised weights ({few('', scales).strip()}) that would be left out; give the "
+            "full weights, or a config.json with its quantization_config."
+        )
+    blocks, biases = _left_out_blocks(report), _left_out_weights(report, used)
+    if lost := [*blocks, *biases]:
+        what = "blocks" if blocks else "weights"
+        if not report.chosen:
+            raise ModelError(
+                f"{where} has {what} that its config.json has no place for: {few('', lost).strip()}; mend config.json, "
+                "or say in 'model_args' that they are to be left out."
+            )
+        log.warning("%s has %s that model_args leaves out: %s", where, what, few("", lost).strip())
+    elif rest := [key for key in report.unexpected if re.search(r"\.\d+\.", key)]:
+        log.warning("%s has weights that are not used: %s", where, few("", rest).strip())
+
+
+def _left_out_blocks(report: LoadReport) -> list[str]:
+    """Names of the checkpoint that belong to a further block of a list of blocks of the model."""
+    shared = f"{getattr(report.model, 'base_model_prefix', '') or '-'}."
+    known = {key.removeprefix(shared) for key in report.model.state_dict()}
+    lost = []
+    for name, part in report.model.named_modules():
+        if not isinstance(part, nn.ModuleList) or not len(part):
+            continue
+        prefix = f"{name}.".removeprefix(shared)
+        tails = {key.removeprefix(prefix).split(".", 1)[-1] for key in known if key.startswith(prefix)}
+        further: dict[str, list[str]] = {}
+        for key in report.unexpected:
+            number, _, tail = key.removeprefix(shared).removeprefix(prefix).partition(".")
+            if key.removeprefix(shared).startswith(prefix) and number.isdigit() and int(number) >= len(part):
+                further.setdefault(number, []).append(tail)
+        for number, names in further.items():  # a block for predicting further tokens has weights that others lack
+            if all(tail in tails or ".experts." in f".{tail}" for tail in names):
+                lost += [f"{prefix}{number}.{tail}" for tail in names]
+    return lost
+
+
+def _left_out_weights(report: LoadReport, used: nn.Module) -> list[str]:
+    """Weights and biases of the checkpoint for a module that is there, and is part of the pass, without them."""
+    shared = f"{getattr(report.model, 'base_model_prefix', '') or '-'}."
+    inside = set(used.modules())
+    leaves = {
+        name.removeprefix(shared): module
+        for name, module in report.model.named_modules()
+        if module in inside and not any(True for _ in module.children()) and any(True for _ in module.parameters())
+    }
+    split = {key: key.removeprefix(shared).rpartition(".") for key in report.unexpected}
+    return [key for key, (module, _, kind) in split.items() if module in leaves and kind in ("weight", "bias")]
+
+
+def _refuse_damaged(used: nn.Module, name: str) -> None:
+    """Raise ModelError for weights that are nowhere, NaN or infinite, and for a block (or embedding) of zeros alone."""
+    empty: dict[str, list[bool]] = {}
+    for key, weight in used.named_parameters():
+        if weight.device.type == "meta":
+            if not _is_offloaded(used, key):
+                raise ModelError(f"model {name!r}: the weight {key} was never filled (it lies on the meta device).")
+            continue
+        if not weight.is_floating_point() or weight.numel() == 0 or weight.element_size() < 2:
+            continue
+        low, high = (float(bound) for bound in torch.aminmax(weight.detach()))
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ModelError(f"model {name!r}: the weight {key} of the checkpoint holds NaN or infinite numbers.")
+        if weight.ndim > 1 and weight.numel() > 1:
+            block = re.match(r".*?\.\d+(?=\.)", f".{key}")
+            empty.setdefault(block.group()[1:] if block else key, []).append(low == high == 0)
+    embeddings = {key for key, part in used.named_modules() if isinstance(part, nn.Embedding)}
+    table = _input_embeddings(used)
+    for part, zeros in empty.items():
+        owner = part.rpartition(".")[0]
+        vital = part.rpartition(".")[2].isdigit() or (owner in embeddings and used.get_submodule(owner) is table)
+        if vital and all(zeros):
+            raise ModelError(
+                f"model {name!r}: all weights of {part} in the checkpoint are zero; it was not saved whole."
+            )
+
+
+def _input_embeddings(module: nn.Module) -> nn.Module | None:
+    """The table of the vocabulary, where the model says which it is."""
+    try:
+        return module.get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        return None
+
+
+def _is_offloaded(module: nn.Module, key: str) -> bool:
+    """Whether accelerate holds the weight ``key`` elsewhere and brings it when it is needed."""
+    return getattr(module.get_submodule(key.rpartition(".")[0]), "_hf_hook", None) is not None

@@ -1,0 +1,1 @@
+"""Studies: a table and its statistics for each question."""

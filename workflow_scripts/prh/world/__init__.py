@@ -1,0 +1,1 @@
+"""The idealised world, whose true kernel is known, and the models that learn it."""
