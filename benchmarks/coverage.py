@@ -7,7 +7,7 @@ Prints a markdown table for each section: a case of made-up data with a known tr
 that is promised, the rate that was observed and the standard error of that, from the number of draws. A section is a
 function in SECTIONS from a number of draws to rows.
 
-pairs: coverage of the 95 % interval of a mean over pairs of models (``prh.statistics.pair_mean``).
+pairs: coverage of the 95 % interval of a mean over pairs of models (``prh.core.statistics.pair_mean``).
 qap: share of p <= 0.05 where a trend over models (``qap_square``, ``qap_rows``) has nothing in it.
 null: share of p <= 0.05 of ``prh.align`` for two representations that have nothing to do with each other.
 """
@@ -24,7 +24,7 @@ from numpy.random import Generator
 
 import prh
 from prh.core import statistics
-from prh.progress import Progress
+from prh.jobs.progress import Progress
 
 LEVEL = 0.05
 PERMUTATIONS = 199  # (199 + 1) * 0.05 is whole, so that a p-value of at most 0.05 has a chance of just 0.05

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+from prh.competence import harness_tasks
 from prh.experiment.arguments import ProgramParser
 from prh.experiment.config import HarnessTask, World
 from prh.io import files
@@ -27,11 +28,10 @@ def main() -> None:
         case "local":
             copy(Path(task.path), arguments.output)
         case "lm_eval":
-            from prh.competence import language_scores  # slow, and the other tasks do without
             from prh.downloads import fetching  # slow, and the other tasks do without
             from prh.downloads.lockfile import Lock
 
-            repository, revision = language_scores.source_of_task(task.name)
+            repository, revision = harness_tasks.source_of_task(task.name)
             lock = Lock(arguments.lock, "harness", task.name, arguments.output)
             snapshot = fetching.find(repository, kind="dataset", revision=revision, lock=lock)
             snapshot.fetch(snapshot.files, folder / "data")

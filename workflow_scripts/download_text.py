@@ -4,7 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
-from prh.datasets import sharding
+from prh.datasets.documents import bounded, read_documents
+from prh.datasets.hub_reading import hub_documents
 from prh.downloads.lockfile import Lock
 from prh.experiment.arguments import ProgramParser
 from prh.experiment.config import Text, World
@@ -30,14 +31,14 @@ def main() -> None:
             place = idealised.build(**arguments.spec.entry("world", World).model_dump())
             documents = text_files.split_lines(place.text(count, WORLD_LENGTH, seed=HELD_OUT))
         case "local":
-            documents = sharding.read_documents(Path(text.path))
+            documents = read_documents(Path(text.path))
         case "hub":
             from prh.datasets import hub_data  # slow, and the other sources do without
 
             revision, split = hub_data.fetch(text.model_dump(), folder, lock)
             print(f"{text.id} at {revision}")
-            documents = sharding.hub_documents(folder, text.split, text.subset, text.column, split)
-    documents = sharding.bounded(documents, text.documents, text.bytes)
+            documents = hub_documents(folder, text.split, text.subset, text.column, split)
+    documents = bounded(documents, text.documents, text.bytes)
     with files.writing(arguments.output) as part:
         part.write_text("".join(json.dumps(document) + "\n" for document in documents), encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)  # many times what was taken

@@ -9,7 +9,7 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 import torch
 
 from prh import modalities
-from prh.datasets import sharding
+from prh.datasets import shards
 from prh.experiment.arguments import ProgramParser
 from prh.experiment.config import Model
 from prh.features import extraction
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
     program = files.sha256(Path(__file__))
     extraction.extract(
         encoder,
-        sharding.shard_paths(manifest, arguments.shards),
+        shards.shard_paths(manifest, arguments.shards),
         arguments.output,
         model=entry["name"],
         digest=extraction.recipe(

@@ -6,7 +6,7 @@ import polars as pl
 import torch
 
 from prh.competence import probes, scores
-from prh.datasets import sharding
+from prh.datasets.shards import labels_of
 from prh.experiment.arguments import ProgramParser, matched
 from prh.experiment.config import Probe
 from prh.experiment.specs import filled
@@ -36,7 +36,7 @@ def main() -> None:
         tables.require(path, model=arguments.model, dataset=name, spec=spec)
 
     def labelled(dataset: str, probe: Probe) -> probes.Labelled:
-        ids, labels = sharding.labels_of(sorted(shards[dataset].glob("*.parquet")), probe.label)
+        ids, labels = labels_of(sorted(shards[dataset].glob("*.parquet")), probe.label)
         if probe.classes is not None:
             probes.require_classes(labels, probe.classes, f"Data set {dataset!r} of task {probe.name!r}")
         if probe.bins is not None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from prh.datasets import sharding
+from prh.datasets.shards import shard_paths
 from prh.experiment.arguments import ProgramParser
 from prh.experiment.config import World
 from prh.io import files, tables
@@ -19,7 +19,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     manifest = files.read_json(arguments.manifest, "dataset", "shards")
-    shards = sharding.shard_paths(manifest, arguments.shards)
+    shards = shard_paths(manifest, arguments.shards)
     ids = [sample for path in shards for sample in tables.read(path, ["sample_id"])["sample_id"].to_pylist()]
     features = idealised.build(**arguments.spec.entry("world", World).model_dump()).reality_features()[
         idealised.events_of(ids)

@@ -7,6 +7,9 @@ from pathlib import Path
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 
 from prh.datasets import sharding
+from prh.datasets.hub_reading import read_hub
+from prh.datasets.local_data import read_local
+from prh.datasets.samples import Columns
 from prh.experiment.arguments import ProgramParser
 from prh.experiment.config import Dataset
 from prh.io import files
@@ -23,13 +26,13 @@ def main() -> None:
 
     entry = arguments.spec.entry("dataset", Dataset)
     source = files.fetched(arguments.source)
-    columns = sharding.Columns(entry.image, entry.captions, tuple(entry.labels), entry.group, entry.sample_id)
+    columns = Columns(entry.image, entry.captions, tuple(entry.labels), entry.group, entry.sample_id)
     chosen = {"samples": entry.samples, "shuffle_seed": entry.shuffle_seed}
     if entry.source == "hub":
         root = Path(source["root"])
-        samples = sharding.read_hub(root, entry.split, entry.subset, columns, chosen, source["split"])
+        samples = read_hub(root, entry.split, entry.subset, columns, chosen, source["split"])
     else:
-        samples = sharding.read_local(Path(source["root"]), columns, chosen)
+        samples = read_local(Path(source["root"]), columns, chosen)
     manifest = sharding.shard(
         samples,
         arguments.shards,

@@ -25,14 +25,17 @@ from safetensors.torch import save_file
 
 from prh import modalities
 from prh.alignment import representations
-from prh.datasets import sharding
+from prh.datasets.local_data import read_local
+from prh.datasets.samples import Columns
+from prh.datasets.sharding import shard
+from prh.datasets.shards import shard_paths
 from prh.downloads import lockfile
 from prh.experiment import registries
 from prh.io import files, tables
 from prh.jobs import command
 
 PREPARATION = {"clamp": 0.95, "clamp_scope": "layer", "normalise": True}
-COLUMNS = sharding.Columns("image", "text", (), None)
+COLUMNS = Columns("image", "text", (), None)
 SHORTER = frozenset({"truncated", "half"})
 """Damages that leave a text whose end nothing tells as sound as one that was written shorter."""
 
@@ -104,7 +107,7 @@ def _data(folder: Path) -> Path:
 
 
 def _shard(path: Path) -> None:
-    sharding.shard(sharding.read_local(path.parent, COLUMNS), path.parent.parent / "shards", COLUMNS, workers=1)
+    shard(read_local(path.parent, COLUMNS), path.parent.parent / "shards", COLUMNS, workers=1)
 
 
 def _fetched(name: str) -> Callable[[Path], Path]:
@@ -124,7 +127,7 @@ def _fetched_file(folder: Path) -> Path:
 
 def _manifest(folder: Path) -> Path:
     shards = folder / "shards"
-    manifest = sharding.shard(sharding.read_local(_data(folder).parent, COLUMNS), shards, COLUMNS, workers=1)
+    manifest = shard(read_local(_data(folder).parent, COLUMNS), shards, COLUMNS, workers=1)
     path = folder / "manifest.json"
     path.write_text(json.dumps({"dataset": "photos", **manifest}, indent=1))
     return path
@@ -132,8 +135,8 @@ def _manifest(folder: Path) -> Path:
 
 def _use_manifest(path: Path) -> None:
     manifest = files.read_json(path, "dataset", "shards")
-    for shard in sharding.shard_paths(manifest, path.parent / "shards"):
-        tables.read(shard, ["sample_id", "image", "captions"])
+    for file in shard_paths(manifest, path.parent / "shards"):
+        tables.read(file, ["sample_id", "image", "captions"])
 
 
 def _word_vectors(name: str) -> Callable[[Path], Path]:

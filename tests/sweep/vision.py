@@ -36,7 +36,15 @@ class Outcome:
 
 
 def entry(**changes):
-    plain = {"modality": "vision", "source": "random", "id": None, "path": None, "seed": 0, "dtype": "auto"}
+    plain = {
+        "name": "tried",
+        "modality": "vision",
+        "source": "random",
+        "id": None,
+        "path": None,
+        "seed": 0,
+        "dtype": "auto",
+    }
     more = {"model_args": {}, "pooling": "auto", "layers": None, "trust_remote_code": False}
     return {**plain, **more, **changes}
 

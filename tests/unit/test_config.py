@@ -50,6 +50,7 @@ def edit(raw, path, value):
 MISTAKES = {
     "unknown key": (["modelz"], 1, "the experiment: unknown key 'modelz'."),
     "unknown key in a section": (["alignment", "metric"], "cka", "alignment: unknown key 'metric' (did you mean 'metrics'?)."),
+    "unknown key inside an entry": (["models", 0, "checkpoint"], {"sate": "model"}, "models, entry 'vit', checkpoint: unknown key 'sate' (did you mean 'state'?)."),
     "unknown key in an entry": (["models", 0, "pooing"], "cls", "models, entry 'vit': unknown key 'pooing' (did you mean 'pooling'?)."),
     "missing key": (["models", 0, "name"], None, "models, entry 1: the key 'name' is missing."),
     "missing source": (["models", 1, "source"], None, "models, entry 'gpt2': the key 'source' is missing."),

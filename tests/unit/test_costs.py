@@ -62,9 +62,9 @@ def test_what_is_here_has_moved_on_too(hub, tmp_path):
 
 
 def test_data_of_tasks_are_downloads(hub, monkeypatch):
-    from prh.competence import language_scores
+    from prh.competence import harness_tasks
 
-    monkeypatch.setattr(language_scores, "source_of_task", lambda task: (f"me/{task}", None))  # lm-eval takes 10 s
+    monkeypatch.setattr(harness_tasks, "source_of_task", lambda task: (f"me/{task}", None))  # lm-eval takes 10 s
     hub.push("me/gsm8k", {"main/train.parquet": WEIGHTS, "main/test.parquet": WEIGHTS}, "dataset")
     asked = experiment(harness=[{"name": "gsm8k", "source": "lm_eval"}])
     assert sizes(costs.downloads(asked, None, online=True))["gsm8k"] == (80_000, True, "")

@@ -13,7 +13,13 @@ import pytest
 from PIL import Image
 
 from prh.datasets import sharding
-from prh.datasets.sharding import Columns, DataError, read_local, shard
+from prh.datasets.documents import bounded
+from prh.datasets.errors import DataError
+from prh.datasets.hub_reading import hub_documents, read_hub
+from prh.datasets.local_data import read_local
+from prh.datasets.samples import Columns, Sample
+from prh.datasets.sharding import shard
+from prh.datasets.shards import labels_of, shard_paths
 from prh.io import images, tables
 
 
@@ -47,7 +53,7 @@ def metadata(root):
 def test_a_folder_becomes_shards_with_the_original_bytes(folder, tmp_path):
     manifest = shard(read_local(folder, Columns(group="page")), tmp_path / "s", Columns(), shard_size=3)
     assert [entry["samples"] for entry in manifest["shards"]] == [3, 3, 1]
-    rows = [row for path in sharding.shard_paths(manifest, tmp_path / "s") for row in tables.read(path).to_pylist()]
+    rows = [row for path in shard_paths(manifest, tmp_path / "s") for row in tables.read(path).to_pylist()]
     assert [row["sample_id"] for row in rows] == [f"images/{i}.png" for i in range(7)]
     assert rows[4]["image"] == {"bytes": picture(4), "path": "images/4.png"}
     assert rows[4]["captions"] == ["photo 4", "picture 4"]
@@ -231,20 +237,20 @@ def test_a_missing_shard_is_named(folder, tmp_path):
     manifest = shard(read_local(folder, Columns()), tmp_path / "s", Columns(), shard_size=4)
     (tmp_path / "s" / "00001.parquet").unlink()
     with pytest.raises(DataError, match=r"00001\.parquet is listed in the manifest and not there"):
-        sharding.shard_paths(manifest, tmp_path / "s")
+        shard_paths(manifest, tmp_path / "s")
 
 
 def test_a_hub_data_set_is_read_as_the_datasets_library_reads_it(folder, tmp_path):
     """The snapshot of a hub repository in imagefolder form, from which the library makes its own columns."""
     shutil.copytree(folder, tmp_path / "snapshot" / "train")
     columns = Columns(labels=("page",))
-    samples = list(sharding.read_hub(tmp_path / "snapshot", "train", None, columns))
+    samples = list(read_hub(tmp_path / "snapshot", "train", None, columns))
     assert len(samples) == 7
     assert samples[2].captions == ("photo 2", "picture 2")
     assert samples[2].image == picture(2)
     assert samples[5].labels == {"page": "2"}
     chosen = {"samples": 3, "shuffle_seed": 0}
-    some = list(sharding.read_hub(tmp_path / "snapshot", "train", None, columns, chosen))
+    some = list(read_hub(tmp_path / "snapshot", "train", None, columns, chosen))
     assert len(some) == 3
     assert {sample.sample_id for sample in some} < {sample.sample_id for sample in samples}
 
@@ -267,11 +273,11 @@ WEBDATASET = Columns(image="webp", captions=None, labels=("cls",))
 @pytest.mark.parametrize(("split", "shards"), [("train", 3), ("test", 1)])
 def test_a_webdataset_of_the_hub_is_read(tmp_path, split, shards):
     write_webdataset(tmp_path / split, shards)
-    samples = list(sharding.read_hub(tmp_path, split, None, WEBDATASET))
+    samples = list(read_hub(tmp_path, split, None, WEBDATASET))
     assert [sample.labels["cls"] for sample in samples] == [str(i % 4) for i in range(5 * shards)]
     assert samples[3].image == picture(3, "WEBP")
     chosen = {"samples": 4, "shuffle_seed": 1}
-    some, again = ([s.sample_id for s in sharding.read_hub(tmp_path, split, None, WEBDATASET, chosen)] for _ in "12")
+    some, again = ([s.sample_id for s in read_hub(tmp_path, split, None, WEBDATASET, chosen)] for _ in "12")
     assert some == again
     assert len(set(some)) == 4
     manifest = shard(iter(samples), tmp_path / "s", WEBDATASET)
@@ -281,7 +287,7 @@ def test_a_webdataset_of_the_hub_is_read(tmp_path, split, shards):
 def test_a_webdataset_is_read_one_sample_after_the_other(tmp_path):
     """What is held does not grow with the data set: the second archive is not touched for a sample of the first."""
     write_webdataset(tmp_path / "train", 2, per_shard=20)
-    samples = sharding.read_hub(tmp_path, "train", None, WEBDATASET)
+    samples = read_hub(tmp_path, "train", None, WEBDATASET)
     next(samples)
     (tmp_path / "train" / "1.tar").unlink()
     with pytest.raises(DataError, match=r"split train: .*1\.tar"):
@@ -294,7 +300,7 @@ def test_classes_of_a_parquet_source_are_their_names(tmp_path):
     (tmp_path / "data").mkdir()
     hf.Dataset.from_dict(rows, features).to_parquet(tmp_path / "data" / "test-00000-of-00001.parquet")
     columns = Columns(image="img", captions=None, labels=("fine",))
-    samples = list(sharding.read_hub(tmp_path, "test", None, columns))
+    samples = list(read_hub(tmp_path, "test", None, columns))
     assert [sample.labels["fine"] for sample in samples] == ["apple", "bear", "bear", "apple"]
     assert samples[1].image == picture(1)
 
@@ -311,35 +317,33 @@ def test_classes_of_a_parquet_source_are_their_names(tmp_path):
 def test_a_split_or_column_that_a_hub_data_set_lacks_is_named(tmp_path, split, columns, message):
     write_webdataset(tmp_path / "train", 1)
     with pytest.raises(DataError, match=message):
-        list(sharding.read_hub(tmp_path, split, None, columns))
+        list(read_hub(tmp_path, split, None, columns))
 
 
 def test_documents_of_the_hub_are_taken_up_to_a_bound(tmp_path):
     texts = [f"document {i}" for i in range(9)] + [None, "", "  ", "last"]
     (tmp_path / "plain").mkdir()
     pq.write_table(pa.table({"text": texts, "url": ["u"] * 13}), tmp_path / "plain" / "train-00000-of-00002.parquet")
-    documents = list(sharding.hub_documents(tmp_path, "train", None, "text"))
+    documents = list(hub_documents(tmp_path, "train", None, "text"))
     assert documents == [*texts[:9], "last"]
-    assert sharding.bounded(documents) == documents
-    assert sharding.bounded(documents, count=2) == texts[:2]
-    assert sharding.bounded(documents, size=10) == texts[:1]
-    assert sharding.bounded(documents, size=11) == texts[:2]
-    assert sharding.bounded(documents, count=1, size=1000) == texts[:1]
+    assert bounded(documents) == documents
+    assert bounded(documents, count=2) == texts[:2]
+    assert bounded(documents, size=10) == texts[:1]
+    assert bounded(documents, size=11) == texts[:2]
+    assert bounded(documents, count=1, size=1000) == texts[:1]
     with pytest.raises(DataError, match="1,000 bytes of text are asked for, the source has 94; lower 'bytes'"):
-        sharding.bounded(documents, size=1000)
+        bounded(documents, size=1000)
     with pytest.raises(DataError, match="holds no text"):
-        sharding.bounded([])
+        bounded([])
     with pytest.raises(DataError, match="no column 'body'; there are text, url"):
-        list(sharding.hub_documents(tmp_path, "train", None, "body"))
+        list(hub_documents(tmp_path, "train", None, "body"))
 
 
 # ---- what sharding says ---------------------------------------------------------------------------------------
 
 
-def sample(number: int, size: int = 0, **facts) -> sharding.Sample:
-    return sharding.Sample(
-        f"{number:04d}", facts.pop("image", None), None, facts.pop("captions", ("x" * size,)), **facts
-    )
+def sample(number: int, size: int = 0, **facts) -> Sample:
+    return Sample(f"{number:04d}", facts.pop("image", None), None, facts.pop("captions", ("x" * size,)), **facts)
 
 
 PLAIN, TEXTS = Columns(), Columns(image=None)
@@ -351,7 +355,7 @@ def test_shards_are_cut_by_bytes_too(tmp_path, monkeypatch):
     sizes = [1000, 1000, 100, 2400, 100, 2500, 2500, 10]  # a character takes up to four bytes
     manifest = shard((sample(i, size) for i, size in enumerate(sizes)), tmp_path / "s", TEXTS, shard_size=3)
     assert [entry["samples"] for entry in manifest["shards"]] == [3, 2, 1, 1, 1]
-    paths = sharding.shard_paths(manifest, tmp_path / "s")
+    paths = shard_paths(manifest, tmp_path / "s")
     ids = [sample_id for path in paths for sample_id in tables.read(path)["sample_id"].to_pylist()]
     assert ids == [f"{i:04d}" for i in range(8)]
     assert sharding.SHARD_BYTES * 8 <= 2**31
@@ -365,7 +369,7 @@ def test_more_bytes_than_a_shard_holds_are_read_again(tmp_path, monkeypatch):
     photos = (sample(i, image=content[i:] + content[:i], captions=()) for i in range(9))
     manifest = shard(photos, tmp_path / "s", Columns(captions=None), workers=1)
     assert [entry["samples"] for entry in manifest["shards"]] == [8, 1]
-    for path in sharding.shard_paths(manifest, tmp_path / "s"):
+    for path in shard_paths(manifest, tmp_path / "s"):
         for cell in tables.read(path, ["image"])["image"].combine_chunks().field("bytes"):
             assert len(cell.as_buffer()) == 2**25
 
@@ -387,7 +391,7 @@ def test_the_digest_tells_samples_and_not_how_they_are_cut(folder, tmp_path):
     write_metadata(folder, [*rows[1:], rows[0]])
     assert digest() != whole
     manifest = shard(read_local(folder, Columns()), tmp_path / "s", Columns(), shard_size=4)
-    footers = [tables.made_by(path)["digest"] for path in sharding.shard_paths(manifest, tmp_path / "s")]
+    footers = [tables.made_by(path)["digest"] for path in shard_paths(manifest, tmp_path / "s")]
     assert footers == [entry["digest"] for entry in manifest["shards"]]
     assert len(set(footers)) == 2
 
@@ -448,7 +452,7 @@ def test_if_all_are_bad_one_is_shown(tmp_path):
 
 def test_labels_that_nobody_has_are_told(tmp_path):
     manifest = shard([sample(0, 2, labels={"a": "x"}), sample(1, 2)], tmp_path / "s", TEXTS)
-    paths = sharding.shard_paths(manifest, tmp_path / "s")
-    assert sharding.labels_of(paths, "a") == (["0000", "0001"], ["x", None])
+    paths = shard_paths(manifest, tmp_path / "s")
+    assert labels_of(paths, "a") == (["0000", "0001"], ["x", None])
     with pytest.raises(DataError, match=r"none of the 2 samples in .* has a label 'b'"):
-        sharding.labels_of(paths, "b")
+        labels_of(paths, "b")

@@ -11,10 +11,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from prh import modalities
-from prh.modalities import vision
 from prh.modalities.language import LanguageEncoder
 from prh.modalities.vision import VisionEncoder
 from prh.modalities.word_vectors import WordVectors
+from prh.models.pooling import Layout, pool
 from prh.models.repositories import ModelError
 
 TEXTS = ["a cat", "the dog runs over the old green hill by the sea", "x", "two birds in one tree , no three"]
@@ -244,13 +244,14 @@ def test_vit_layers_are_the_intermediates_of_timm():
                                                    ("gap", lambda x: x[:, 2:].mean(1))])  # fmt: skip
 def test_pooling_of_tokens(pooling, expected):
     tokens = torch.rand(2, 11, 5)
-    torch.testing.assert_close(vision.pool_image(tokens, pooling, prefix=2, channels_last=False), expected(tokens))
+    layout = Layout(places=(1,), width=2, first=2, class_token=0)
+    torch.testing.assert_close(pool(tokens, layout, pooling, len(tokens)), expected(tokens))
 
 
 def test_pooling_of_maps():
     maps = torch.rand(2, 5, 3, 4)
-    torch.testing.assert_close(vision.pool_image(maps, "gap", 0, channels_last=False), maps.mean((2, 3)))
-    torch.testing.assert_close(vision.pool_image(maps, "gap", 0, channels_last=True), maps.mean((1, 2)))
+    torch.testing.assert_close(pool(maps, Layout(places=(2, 3), width=1), "gap", len(maps)), maps.mean((2, 3)))
+    torch.testing.assert_close(pool(maps, Layout(places=(1, 2), width=3), "gap", len(maps)), maps.mean((1, 2)))
 
 
 def test_a_class_token_must_exist():

@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from prh import modalities
-from prh.datasets import sharding
+from prh.datasets.local_data import read_local
+from prh.datasets.samples import Columns, Sample
+from prh.datasets.sharding import shard
+from prh.datasets.shards import shard_paths
 from prh.features import extraction
 from prh.features.extraction import FeatureError, extract, length_batches
 from prh.io import tables
@@ -20,9 +23,9 @@ from tests.unit.test_encoders import TEXTS, entry, language_model, tokenizer
 
 
 def write_shards(folder, captions, shard_size=4):
-    samples = [sharding.Sample(f"s{i}", picture(i), None, tuple(texts)) for i, texts in enumerate(captions)]
-    manifest = sharding.shard(samples, folder, sharding.Columns(), shard_size=shard_size)
-    return sharding.shard_paths(manifest, folder)
+    samples = [Sample(f"s{i}", picture(i), None, tuple(texts)) for i, texts in enumerate(captions)]
+    manifest = shard(samples, folder, Columns(), shard_size=shard_size)
+    return shard_paths(manifest, folder)
 
 
 @pytest.fixture
@@ -226,12 +229,12 @@ def test_texts_are_as_large_as_their_padded_tokens():
 
 def test_real_captions_align_with_real_words(real, tmp_path):
     """Flickr8k captions through the real vectors: two captions of a picture are nearer than those of two pictures."""
-    samples = sharding.read_local(real / "flickr1k", sharding.Columns())
-    manifest = sharding.shard(samples, tmp_path / "s", sharding.Columns(), count=100)
+    samples = read_local(real / "flickr1k", Columns())
+    manifest = shard(samples, tmp_path / "s", Columns(), count=100)
     folder = real / "weights/language/glove25"
     encoder = modalities.load(entry(modality="language", library="word_vectors"), folder)
     first, second = (
-        next(extraction.encode_captions(encoder, sharding.shard_paths(manifest, tmp_path / "s"), caption=caption))[0]
+        next(extraction.encode_captions(encoder, shard_paths(manifest, tmp_path / "s"), caption=caption))[0]
         for caption in (0, 1)
     )
     unit = [layer / np.linalg.norm(layer, axis=1, keepdims=True) for layer in (first, second)]

@@ -19,7 +19,11 @@ from huggingface_hub import constants
 from huggingface_hub.hf_api import RepoFile
 from PIL import Image
 
-from prh.datasets import hub_data, sharding
+from prh.datasets import hub_data
+from prh.datasets.errors import DataError
+from prh.datasets.hub_reading import read_hub
+from prh.datasets.local_data import read_local
+from prh.datasets.samples import Columns
 from prh.downloads import fetching
 from prh.downloads.fetching import FetchError
 from prh.downloads.lockfile import Lock, adopt, read
@@ -597,7 +601,7 @@ def test_only_the_files_of_a_split(hub, tmp_path, form, subset, split, fetched, 
     assert len(rows) == count
     assert rows[0]["labels"] in ([{"name": "kind", "value": "cat"}], [{"name": "kind", "value": "dog"}])
     program = (
-        "import sys, datasets; d = sharding.load_dataset('me/pictures', sys.argv[1] or None, split=sys.argv[2])\n"
+        "import sys, datasets; d = datasets.load_dataset('me/pictures', sys.argv[1] or None, split=sys.argv[2])\n"
         "print(list(d['text']))"
     )
     done = run(program, hub, subset or "", split, **cache)
@@ -621,7 +625,7 @@ def test_files_of_a_split(tmp_path, form, subset, split, expected):
     files = FORMS.get(form, {"photos.zip": b""})
     (tmp_path / "README.md").write_bytes(files.get("README.md", b""))
     if isinstance(expected, str):
-        with pytest.raises(sharding.DataError, match=expected):
+        with pytest.raises(DataError, match=expected):
             hub_data.files_of_split(files, tmp_path, subset, split)
     else:
         assert hub_data.files_of_split(files, tmp_path, subset, split) == expected
@@ -641,12 +645,10 @@ def test_only_the_named_files_of_a_data_set(hub, tmp_path):
     entry = dataset_entry(files=["data/train-00000*"])
     assert hub_data.fetch(entry, tmp_path) == (commit, None)
     assert set(content(tmp_path)) == {"data/train-00000-of-00002.parquet"}
-    assert len(list(sharding.read_hub(tmp_path, "train", None, sharding.Columns()))) == 5
+    assert len(list(read_hub(tmp_path, "train", None, Columns()))) == 5
     hub_data.fetch({**entry, "files": ["data/test*"]}, tmp_path)
     assert set(content(tmp_path)) == {"data/test-00000-of-00001.parquet"}
-    with pytest.raises(
-        sharding.DataError, match=r"me/pictures has no file val/\*; it has README.md, data.*Mend 'files'"
-    ):
+    with pytest.raises(DataError, match=r"me/pictures has no file val/\*; it has README.md, data.*Mend 'files'"):
         hub_data.fetch({**entry, "files": ["data/test*", "val/*"]}, tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
@@ -715,5 +717,5 @@ def test_an_archive_of_the_web_as_data_set(hub, tmp_path):
     done = run("download_dataset.py", hub, "--spec", spec, "--lock", lock, "--output", tmp_path / "mine/source.json")
     assert done.returncode == 0, done.stderr
     root = Path(json.loads((tmp_path / "mine/source.json").read_text())["root"])
-    assert len(list(sharding.read_local(root, sharding.Columns()))) == 3
+    assert len(list(read_local(root, Columns()))) == 3
     assert read(lock)["datasets"]["mine"]["url"] == url

@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from prh.datasets.sharding import Columns, DataError, hub_documents, read_hub
+from prh.datasets.errors import DataError
+from prh.datasets.hub_reading import hub_documents, read_hub
+from prh.datasets.samples import Columns
 from prh.io import unpacking
 
 

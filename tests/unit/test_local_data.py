@@ -13,7 +13,11 @@ import pytest
 from PIL import Image
 
 from prh.datasets import parquet_files
-from prh.datasets.sharding import Columns, DataError, read_documents, read_local, shard
+from prh.datasets.documents import read_documents
+from prh.datasets.errors import DataError
+from prh.datasets.local_data import read_local
+from prh.datasets.samples import Columns
+from prh.datasets.sharding import shard
 from prh.io import text_files, unpacking
 from prh.io.text_files import TextError
 

@@ -155,3 +155,17 @@ def test_the_command_prints_a_line_each_and_fails_where_one_does(hub, tmp_path):
     assert second.startswith("no  model    b: me/b: PROBLEM: the hub has no model me/b")
     assert last == "2 sources, 1 with a problem; nothing was fetched."
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize("flags", [["--online"], ["--tflops", "1"]])
+def test_the_command_asks_for_signed_addresses_and_prints_no_secret(hub, tmp_path, flags):
+    hub.push("me/mine", GOOD)
+    signed = hub.serve("photos.zip", WEIGHTS) + "?sig=s3cret"
+    settings = {"datasets": [{"name": "photos", "source": "url", "url": signed}], "models": [language()]}
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump(settings))
+    command = [sys.executable, "-m", "prh", "plan", *flags, "--configfile", str(tmp_path / "x.yaml")]
+    environment = {**os.environ, "HF_ENDPOINT": hub.address, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert "40 kB" in done.stdout, done.stderr
+    assert {request.path for request in hub.requests if "/web/" in request.path} == {"/web/photos.zip?sig=s3cret"}
+    assert "s3cret" not in done.stdout + done.stderr

@@ -10,7 +10,8 @@ import pytest
 from prh.alignment import representations
 from prh.core.alignment import prepare
 from prh.core.neighbours import nearest
-from prh.datasets import sharding
+from prh.datasets.samples import Columns, Sample
+from prh.datasets.sharding import shard
 from prh.io import tables
 from tests.unit.test_datasets import picture
 
@@ -18,8 +19,8 @@ from tests.unit.test_datasets import picture
 @pytest.fixture
 def shards(tmp_path):
     groups = ["b", "b", None, "a", None, "b"]
-    samples = [sharding.Sample(f"s{i}", picture(i), None, ("x",), group_id=group) for i, group in enumerate(groups)]
-    sharding.shard(samples, tmp_path / "shards", sharding.Columns(), shard_size=4)
+    samples = [Sample(f"s{i}", picture(i), None, ("x",), group_id=group) for i, group in enumerate(groups)]
+    shard(samples, tmp_path / "shards", Columns(), shard_size=4)
     return tmp_path / "shards"
 
 

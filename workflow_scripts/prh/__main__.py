@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from prh.downloads.lockfile import lock_path
 from prh.experiment.config import Experiment, load
 from prh.experiment.registries import expand, read
+from prh.io import addresses
 from prh.jobs.command import failing_in_one_sentence
 
 
@@ -33,6 +35,7 @@ def main() -> None:
 
 def _plan(arguments: argparse.Namespace) -> None:
     experiment = load(expand(read(arguments.configfile)))
+    os.environ[addresses.ADDRESSES] = addresses.kept(experiment.urls())  # entries are handed on without their secrets
     if arguments.online:
         _check(experiment, lock_path(arguments.configfile))
         return

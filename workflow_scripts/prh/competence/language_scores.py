@@ -22,21 +22,17 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from prh.competence.harness_tasks import task_settings
 from prh.io import files
-from prh.io.files import writing
 from prh.jobs.progress import Progress
 from prh.modalities import language
 from prh.models import memory, tokenizer_proofs
-
-if TYPE_CHECKING:
-    from lm_eval.tasks import TaskManager
-
 
 log = logging.getLogger(__name__)
 
@@ -259,28 +255,6 @@ def _altered(
     return len(changed), share
 
 
-def source_of_task(task: str) -> tuple[str, str | None]:
-    """The hub's data set of one of lm-eval's own tasks, and the revision that the task wants (None: it does not say).
-
-    Raises ValueError for a task that lm-eval does not know or that is a group of tasks.
-    """
-    import lm_eval
-    from lm_eval.tasks import TaskManager
-
-    manager = TaskManager()
-    if task not in manager.all_subtasks:
-        raise ValueError(f"lm-eval {lm_eval.__version__} has no task {task}; of a group name each task.")
-    config = _task_settings(manager, task, functions=False)
-    return config["dataset_path"], (config.get("dataset_kwargs") or {}).get("revision")
-
-
-def _task_settings(manager: TaskManager, task: str, *, functions: bool = True) -> dict:
-    """What lm-eval's file of a task says; its class for tasks would download the data at once."""
-    from lm_eval.tasks._yaml_loader import load_yaml
-
-    return load_yaml(manager.task_index[task].yaml_path, resolve_func=functions)
-
-
 def _read_from(data: str | Path) -> dict:
     return {"dataset_path": os.fspath(data), "dataset_kwargs": None}
 
@@ -320,7 +294,7 @@ def run_harness(
     def evaluate(size: int) -> dict:
         return lm_eval.simple_evaluate(
             model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=size),
-            tasks=[task if data is None else _task_settings(manager, task) | _read_from(data) for task in tasks],
+            tasks=[task if data is None else task_settings(manager, task) | _read_from(data) for task in tasks],
             num_fewshot=num_fewshot,
             limit=limit,
             task_manager=manager,
@@ -329,7 +303,7 @@ def run_harness(
 
     tokens = min(language.longest_text(model) or PROMPT, PROMPT)
     results, _ = memory.halving(evaluate, fitting_batch(model, tokens) if batch_size is None else batch_size)
-    with writing(out_json) as part:
+    with files.writing(out_json) as part:
         part.write_text(json.dumps(results, indent=1, sort_keys=True, default=str), encoding="utf-8")
     return files.read_json(out_json)
 

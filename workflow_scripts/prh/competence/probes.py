@@ -73,10 +73,15 @@ def linear_probe(
     strengths = sorted(grid, reverse=True)
 
     fit, held = stratified_split(train_y, validation, seed)
-    _require_variation(train_x[fit])
-    scaled = _Standardised.of(train_x[fit], device)
+    fit_x = train_x[fit]
+    scaled = _Standardised.of(fit_x, device)
+    if not scaled.varies:
+        raise ValueError(
+            "The training features are the same for every sample, so no class can be read off them; "
+            "probe another layer or look at how the features were made."
+        )
     held_x, held_y = scaled.apply(train_x[held]), torch.as_tensor(train_y[held], device=device)
-    path = fit_logistic(scaled.apply(train_x[fit]), train_y[fit], len(classes), strengths)
+    path = fit_logistic(scaled.apply(fit_x), train_y[fit], len(classes), strengths)
     held_out = {f.l2: _accuracy(f, held_x, held_y) for f in path}
     best = max(path, key=lambda f: (held_out[f.l2], f.l2))
 
@@ -219,29 +224,19 @@ class _Standardised:
 
     mean: torch.Tensor
     scale: torch.Tensor
+    varies: bool
+    """Whether any feature varies by more than the rounding of float32."""
 
     @classmethod
     def of(cls, x: np.ndarray, device: str | torch.device) -> _Standardised:
-        mean = x.mean(axis=0, dtype=np.float64)
-        deviation = np.where(_varying(x), x.std(axis=0, dtype=np.float64), 1.0)
-        return cls(*(torch.as_tensor(v, dtype=torch.float32, device=device) for v in (mean, deviation)))
+        mean, deviation = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
+        varying = deviation > 1e-6 * np.abs(mean)
+        scale = np.where(varying, deviation, 1.0)
+        moments = (torch.as_tensor(v, dtype=torch.float32, device=device) for v in (mean, scale))
+        return cls(*moments, varies=bool(varying.any()))
 
     def apply(self, x: np.ndarray) -> torch.Tensor:
         return (torch.as_tensor(np.ascontiguousarray(x), device=self.mean.device) - self.mean) / self.scale
-
-
-def _varying(x: np.ndarray) -> np.ndarray:
-    """Which columns of x [n, width] vary by more than the rounding of float32: bool [width]."""
-    deviation = x.std(axis=0, dtype=np.float64)
-    return deviation > 1e-6 * np.abs(x.mean(axis=0, dtype=np.float64))
-
-
-def _require_variation(x: np.ndarray) -> None:
-    if not _varying(x).any():
-        raise ValueError(
-            "The training features are the same for every sample, so no class can be read off them; "
-            "probe another layer or look at how the features were made."
-        )
 
 
 def _accuracy(fit: LogisticFit, x: torch.Tensor, y: torch.Tensor) -> float:

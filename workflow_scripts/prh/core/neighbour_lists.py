@@ -5,6 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 
+def tiled(n: int, size: int) -> list[slice]:
+    """The samples 0 to n - 1 as slices of ``size``, the last one as long as what is left."""
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
 def restrict(indices: np.ndarray, keep: np.ndarray, k: int) -> np.ndarray:
     """The k nearest neighbours among the samples ``keep`` only, read off deeper lists: int32 [len(keep), k].
 

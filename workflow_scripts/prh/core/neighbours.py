@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from prh.core import ties
-from prh.core.neighbour_lists import restrict
+from prh.core.neighbour_lists import restrict, tiled
 
 __all__ = ["Neighbours", "as_matrix", "nearest", "restrict"]
 
@@ -137,10 +137,6 @@ def as_matrix(x: Any, name: str, device: str = "cpu") -> torch.Tensor:
     return tensor
 
 
-def _cut(n: int, size: int) -> list[slice]:
-    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
-
-
 class _Best:
     """The largest products seen so far of each of some queries, and where in the gallery they were."""
 
@@ -195,16 +191,16 @@ class _Search(NamedTuple):
         if within and 2 * m * self.depth <= entries:
             best = _Best(m, self.depth, queries.device)
             # Small tiles save more: only those on the diagonal are not used twice. Long rows are cheap to select from.
-            tiles = _cut(m, min(width, max(4096, 256 * self.depth)))
+            tiles = tiled(m, min(width, max(4096, 256 * self.depth)))
             self._multiply_within(best, tiles)
             for rows in tiles:
                 yield rows, best.values[rows], best.found[rows]
             return
-        tiles, height = _cut(m, width), min(len(queries), max(1, entries // width))
+        height = min(len(queries), max(1, entries // width))
         memory = torch.empty(height * width, device=queries.device)
-        for rows in _cut(len(queries), height):
+        for rows in tiled(len(queries), height):
             best = _Best(rows.stop - rows.start, self.depth, queries.device)
-            for tile in tiles:
+            for tile in tiled(m, width):
                 products = _multiply(queries[rows], self.gallery[tile], memory)
                 _exclude(products, None if own is None else own[rows], tile)
                 best.see(slice(None), products, tile.start)

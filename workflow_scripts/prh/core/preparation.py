@@ -90,8 +90,8 @@ def prepare(
     names = [f"layer {i}" if many else name for i in range(len(given))]
     layers = [_rounded(as_matrix(a, label, device_of(a)), precision) for a, label in zip(given, names, strict=True)]
     limits = _limits(layers, clamp, clamp_scope, quantile)
-    parts = zip(layers, limits, names, given, strict=True)
-    done = [_finish(a, limit, clamp, normalise, precision, label, own) for a, limit, label, own in parts]
+    parts = zip(layers, limits, names, strict=True)
+    done = [_finish(a, limit, clamp, normalise, precision, label) for a, limit, label in parts]
     done = [a if isinstance(b, torch.Tensor) else a.numpy() for a, b in zip(done, given, strict=True)]
     return done if many else done[0]
 
@@ -109,8 +109,6 @@ def prepared_layers(
     It is the same before preparation (all rows equal) or after it (``is_constant``). A quantile over all layers looks
     at these too, and takes all layers into memory.
     """
-    import torch
-
     from prh.core.neighbours import as_matrix
 
     require_settings(clamp, clamp_scope, quantile, precision)
@@ -119,14 +117,13 @@ def prepared_layers(
         layers = list(layers)
         common = _limits([_rounded(as_matrix(a, name), precision) for name, a in layers], clamp, "global", quantile)[0]
     for name, layer in layers:
-        own = as_matrix(layer, name)
-        a = _rounded(own, precision)
+        a = _rounded(as_matrix(layer, name), precision)
         if bool((a == a[0]).all()):
             yield None
             continue
         limit = common if clamp_scope == "global" else _limits([a], clamp, "layer", quantile)[0]
-        a = _finish(a, limit, clamp, normalise, precision, name, layer)
-        yield None if is_constant(a) else a.numpy() if isinstance(a, torch.Tensor) else a
+        a = _finish(a, limit, clamp, normalise, precision, name)
+        yield None if is_constant(a) else a.numpy()
 
 
 def is_constant(layer: torch.Tensor) -> bool:
@@ -153,9 +150,7 @@ def device_of(*layers: Any) -> str:
     return next((str(layer.device) for layer in layers if hasattr(layer, "is_cuda")), "cpu")
 
 
-def _limits(
-    layers: list[torch.Tensor], clamp: float | None, scope: str, quantile: str
-) -> list[float | None] | list[float]:
+def _limits(layers: list[torch.Tensor], clamp: float | None, scope: str, quantile: str) -> list[float | None]:
     """The largest absolute value that each layer may keep; None for no limit."""
     if clamp is None:
         return [None] * len(layers)
@@ -192,9 +187,8 @@ def _finish(
     normalise: bool,
     precision: str,
     name: str,
-    given: Any,
 ) -> torch.Tensor:
-    """Clamp and normalise one layer; never in the memory of ``given``."""
+    """Clamp and normalise one layer; never in memory that is the caller's."""
     if limit is not None:
         _require_something_left(layer, limit, clamp, name)
         layer = _rounded(layer.clamp(-limit, limit), precision)

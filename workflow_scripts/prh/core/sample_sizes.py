@@ -45,6 +45,4 @@ def _fewest(metric: str) -> int:
     options = {name: parameter.default for name, parameter in parameters.items()} | entry.options
     if "dims" in options:  # components, fewer than samples
         return int(options["dims"]) + 1
-    if "folds" in options:  # each with two samples
-        return 2 * int(options["folds"])
     return UNBIASED if "biased" in metric or metric.startswith("cknna") else FEWEST

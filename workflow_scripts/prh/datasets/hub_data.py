@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import datasets
 from huggingface_hub.utils import filter_repo_objects
 
-from prh.datasets.sharding import DataError
+from prh.datasets.errors import DataError
 from prh.downloads import fetching
 from prh.downloads.lockfile import Lock
 
@@ -50,8 +50,7 @@ def files_of_split(names: Iterable[str], cards: Path, subset: str | None, split:
     """Of the files of a hub repository those that hold a split; None where that cannot be told without all of them.
 
     The `datasets` library is asked, with a folder of empty files of these names; ``cards`` is the folder with the
-    repository's CARDS. Raises DataError for a subset or
-    split that is not there.
+    repository's CARDS. Raises DataError for a subset or split that is not there.
     """
     with TemporaryDirectory() as place:
         skeleton = Path(place, "repository")

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prh.datasets import parquet_files, samples
+from prh.datasets.errors import DataError
 from prh.datasets.local_data import subset as subset_of
-from prh.datasets.samples import Columns, DataError, Sample
+from prh.datasets.samples import Columns, Sample
 from prh.io import files, text_files
 
 if TYPE_CHECKING:

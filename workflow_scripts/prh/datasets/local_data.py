@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from prh.datasets import local_forms, parquet_files, samples
+from prh.datasets.errors import DataError
 from prh.datasets.local_forms import FILE_NAME
-from prh.datasets.samples import AUTO, Columns, DataError, Sample
+from prh.datasets.samples import AUTO, Columns, Sample
 from prh.io import text_files
 
 
@@ -170,22 +171,3 @@ def _folder_sample(root: Path, path: Path, index: int, columns: Columns) -> Samp
         labels={} if path.parent == root else {"class": path.parent.name},
         fault=fault,
     )
-
-
-# ---- texts ----------------------------------------------------------------------------------------------------
-
-
-def read_documents(path: Path) -> list[str]:
-    """The documents of a text: the lines of a .txt file, or every caption (column text) of a local data set.
-
-    Empty lines are left out. Raises DataError where nothing is left.
-    """
-    if path.suffix == ".txt":
-        documents = text_files.lines(path)
-    else:
-        read = read_local(path, Columns(image=None))
-        documents = [caption for sample in read for caption in sample.captions]
-    documents = [document for document in documents if document.strip()]
-    if not documents:
-        raise DataError(f"{path} holds no text.")
-    return documents

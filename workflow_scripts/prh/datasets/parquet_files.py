@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from prh.datasets.samples import DataError
+from prh.datasets.errors import DataError
 from prh.io import unpacking
 
 ROWS, ROW_BYTES = 64, 2**28

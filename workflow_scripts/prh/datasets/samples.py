@@ -13,7 +13,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from prh.io.images import MAX_BYTES
+from prh.datasets.errors import DataError
+from prh.io.image_files import MAX_BYTES
 
 AUTO = "auto"
 ID_COLUMNS = ("sample_id", "id")
@@ -21,10 +22,6 @@ ID_COLUMNS = ("sample_id", "id")
 
 Read = Callable[[str], tuple[bytes | None, str | None]]
 """What reads the file that a row names: its content, or what is wrong with it."""
-
-
-class DataError(ValueError):
-    """The data are not what the entry promises; the message names the samples and the mend."""
 
 
 @dataclass(frozen=True)
@@ -273,19 +270,11 @@ def reader(home: Path, *bases: Path) -> Read:
             path = Path(os.path.normpath(folder / name))
             if not any(path.is_relative_to(folder) for folder in homes):
                 return None, f"image not read ({_short(name)} lies outside of the folder of the data set)"
-            if is_file(path):
+            if os.path.isfile(path):  # False too for a name that no file can have, where Path.is_file raises
                 return read_image(path)
         return None, f"image missing ({_short(name)} is not there)"
 
     return read
-
-
-def is_file(path: Path) -> bool:
-    """Whether there is a file of this name; False too for a name that no file can have."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # longer than a name can be; with a null character
-        return False
 
 
 def read_image(path: Path) -> tuple[bytes | None, str | None]:

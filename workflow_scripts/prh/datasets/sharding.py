@@ -18,30 +18,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from prh.datasets.hub_reading import hub_documents, read_hub
-from prh.datasets.local_data import Reading, read_documents, read_local
-from prh.datasets.samples import Columns, DataError, Sample
+from prh.datasets.errors import DataError
+from prh.datasets.local_data import Reading
+from prh.datasets.samples import Columns, Sample
 from prh.io import files, images, tables
-from prh.io.image_files import IMAGE_SUFFIXES
 from prh.jobs.progress import Progress
-
-__all__ = [
-    "IMAGE_SUFFIXES",
-    "Columns",
-    "DataError",
-    "Reading",
-    "Sample",
-    "bounded",
-    "hub_documents",
-    "labels_of",
-    "problem",
-    "read_documents",
-    "read_hub",
-    "read_local",
-    "shard",
-    "shard_paths",
-    "summary",
-]
 
 SHARD_BYTES = 2**28
 """Bytes of samples in a shard (256 MiB): Arrow reads no column of more than 2 GiB, and jobs hold one shard each."""
@@ -241,51 +222,3 @@ def _shard_table(samples: Iterable[Sample]) -> pa.Table:
         for sample in samples
     ]
     return pa.Table.from_pylist(rows, schema=tables.SHARD)
-
-
-def shard_paths(manifest: Mapping, folder: Path) -> list[Path]:
-    """Paths of the shards that a manifest lists; raises DataError for one that is missing."""
-    paths = [folder / entry["file"] for entry in manifest["shards"]]
-    for path in paths:
-        if not path.is_file():
-            raise DataError(f"{path} is listed in the manifest and not there; delete the manifest and run again.")
-    return paths
-
-
-def labels_of(paths: Iterable[Path], name: str) -> tuple[list[str], list[str | None]]:
-    """The sample_ids of some shards, in order, and the class called ``name`` of each (None where it has none).
-
-    Raises DataError where no sample has one.
-    """
-    paths = list(paths)
-    ids: list[str] = []
-    values: list[str | None] = []
-    for path in paths:
-        table = tables.read(path, ["sample_id", "labels"])
-        ids += table["sample_id"].to_pylist()
-        values += [
-            next((pair["value"] for pair in pairs or () if pair["name"] == name), None)
-            for pairs in table["labels"].to_pylist()
-        ]
-    if values and not any(value is not None for value in values):
-        raise DataError(f"none of the {len(values)} samples in {paths[0].parent} has a label '{name}'; mend 'labels'.")
-    return ids, values
-
-
-def bounded(documents: Iterable[str], count: int | None = None, size: int | None = None) -> list[str]:
-    """The first ``count`` documents; and no more after those that reach ``size`` bytes of UTF-8 (None: no bound).
-
-    Raises DataError where ``size`` bytes are asked for and the documents hold fewer.
-    """
-    taken: list[str] = []
-    room = math.inf if size is None else size
-    for document in islice(documents, count):
-        taken.append(document)
-        room -= len(document.encode())
-        if room <= 0:
-            return taken
-    if not taken:
-        raise DataError("the source holds no text.")
-    if size is not None and count is None:
-        raise DataError(f"{size:,} bytes of text are asked for, the source has {size - room:,}; lower 'bytes'.")
-    return taken

@@ -254,8 +254,9 @@ def fetch_url(url: str, folder: Path, *, sha256: str | None = None, lock: Lock |
 
 
 def size_of_url(url: str) -> int | None:
-    """The bytes of the file at ``url``, if its server tells; FetchError if there is none."""
-    with in_one_sentence(redacted(url)):
+    """The bytes of the file at ``url``, if its server tells; FetchError if there is none, ValueError as `revealed`."""
+    url, short = revealed(url), redacted(url)
+    with in_one_sentence(short):
         response = get_session().head(url, headers={"Accept-Encoding": "identity"}, timeout=10)
         hf_raise_for_status(response)
     return int(response.headers["Content-Length"]) if "Content-Length" in response.headers else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 from prh.core import sample_sizes
 from prh.core.metrics import METRICS
 from prh.datasets import local_forms
+from prh.experiment.specs import section_in
 from prh.io.addresses import is_complete, redacted, redacted_text
 from prh.models import timm_names
 
@@ -836,9 +838,8 @@ def _size_mistakes(experiment: Experiment) -> list[str]:
                 "lower k, or set subsamples and splits to 0."
             )
         for metric in settings.metrics:
-            fits = metric not in METRICS or sample_sizes.mistake(size, metric, halved=halved) is None
-            if not fits:
-                mistakes.append(f"data set '{name}': {sample_sizes.mistake(size, metric, halved=halved)}")
+            if metric in METRICS and (mistake := sample_sizes.mistake(size, metric, halved=halved)):
+                mistakes.append(f"data set '{name}': {mistake}")
         if settings.n and max(settings.n) > size:
             mistakes.append(
                 f"alignment.n: a gallery of {max(settings.n)} needs more than the {size} samples of data set '{name}'."
@@ -870,17 +871,9 @@ def _missing_paths(experiment: Experiment, folder: Path) -> list[str]:
             path = getattr(entry, "path", None)
             if path is not None and (unusable := unusable_path(path)):
                 mistakes.append(f"{kind} '{entry.name}': path {path!r} {unusable}; rename it.")
-            elif path is not None and not _exists(folder / path):
+            elif path is not None and not os.path.exists(folder / path):  # Path.exists raises for impossible names
                 mistakes.append(f"{kind} '{entry.name}': path {path} does not exist (relative to {folder.resolve()}).")
     return mistakes
-
-
-def _exists(path: Path) -> bool:
-    """Whether there is such a file or folder; not where its name is too long, or its folder closed to us."""
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # longer than a name can be; with a null character
-        return False
 
 
 def _sentence(error: Mapping, raw: Mapping[str, object]) -> str:
@@ -943,6 +936,9 @@ _SECTIONS: dict[str, tuple[type[Section], ...]] = {
 def _keys(loc: tuple, node: object) -> list[str]:
     """The keys allowed where an unknown one was found."""
     classes = _SECTIONS.get(str(loc[0]), (Experiment,)) if len(loc) > 1 else (Experiment,)
+    for step in loc[1:-1]:
+        fields = [described for one in classes if (described := one.model_fields.get(step)) is not None]
+        classes = [inner for one in fields if (inner := section_in(one.annotation))] or classes
     used = set(node) if isinstance(node, Mapping) else set()
     return sorted({name for section in classes for name in section.model_fields} - used)
 

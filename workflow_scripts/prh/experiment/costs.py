@@ -18,9 +18,9 @@ from prh.downloads import fetching
 from prh.downloads.fetching import FetchError, human
 from prh.downloads.lockfile import Lock
 from prh.experiment.config import Experiment
+from prh.experiment.online import AT_ONCE, elsewhere, look_up
 from prh.experiment.plan import MADE, Plan, with_activations
 from prh.models import repositories
-from prh.models.repositories import ModelError
 
 SHAPE = 1.2e5
 """A transformer of depth L and width 100 L has about 12 L (100 L)^2 = SHAPE L^3 parameters."""
@@ -112,13 +112,9 @@ def _timm_parameters(entry: Mapping) -> float | None:
 
 def downloads(experiment: Experiment, lock: Path | None, online: bool) -> list[Download]:
     """Everything that is fetched, and how large it is: asked of the hub if ``online``, else estimated."""
-    asked = []
-    for kind in MADE:
-        for entry in getattr(experiment, kind):
-            if entry.source in ("hub", "url", "lm_eval"):
-                asked.append((kind, entry.model_dump(mode="json"), Path(experiment.results), lock, online))
-    with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(lambda arguments: _download(*arguments), asked))
+    results = Path(experiment.results)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(lambda source: _download(*source, results, lock, online), elsewhere(experiment)))
 
 
 def _download(kind: str, entry: Mapping, results: Path, lock: Path | None, online: bool) -> Download:
@@ -130,7 +126,7 @@ def _download(kind: str, entry: Mapping, results: Path, lock: Path | None, onlin
         try:
             size, note = _asked(kind, entry, Lock(lock, kind, entry["name"]))
             notes += [note] if note else []
-        except (FetchError, ModelError, ValueError) as error:
+        except (FetchError, ValueError) as error:
             notes.append(str(error))
     if here:
         size = 0
@@ -144,22 +140,13 @@ def _asked(kind: str, entry: Mapping, lock: Lock) -> tuple[int | None, str]:
     """The size of a source, and whether it has moved on since it was locked. Nothing is locked or downloaded."""
     if entry["source"] == "url":
         return fetching.size_of_url(entry["url"]), ""
-    what, revision = ("model" if kind == "models" else "dataset"), entry.get("revision")
-    if kind == "models":
-        repository = repositories.hub_repository(entry["library"], entry["id"])
-    elif kind == "harness":
-        from prh.competence import language_scores  # slow, and most experiments do without
-
-        repository, revision = language_scores.source_of_task(entry["name"])
-    else:
-        repository = entry["id"]
-    snapshot, note = fetching.peek(repository, kind=what, revision=revision, lock=lock)
+    snapshot, note, _ = look_up(kind, entry, lock)
     if kind == "models":
         return snapshot.bytes_of(repositories.needed_files(snapshot.files)), note
     if kind == "harness":
         return snapshot.bytes_of(snapshot.files), note
     if entry["files"]:
-        return snapshot.bytes_of(hub_data.matching(snapshot.files, entry["files"], repository)), note
+        return snapshot.bytes_of(hub_data.matching(snapshot.files, entry["files"], snapshot.repository)), note
     return snapshot.bytes_of(snapshot.files), f"{note + '; ' if note else ''}at most: all splits"
 
 

@@ -71,7 +71,7 @@ class JobSpecs:
     def features(self, dataset: str, model: str) -> Spec:
         """What the features of a model depend on, besides data and weights."""
         entry, layers = self.plan.models[model], self.plan.probed_layers(dataset)
-        if model in self.plan.realities():
+        if entry.modality == "world":
             return _spec({"world": self._world}, "reality.py")
         settings = {"model": differences(entry, without=NOT_IN_FEATURES), **({"layers": layers} if layers else {})}
         return _spec(settings, "features.py", home_of(entry.modality, entry.library))

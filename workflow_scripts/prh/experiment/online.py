@@ -16,12 +16,13 @@ from tempfile import TemporaryDirectory
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
+from prh.competence import harness_tasks
 from prh.datasets import hub_data
 from prh.downloads import fetching
 from prh.downloads.fetching import Snapshot, human
 from prh.downloads.lockfile import Lock
 from prh.experiment.config import Experiment
-from prh.experiment.plan import MADE
+from prh.experiment.plan import ELSEWHERE, MADE
 from prh.io.addresses import redacted
 from prh.models import repositories
 from prh.models.repositories import ModelError
@@ -47,14 +48,18 @@ class Finding:
 
 def check(experiment: Experiment, lock: Path | None) -> list[Finding]:
     """Ask for every source of ``experiment`` that lies elsewhere; ``lock`` is the lock file, which is only read."""
-    asked = [
-        (kind, entry.model_dump(mode="json"), lock)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(lambda source: _finding(*source, lock), elsewhere(experiment)))
+
+
+def elsewhere(experiment: Experiment) -> list[tuple[str, dict]]:
+    """Every entry that is fetched, without its secrets, and the list of the experiment that it is in."""
+    return [
+        (kind, entry.model_dump(mode="json"))
         for kind in MADE
         for entry in getattr(experiment, kind)
-        if entry.source in ("hub", "url", "lm_eval")
+        if entry.source in ELSEWHERE
     ]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(lambda arguments: _finding(*arguments), asked))
 
 
 def _finding(kind: str, entry: Mapping, lock: Path | None) -> Finding:
@@ -77,10 +82,7 @@ def _answers(kind: str, entry: Mapping, lock: Lock) -> Iterator[tuple[bool, str]
         if not entry["sha256"]:
             yield False, "its hash is not pinned: that of the first download will be locked"
         return
-    repository, revision = _repository(kind, entry)
-    snapshot, note = fetching.peek(
-        repository, kind="model" if kind == "models" else "dataset", revision=revision, lock=lock
-    )
+    snapshot, note, revision = look_up(kind, entry, lock)
     yield False, f"commit {snapshot.commit[:12]}" + (f" ({note})" if note else "" if revision else " (not pinned)")
     yield from _access(snapshot, entry)
     with TemporaryDirectory() as folder:
@@ -92,14 +94,18 @@ def _answers(kind: str, entry: Mapping, lock: Lock) -> Iterator[tuple[bool, str]
             yield False, _extent(snapshot, _data_files(snapshot, entry, Path(folder)))
 
 
-def _repository(kind: str, entry: Mapping) -> tuple[str, str | None]:
-    if kind == "models":
-        return repositories.hub_repository(entry["library"], entry["id"]), entry["revision"]
-    if kind == "harness":
-        from prh.competence import language_scores  # slow, and most experiments do without
+def look_up(kind: str, entry: Mapping, lock: Lock) -> tuple[Snapshot, str, str | None]:
+    """What an entry of the hub, or of lm-eval, would fetch, a note on its lock (`fetching.peek`), and its revision.
 
-        return language_scores.source_of_task(entry["name"])
-    return entry["id"], entry["revision"]
+    Nothing is locked or downloaded. Raises an error of prh where it is not there.
+    """
+    repository, revision = entry.get("id"), entry.get("revision")
+    if kind == "models":
+        repository = repositories.hub_repository(entry["library"], entry["id"])
+    elif kind == "harness":
+        repository, revision = harness_tasks.source_of_task(entry["name"])
+    what = "model" if kind == "models" else "dataset"
+    return *fetching.peek(repository, kind=what, revision=revision, lock=lock), revision
 
 
 def _extent(snapshot: Snapshot, names: Iterable[str]) -> str:

@@ -25,6 +25,8 @@ MADE = {
     "harness": "tasks/{0}/{0}.yaml",
 }
 
+ELSEWHERE = ("hub", "url", "lm_eval")
+"""Sources of entries that are fetched."""
 COMMIT = re.compile("[0-9a-f]{40}")
 
 WEIGHT_BYTES = {"4bit": 0.5, "8bit": 1, "float32": 4, "bfloat16": 2, "float16": 2}
@@ -91,7 +93,7 @@ class Plan:
             (kind, entry.name): results / made.format(entry.name)
             for kind, made in MADE.items()
             for entry in getattr(self.experiment, kind)
-            if entry.source in ("hub", "url", "lm_eval") and not _is_exact(entry)
+            if entry.source in ELSEWHERE and not _is_exact(entry)
         }
 
     def realities(self) -> list[str]:

@@ -6,6 +6,7 @@ A registry has the lists of an experiment (models, datasets, probes ...); an exp
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -64,20 +65,12 @@ def _taken(kind: str, entry: Mapping, folders: Sequence[Path]) -> list[dict]:
             f"{kind}, from {entry['from']!r}: wrong {keys}; the keys are from, only, without, set."
         ) from None
     paths = [folder / wanted.file for folder in folders]
-    known = _entries(kind, next(filter(_is_file, paths), paths[0]))
+    known = _entries(kind, next(filter(os.path.isfile, paths), paths[0]))
     for name in [*(wanted.only or ()), *wanted.without]:
         if name not in known:
             raise ConfigError(f"{kind}: {wanted.file} has no entry '{name}'; it has {', '.join(known)}.")
     names = [name for name in known if wanted.only is None or name in wanted.only]
     return [known[name] | wanted.set for name in names if name not in wanted.without]
-
-
-def _is_file(path: Path) -> bool:
-    """Whether there is such a file; not where its name is longer than a name can be, or holds a null character."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
 
 
 def _entries(kind: str, path: Path) -> dict[str, dict]:

@@ -15,7 +15,7 @@ import json
 from argparse import ArgumentTypeError
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -41,7 +41,7 @@ class Spec:
         """The spec as it stands in a command: `parse` reads it."""
         return canonical({"code": self.code, **self.settings})
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits for the settings."""
         return hashlib.sha256(canonical(self.settings).encode()).hexdigest()[:16]
@@ -111,7 +111,7 @@ def filled(kind: Any, values: Mapping[str, Any]) -> Any:
 
 def _checked(section: type[BaseModel], name: str, value: Any) -> Any:
     described = section.model_fields[name]
-    nested = _section_in(described.annotation)
+    nested = section_in(described.annotation)
     if nested is not None and isinstance(value, Mapping):
         return filled(nested, value)
     try:
@@ -127,7 +127,7 @@ def _adapter(section: type[BaseModel], name: str) -> TypeAdapter:
                        else described.annotation)  # fmt: skip
 
 
-def _section_in(annotation: Any) -> type[BaseModel] | None:
+def section_in(annotation: Any) -> type[BaseModel] | None:
     """The section that an annotation allows: itself, or beside None."""
     kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
     return next((kind for kind in kinds if issubclass(kind, BaseModel)), None)

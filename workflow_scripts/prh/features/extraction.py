@@ -28,12 +28,12 @@ from prh.jobs.about import about
 from prh.jobs.progress import Progress
 from prh.models import memory
 from prh.models.selftest import SelfTest
-from prh.models.text_checks import Batching
 
 if TYPE_CHECKING:  # a job depends on the modality of its own model only
     from prh.modalities.language import LanguageEncoder
     from prh.modalities.vision import VisionEncoder
     from prh.modalities.word_vectors import WordVectors
+    from prh.models.text_checks import Batching
 
     Encoder = VisionEncoder | LanguageEncoder | WordVectors
 
@@ -142,7 +142,10 @@ def _decoded_in_turns(images: _Images, batches: Sequence[list[tuple[int, int]]])
 
 def _decoded_ahead(images: _Images, batches: Sequence[list[tuple[int, int]]], workers: int) -> Iterator[Tensor]:
     """Each batch by ``workers`` processes: up to four ahead in each, as far as ``PINNED`` bytes hold them."""
-    ahead = PINNED // (images[batches[0][0]].nbytes * len(batches[0])) if batches else 0
+    ahead = 0
+    if batches:
+        first = _Images(images.shards, images.decode)[batches[0][0]]  # by another, or the shard stays with this one
+        ahead = PINNED // (first.nbytes * len(batches[0]))
     return iter(
         DataLoader(
             images,

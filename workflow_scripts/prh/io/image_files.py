@@ -1,4 +1,4 @@
-"""Which files are images: the formats that are opened, and the names that such files have. Quick to import."""
+"""Which files are images: the formats that are opened, the names of such files, their bound. Quick to import."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ IMAGE_FORMATS = {
 }
 """Pillow's names of the formats that are opened, each with the endings of its files. No other decoder is ever tried,
 whatever a file is called: that of EPS starts Ghostscript."""
+MAX_BYTES = 2**28
+"""Bytes of an encoded image (256 MiB)."""
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
 
 

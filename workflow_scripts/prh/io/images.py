@@ -13,10 +13,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
-from prh.io.image_files import IMAGE_FORMATS
+from prh.io.image_files import IMAGE_FORMATS, MAX_BYTES
 
-MAX_BYTES = 2**28
-"""Bytes of an encoded image (256 MiB)."""
 MAX_PIXELS = 89_478_485
 """Pixels of an image: those of 256 MB of RGB, from which on Pillow too suspects a bomb."""
 MAX_ASPECT = 100

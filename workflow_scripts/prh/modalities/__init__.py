@@ -33,13 +33,11 @@ def load(entry: Mapping, root: Path | None, device: str = "cpu") -> VisionEncode
     self-test, whose result the encoder has as ``selftest``.
     """
     from prh.models.loading import choose_dtype, explained
-    from prh.models.selftest import SelfTest
 
     home = home_of(entry["modality"], entry["library"])
     if find_spec(home) is None:
         raise ModelError(f"cannot load {entry['modality']} models of library {entry['library']!r}.")
     with explained(entry, root):
         encoder = import_module(home).load(entry, root, device, choose_dtype(entry["dtype"], device))
-    encoder.selftest = SelfTest.of(encoder.selftest)
     log.info("%s: %s", entry["name"], encoder.selftest.log_line())
     return encoder

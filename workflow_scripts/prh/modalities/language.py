@@ -24,6 +24,7 @@ from prh.models.hooks import hooked
 from prh.models.loading import count_parameters, explained, in_short, load_auto, parameter_count, without_decoder
 from prh.models.repositories import ModelError
 from prh.models.selftest import SelfTest
+from prh.models.weights import input_embeddings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -224,11 +225,7 @@ def _is_float32(module: nn.Module) -> bool:
 
 def vocabulary_size(module: nn.Module) -> int | None:
     """The ids that a model has vectors for; None where it does not look them up in one table."""
-    try:
-        table = module.get_input_embeddings()
-    except (AttributeError, NotImplementedError):
-        return None
-    weight = getattr(table, "weight", None)
+    weight = getattr(input_embeddings(module), "weight", None)
     return len(weight) if isinstance(weight, Tensor) and weight.ndim == 2 else None
 
 

@@ -21,10 +21,9 @@ from prh.models.blocks import find_layers
 from prh.models.hooks import hooked
 from prh.models.layouts import prove_layouts
 from prh.models.loading import parameter_count
-from prh.models.pooling import Layout, pool, pool_image
+from prh.models.pooling import Layout, pool
 from prh.models.repositories import ModelError
-
-__all__ = ["VisionEncoder", "load", "pool_image"]
+from prh.models.selftest import SelfTest
 
 
 class VisionEncoder:
@@ -35,7 +34,7 @@ class VisionEncoder:
     to pass on: it is normalised on the device, with ``mean`` and ``std`` of each channel (of values from 0 to 1).
     ``encode`` maps [batch, 3, H, W] to a list of float32 [batch, width_l]. ``layouts``: how each layer that ``layers``
     matches is pooled, see `prh.models.layouts`. ``parameters``: their number, where those of the module are not to be
-    counted. ``selftest``: what the model has proved, by name.
+    counted. ``selftest``: what the model has proved.
     """
 
     def __init__(
@@ -62,7 +61,7 @@ class VisionEncoder:
             raise ModelError(f"{len(layouts)} layouts for {len(self._layers)} layers.")
         self.layouts = list(layouts)
         self.pooling = choose_pooling(pooling, self.layer_names, self.layouts)
-        self.selftest: dict[str, str] = {}
+        self.selftest = SelfTest()
 
     def decode(self, content: bytes) -> Tensor:
         """An encoded image as the tensor that the model wants."""
@@ -163,14 +162,15 @@ def load(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> 
         dtype=dtype,
         parameters=parts.parameters,
     )
-    encoder.selftest = {
+    results = {
         "weights": parts.weights,
         "pooled axis": vision_proofs.layouts_in_words(encoder.layer_names, layouts),
     }
     if entry.get("selftest", True):
-        encoder.selftest |= vision_proofs.prove_repeatable(
+        results |= vision_proofs.prove_repeatable(
             encoder.encode, examples, encoder.layer_names, model=model, dtype=dtype, exact=encoder.encode_in_double
         )
+    encoder.selftest = SelfTest(results)
     return encoder
 
 

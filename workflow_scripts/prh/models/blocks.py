@@ -26,16 +26,16 @@ def named_blocks(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]
             yield from named_blocks(inner, f"{name}.{attribute}")
             return
     children = dict(module.named_children())
-    if isinstance(module, nn.Sequential | nn.ModuleList) or _is_numbered(children, "b"):
+    if isinstance(module, nn.Sequential | nn.ModuleList) or _is_numbered(children):
         for key, child in children.items():
             yield from named_blocks(child, f"{name}.{key}")
     else:
         yield name, module
 
 
-def _is_numbered(children: Mapping[str, nn.Module], letter: str) -> bool:
+def _is_numbered(children: Mapping[str, nn.Module]) -> bool:
     """Whether children are called b1, b2, ... as the blocks of a RegNet stage are."""
-    return bool(children) and all(re.fullmatch(rf"{letter}\d+", key) for key in children)
+    return bool(children) and all(re.fullmatch(r"b\d+", key) for key in children)
 
 
 def find_layers(model: nn.Module, pattern: str | None = None) -> list[tuple[str, nn.Module]]:
@@ -63,14 +63,20 @@ def find_layers(model: nn.Module, pattern: str | None = None) -> list[tuple[str,
     for wrapped in _WRAPPERS:
         inner = getattr(model, wrapped, None)
         if isinstance(inner, nn.Module):
-            for list_name in _LISTS:
-                if isinstance(blocks := getattr(inner, list_name, None), nn.ModuleList):
-                    return list(named_blocks(blocks, f"{wrapped}.{list_name}"))
-            return [(f"{wrapped}.{name}", module) for name, module in find_layers(inner)]
-    for list_name in _LISTS:
-        if isinstance(blocks := getattr(model, list_name, None), nn.ModuleList):
-            return list(named_blocks(blocks, list_name))
+            listed = _listed(inner)
+            found = find_layers(inner) if listed is None else listed
+            return [(f"{wrapped}.{name}", module) for name, module in found]
+    if (listed := _listed(model)) is not None:
+        return listed
     raise ModelError(f"cannot tell the layers of {type(model).__name__}; give 'layers', one of {_some_names(model)}.")
+
+
+def _listed(model: nn.Module) -> list[tuple[str, nn.Module]] | None:
+    """The blocks of a model that has them in a list of a usual name; None where it has no such list."""
+    for name in _LISTS:
+        if isinstance(blocks := getattr(model, name, None), nn.ModuleList):
+            return list(named_blocks(blocks, name))
+    return None
 
 
 _VISION_PARTS = (

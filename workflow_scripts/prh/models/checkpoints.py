@@ -7,7 +7,8 @@ import json
 import pickle
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,9 +25,8 @@ _OTHER_FORMS = {"*.gguf": "GGUF", "*.msgpack": "Flax", "*.h5": "TensorFlow", "*.
 
 
 class Stored(NamedTuple):
-    """A tensor as a file holds it: the file, its type of numbers (as safetensors says it: F32, BF16, I8 ...), shape."""
+    """A tensor as a file holds it: its type of numbers (as safetensors says it: F32, BF16, I8 ...) and its shape."""
 
-    file: Path
     dtype: str
     shape: tuple[int, ...]
 
@@ -52,8 +52,7 @@ def stored_tensors(root: Path) -> dict[str, Stored]:
         form = next((form for end, form in _OTHER_FORMS.items() if any(root.glob(end))), None)
         other = f"; weights of {form} are not read" if form else ""
         raise ModelError(f"{root} has no weights ({_WEIGHTS[0]} or {_WEIGHTS[2]}){other}; {few('it has', there)}.")
-    files = _shards(root / name) if name.endswith(".json") else [root / name]
-    return {name: stored for file in files for name, stored in _stored(file).items()}
+    return _shards(root / name) if name.endswith(".json") else _stored(root / name)
 
 
 def refuse_pointers(root: Path) -> None:
@@ -91,8 +90,8 @@ def read_json(path: Path) -> dict:
     return content
 
 
-def _shards(index: Path) -> list[Path]:
-    """The files that an index names; ModelError for one that is absent."""
+def _shards(index: Path) -> dict[str, Stored]:
+    """The tensors of the files that an index names; ModelError for a file or a tensor that is absent."""
     places = read_json(index).get("weight_map")
     if not (isinstance(places, dict) and places):
         raise ModelError(f"{index} names no files of weights (weight_map); fetch it again.")
@@ -100,26 +99,34 @@ def _shards(index: Path) -> list[Path]:
     absent = [file.name for file in files if not file.is_file()]
     if absent:
         raise ModelError(f"{index.parent} lacks weights: {index.name} {few('names', absent)}, absent; fetch them.")
-    there = {name for file in files for name in _stored(file)}
-    if lost := places.keys() - there:
+    there = {name: stored for file in files for name, stored in _stored(file).items()}
+    if lost := places.keys() - there.keys():
         raise ModelError(f"{index} {few('names', lost)}, which its files do not hold; fetch them again.")
-    return files
+    return there
 
 
 def _stored(file: Path) -> dict[str, Stored]:
     if file.suffix != ".safetensors":
         return {
-            name: Stored(file, _TYPES.get(value.dtype, str(value.dtype)), tuple(value.shape))
+            name: Stored(_TYPES.get(value.dtype, str(value.dtype)), tuple(value.shape))
             for name, value in tensors(file).items()
         }
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
+
+    with _whole_safetensors(file), safe_open(file, "pt") as opened:
+        slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 (it is no mapping)
+        return {name: Stored(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
+
+
+@contextmanager
+def _whole_safetensors(path: Path) -> Iterator[None]:
+    """Make a ModelError, which names the file, of what is wrong with safetensors that are read in the block."""
+    from safetensors import SafetensorError
 
     try:
-        with safe_open(file, "pt") as opened:
-            slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 (it is no mapping)
-            return {name: Stored(file, part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
+        yield
     except SafetensorError as error:
-        raise ModelError(f"{file} is not a whole safetensors file ({error}); fetch it again.") from None
+        raise ModelError(f"{path} is not a whole safetensors file ({error}); fetch it again.") from None
 
 
 _TYPES = {
@@ -182,13 +189,10 @@ def tensors(path: Path, state: str | None = None) -> Mapping[str, Tensor]:
 def _read(path: Path) -> object:
     refuse_pointer(path)
     if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        try:
+        with _whole_safetensors(path):
             return load_file(path)
-        except SafetensorError as error:
-            raise ModelError(f"{path} is not a whole safetensors file ({error}); fetch it again.") from None
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
@@ -214,8 +218,14 @@ def _named(weights: Mapping[str, Tensor], path: Path, prefix: str, drop: str | N
     return {name: value for name, value in found.items() if drop is None or not re.fullmatch(drop, name)}
 
 
-def few(verb: str, names: Iterable[str]) -> str:
-    """A verb and a few of the names, or nothing where there are none."""
+def some(names: Iterable[str]) -> str:
+    """A few of the names, and how many more there are."""
     listed = sorted(names)
     more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    return f"{verb} {', '.join(listed[:_SHOWN])}{more}" if listed else ""
+    return f"{', '.join(listed[:_SHOWN])}{more}"
+
+
+def few(verb: str, names: Iterable[str]) -> str:
+    """A verb and a few of the names, or nothing where there are none."""
+    shown = some(names)
+    return f"{verb} {shown}" if shown else ""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from prh.models.hooks import hooked
+from prh.models.hooks import first_tensor, hooked
 
 TOLERANCE = 1e-3
 """Difference of outputs, relative to the largest of each, up to which float32 rounding may explain it."""
@@ -80,7 +80,7 @@ def _outputs(model: nn.Module, image: Tensor, names: Collection[str]) -> Sequenc
     taken: list[Tensor] = []
 
     def take(_module: nn.Module, _inputs: object, output: Tensor | tuple) -> None:
-        taken.append((output if isinstance(output, Tensor) else output[0]).clone())  # before it is changed in place
+        taken.append(first_tensor(output).clone())  # before it is changed in place
 
     with hooked(model.get_submodule(name).register_forward_hook(take) for name in names):
         taken.append(model(image))

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from torch import Tensor
 from torch.utils.hooks import RemovableHandle
+
+
+def first_tensor(output: Tensor | tuple) -> Tensor:
+    """The output of a module, or the first of several."""
+    return output if isinstance(output, Tensor) else output[0]
 
 
 @contextmanager

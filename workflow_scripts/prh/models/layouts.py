@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from prh.models.observation import Layers, Learned, Seen, Shapes, class_tokens, look
 from prh.models.pooling import Layout, Path
-from prh.models.repositories import ModelError
+from prh.models.repositories import ModelError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -97,10 +97,9 @@ def prove_layouts(
 
 
 def _failed(kind: str, images: Tensor, cause: Exception) -> ModelError:
-    text = next(iter(str(cause).strip().splitlines()), "")
     return ModelError(
-        f"{kind} does not take images of shape {tuple(images.shape)} ({type(cause).__name__}: {text[:200]}); a vision "
-        "model must take a batch of single images (no videos, no pairs), of the size that its preparation gives."
+        f"{kind} does not take images of shape {tuple(images.shape)} ({type(cause).__name__}: {first_line(cause)}); "
+        "a vision model must take a batch of single images (no videos, no pairs), as large as its preparation gives."
     )
 
 

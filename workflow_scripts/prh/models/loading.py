@@ -154,9 +154,7 @@ def explained(entry: Mapping, root: str | Path | None) -> Iterator[None]:
     """Make one sentence of what a library raises while it loads the model of an entry; a ModelError stays as it is."""
     try:
         yield
-    except ModelError:
-        raise
-    except (KeyboardInterrupt, SystemExit, MemoryError, torch.OutOfMemoryError):
+    except (ModelError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # every library has errors of its own, some derived from Exception alone
         log.debug("the library's own error", exc_info=error)

@@ -95,21 +95,3 @@ def _pool_tokens(output: Tensor, layout: Layout, pooling: str) -> Tensor:
     if pooling == "gap" and (layout.first or layout.last):
         output = output.narrow(axis, layout.first, output.shape[axis] - layout.first - layout.last)
     return output.float().mean(axis)
-
-
-def pool_image(output: Tensor, pooling: str, prefix: int, channels_last: bool) -> Tensor:
-    """An output of one of the usual kinds as float32 [batch, width], for those who know which it is.
-
-    ``output`` is [batch, tokens, width] with ``prefix`` class and register tokens first (the class token at 0), or a
-    map [batch, width, height, width_px] (``channels_last``: the width of the features is last), or [batch, width].
-    """
-    kinds = {
-        2: Layout(places=(), width=1),
-        3: Layout(places=(1,), width=2, first=prefix, class_token=0),
-        4: Layout(places=(1, 2), width=3) if channels_last else Layout(places=(2, 3), width=1),
-    }
-    if output.ndim not in kinds:
-        raise ModelError(
-            f"a layer's output has shape {tuple(output.shape)}; only tokens, maps and vectors can be pooled."
-        )
-    return pool(output, kinds[output.ndim], pooling, len(output))

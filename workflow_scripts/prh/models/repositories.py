@@ -40,6 +40,11 @@ class ModelError(ValueError):
     """A model cannot be fetched, loaded or read the way its entry asks for."""
 
 
+def first_line(error: BaseException, otherwise: str = "") -> str:
+    """The first line of what another library says, not all too long; ``otherwise`` where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), otherwise)[:200]
+
+
 def may_be_causal(entry: LanguageModel) -> bool:
     """Whether a language model is scored as one that predicts the next token: what its entry says, or else whether
     nothing says that it is another kind.

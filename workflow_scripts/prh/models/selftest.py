@@ -38,11 +38,6 @@ class SelfTest:
         object.__setattr__(self, "results", MappingProxyType(dict(self.results)))
 
     @classmethod
-    def of(cls, results: SelfTest | Mapping[str, str]) -> SelfTest:
-        """Results by check, as a self-test; one that is there already as it is."""
-        return results if isinstance(results, cls) else cls(results)
-
-    @classmethod
     def left_out(cls) -> SelfTest:
         """That of a model whose entry says ``selftest: false``."""
         return cls({"left out": "by selftest: false of the entry"})

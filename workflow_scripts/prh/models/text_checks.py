@@ -61,19 +61,22 @@ def prove_encoder(encoder: LanguageEncoder, loaded: Loaded, entry: Mapping) -> t
     items = probe_items(encoder, entry.get("template", "{caption}"))
     tolerance = rounding(encoder.dtype, quantised=bool(entry.get("quantisation")))
     short = items[:1]
-    results = {"weights": "random, as the entry says"}
-    if loaded.report is not None:
-        results["weights"] = weights.prove(loaded.report, encoder.module, lambda: encoder.encode(short), name)
+    results = {"weights": weights.prove(loaded.report, encoder.module, lambda: encoder.encode(short), name)}
     alone = prove_repeatable(lambda: encoder.encode(short), name, tolerance)
     results["two passes"] = "equal"
     batching, together = _shares_batches(encoder.encode, items, alone, encoder.limit, tolerance)
-    results["batches"] = _SHARED[batching]
-    if batching != "padded":
-        log.warning("model %s: %s", name, _SHARED[batching])
+    results["batches"] = _told(batching, name)
     if same := _constant_layers(together, encoder.layer_names):
         results["layers that are equal for all texts"] = ", ".join(same)
         log.warning("model %s: layers that are equal for all texts tried: %s", name, ", ".join(same))
     return SelfTest(results, time.monotonic() - start), batching
+
+
+def _told(batching: Batching, name: str) -> str:
+    """How texts may share a batch, in words; with a warning where they may not be padded."""
+    if batching != "padded":
+        log.warning("model %s: %s", name, _SHARED[batching])
+    return _SHARED[batching]
 
 
 def _shares_batches(
@@ -89,9 +92,14 @@ def _shares_batches(
     if all(distance(alone, [layer[:1] for layer in layers]) <= tolerance for layers in (together, far)):
         return "padded", together
     length = len(items[0][0])
-    alike = [(ids[:length], mask[:length]) for ids, mask in items if len(ids) >= length]
-    together = list(encode([(ids, mask if mask.any() else torch.ones_like(mask)) for ids, mask in alike]))
+    together = list(encode([_cut(item, length) for item in items if len(item[0]) >= length]))
     return "equal" if distance(alone, [layer[:1] for layer in together]) <= tolerance else "single", together
+
+
+def _cut(item: Item, length: int) -> Item:
+    """The first tokens of a text; all of them enter its mean where none of these would."""
+    ids, mask = (part[:length] for part in item)
+    return ids, mask if mask.any() else torch.ones_like(mask)
 
 
 def _long(item: Item, limit: int | None) -> Item:
@@ -120,9 +128,7 @@ def probe_items(encoder: LanguageEncoder, template: str = "{caption}") -> list[I
         items = encoder.tokenize([template.format(caption=text) for text in _SENTENCES])
     except ModelError:
         items = []
-    items = [(ids[:longest], mask[:longest]) for ids, mask in items]
-    items = [(ids, mask if mask.any() else torch.ones_like(mask)) for ids, mask in items]
-    items.sort(key=lambda item: len(item[0]))
+    items = sorted((_cut(item, longest) for item in items), key=lambda item: len(item[0]))
     if items and len(items[0][0]) < len(items[-1][0]) and len(torch.cat([ids for ids, _ in items]).unique()) > 3:
         return items
     rows = random_ids(encoder.vocabulary or 100, max(2, min(24, longest)))
@@ -156,23 +162,20 @@ def prove_causal(
     model, name = loaded.model, entry["name"]
     rows = random_ids(vocabulary, max(2, min(24, longest)))
     tolerance = rounding(dtype, quantised=bool(entry.get("quantisation")))
-    results = {"weights": "random, as the entry says"}
+    hint = "; a model that was saved without its language-model head needs 'causal: false'"
     with torch.inference_mode():
         whole = prove_repeatable(lambda: [_logits(model, rows[-1:])], name, tolerance)
         refuse_later_tokens(model, rows[-1], whole[0], name, tolerance)
-        results["causal"] = "a later token changes no earlier prediction"
-        if loaded.report is not None:
-            hint = "; a model that was saved without its language-model head needs 'causal: false'"
-            results["weights"] = weights.prove(
-                loaded.report, model, lambda: [_logits(model, rows[-1:])], name, hint=hint
-            )
-        results["two passes"] = "equal"
+        proved = weights.prove(loaded.report, model, lambda: [_logits(model, rows[-1:])], name, hint=hint)
         alone = _logits(model, rows[:1])
         together = _logits(model, rows)[:1, : len(rows[0])]
     batching: Batching = "padded" if distance([alone], [together]) <= tolerance else "single"
-    results["batches"] = _SHARED[batching]
-    if batching != "padded":
-        log.warning("model %s: %s", name, _SHARED[batching])
+    results = {
+        "weights": proved,
+        "causal": "a later token changes no earlier prediction",
+        "two passes": "equal",
+    }
+    results["batches"] = _told(batching, name)
     return SelfTest(results, time.monotonic() - start), batching
 
 
@@ -193,8 +196,7 @@ def refuse_later_tokens(model: nn.Module, ids: Tensor, logits: Tensor, name: str
 
 def _logits(model: nn.Module, rows: Sequence[Tensor]) -> Tensor:
     """Predictions [batch, tokens, vocabulary] for rows of ids, padded on the right."""
-    device = next(model.parameters()).device if model.device.type == "meta" else model.device
-    ids = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True).to(device)
-    lengths = torch.tensor([len(row) for row in rows], device=device)
-    attention = (torch.arange(ids.shape[1], device=device) < lengths[:, None]).long()
+    ids = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True).to(model.device)
+    lengths = torch.tensor([len(row) for row in rows], device=model.device)
+    attention = (torch.arange(ids.shape[1], device=model.device) < lengths[:, None]).long()
     return model(input_ids=ids, attention_mask=attention, use_cache=False).logits

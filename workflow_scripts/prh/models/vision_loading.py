@@ -24,7 +24,7 @@ from prh.models.loading import (
     parameter_count,
     without_decoder,
 )
-from prh.models.repositories import ModelError
+from prh.models.repositories import ModelError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -62,13 +62,9 @@ def from_timm(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype
 
     def twin(size: tuple[int, int] | None) -> nn.Module | None:
         changed = {} if size is None else {"img_size": size}
-        with torch.device("meta"):
-            try:
-                other = {**entry, "model_args": {**entry["model_args"], **changed}}
-                return load_timm(other, root, pretrained=False).model.eval()
-            except Exception as error:  # a model of one size, or one whose constructor is not told the size
-                log.debug("no model for images of %s: %s", size, error)
-                return None
+        other = {**entry, "model_args": {**entry["model_args"], **changed}}
+        built = _without_weights(lambda: load_timm(other, root, pretrained=False).model, size)
+        return None if built is None else built.eval()
 
     return Parts(
         module=_place(model, device, dtype),
@@ -111,15 +107,9 @@ def from_transformers(entry: Mapping, root: Path | None, device: str, dtype: tor
         config = auto_config(entry, root)
         if size is not None and not list(_resize(config, size)):
             return None
-        with torch.device("meta"):
-            try:
-                built = AutoModel.from_config(config, trust_remote_code=entry["trust_remote_code"])
-            except Exception as error:  # a model of one size, or one that cannot be built without weights
-                log.debug("no model for images of %s: %s", size, error)
-                return None
-        if getattr(config, "is_encoder_decoder", False):
-            built = built.get_encoder()
-        return _without_mask(vision_part(built), entry).eval()
+        trust = entry["trust_remote_code"]
+        built = _without_weights(lambda: AutoModel.from_config(config, trust_remote_code=trust), size)
+        return None if built is None else _without_mask(vision_part(without_decoder(built)), entry).eval()
 
     return Parts(
         module=model,
@@ -128,6 +118,16 @@ def from_transformers(entry: Mapping, root: Path | None, device: str, dtype: tor
         parameters=count_parameters(entry, root),
         weights=_proved_weights(loaded, model, entry, image),
     )
+
+
+def _without_weights(build: Callable[[], nn.Module], size: tuple[int, int] | None) -> nn.Module | None:
+    """What ``build`` builds, on the meta device; None for a model that cannot be built so, or not for such images."""
+    try:
+        with torch.device("meta"):
+            return build()
+    except Exception as error:  # a model of one size; a constructor that is not told the size, or that needs weights
+        log.debug("no model for images of %s: %s", size, error)
+        return None
 
 
 def _proved_weights(loaded: Loaded, model: nn.Module, entry: Mapping, image: Tensor) -> str:
@@ -185,10 +185,9 @@ def _processor(entry: Mapping, root: Path | None) -> Callable:
         )
     except (OSError, ValueError) as error:
         missing = "no preprocessor_config.json" if not _has_processor(folder) else "no image processor that loads"
-        reason = next(iter(str(error).strip().splitlines()), "")
         raise ModelError(
             f"{folder} has {missing}, so that it is unknown how its images are prepared; add the file that its model "
-            f"was published with ({reason[:200]})."
+            f"was published with ({first_line(error)})."
         ) from error
 
 

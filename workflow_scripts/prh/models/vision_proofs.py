@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from prh.models.pooling import Layout
-from prh.models.repositories import ModelError
+from prh.models.repositories import ModelError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def example_images(transform: Callable[[Image.Image], object], model: str) -> Te
         except Exception as error:
             raise ModelError(
                 f"{model}: its preparation fails for an image of {width} x {height} pixels "
-                f"({type(error).__name__}: {_first_line(error)})."
+                f"({type(error).__name__}: {first_line(error, 'no message')})."
             ) from error
         if not isinstance(image, Tensor) or image.ndim != 3:
             shape = list(image.shape) if hasattr(image, "shape") else type(image).__name__
@@ -62,10 +62,6 @@ def example_images(transform: Callable[[Image.Image], object], model: str) -> Te
             "one size, or a crop, in its preprocessor_config.json."
         )
     return torch.stack(prepared)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), "no message")[:200]
 
 
 def prove_repeatable(

@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from prh.models.checkpoints import Stored, few
-from prh.models.hooks import hooked
+from prh.models.checkpoints import Stored, few, some
+from prh.models.hooks import first_tensor, hooked
 from prh.models.repositories import ModelError
 from prh.models.selftest import Pass, distance
 
@@ -90,7 +90,7 @@ def refuse_integers(stored: Mapping[str, Stored], config: Mapping, root: Path) -
     if coded:
         kind = stored[min(coded)].dtype
         raise ModelError(
-            f"{root} holds quantised weights ({kind}: {few('', coded).strip()}), and its config.json has no "
+            f"{root} holds quantised weights ({kind}: {some(coded)}), and its config.json has no "
             "quantization_config that says how to read them; give the folder of the full weights."
         )
 
@@ -119,20 +119,23 @@ def recorded_loads() -> Iterator[list[tuple[nn.Module, frozenset[str], frozenset
 # ---- after loading --------------------------------------------------------------------------------------------
 
 
-def prove(report: LoadReport, used: nn.Module, run: Pass, name: str, *, hint: str = "") -> str:
+def prove(report: LoadReport | None, used: nn.Module, run: Pass, name: str, *, hint: str = "") -> str:
     """That every weight which ``run``, a pass of ``used``, reads came from the checkpoint; what was found, in words.
 
-    ``used`` is ``report.model`` or a part of it. ``name``: that of the entry, and ``hint``, for messages. Raises
-    ModelError, naming the weights, where one is missing, has another shape, lies on no device, is NaN or infinite, or
-    where all of a block's are zero; and where the checkpoint has weights of the kind that the pass should read (blocks,
-    biases, adapters, scales of quantisation) which the architecture has no place for.
+    Without a ``report`` the weights are random, and nothing is to be proved. ``used`` is ``report.model`` or a part of
+    it. ``name``: that of the entry, and ``hint``, for messages. Raises ModelError, naming the weights, where one is
+    missing, has another shape, lies on no device, is NaN or infinite, or where all of a block's are zero; and where the
+    checkpoint has weights of the kind that the pass should read (blocks, biases, adapters, scales of quantisation)
+    which the architecture has no place for.
     """
+    if report is None:
+        return "random, as the entry says"
     with torch.inference_mode():
         read = _read_by(report.missing, report.model, used, run)
     if read:
         shapes = [f"{key} ({report.shapes[key]})" for key in sorted(read) if key in (report.shapes or {})]
         what = f"has in another shape {', '.join(shapes[:4])}" if shapes else few("lacks", read)
-        there = f"; it has besides {few('', report.unexpected).strip()}" if report.unexpected else ""
+        there = f"; it has besides {some(report.unexpected)}" if report.unexpected else ""
         raise ModelError(
             f"model {name!r}: the checkpoint {report.root} {what}, which {type(report.model).__name__} computes with "
             f"and which would be random numbers{there}{hint}."
@@ -140,23 +143,21 @@ def prove(report: LoadReport, used: nn.Module, run: Pass, name: str, *, hint: st
     _refuse_lost(report, used, name)
     _refuse_damaged(used, name)
     count = sum(1 for _ in used.parameters())
-    unread = f", {few('', report.missing).strip()} not in it and not read" if report.missing else ""
+    unread = f", {some(report.missing)} not in it and not read" if report.missing else ""
     return f"{count} tensors from the checkpoint{unread}"
 
 
 def prove_blocks(
     report: LoadReport | None, used: nn.Module, blocks: Sequence[nn.Module], run: Callable[[], object], name: str
 ) -> str:
-    """`prove` for the outputs of ``blocks`` in a pass ``run`` of ``used``; without a report the weights are random.
+    """`prove` for the outputs of ``blocks`` in a pass ``run`` of ``used``.
 
     What comes after the last block (a head, a pooler) is not read.
     """
-    if report is None:
-        return "random, as the entry says"
     outputs: list[Tensor] = []
 
     def take(_module: nn.Module, _inputs: object, output: object) -> None:
-        outputs.append(output if isinstance(output, Tensor) else output[0])
+        outputs.append(first_tensor(output))
 
     def outputs_of_pass() -> list[Tensor]:
         outputs.clear()
@@ -253,10 +254,10 @@ def _refuse_lost(report: LoadReport, used: nn.Module, name: str) -> None:
         return
     where = f"model {name!r}: the checkpoint {report.root}"
     if adapters := [key for key in report.unexpected if _ADAPTER.search(key)]:
-        raise ModelError(f"{where} has the weights of an adapter ({few('', adapters).strip()}), left out: merge it.")
+        raise ModelError(f"{where} has the weights of an adapter ({some(adapters)}), left out: merge it.")
     if scales := [key for key in report.unexpected if _QUANTISATION.search(key)]:
         raise ModelError(
-            f"{where} has scales of quantised weights ({few('', scales).strip()}) that would be left out; give the "
+            f"{where} has scales of quantised weights ({some(scales)}) that would be left out; give the "
             "full weights, or a config.json with its quantization_config."
         )
     blocks, biases = _left_out_blocks(report), _left_out_weights(report, used)
@@ -264,17 +265,17 @@ def _refuse_lost(report: LoadReport, used: nn.Module, name: str) -> None:
         what = "blocks" if blocks else "weights"
         if not report.chosen:
             raise ModelError(
-                f"{where} has {what} that its config.json has no place for: {few('', lost).strip()}; mend config.json, "
+                f"{where} has {what} that its config.json has no place for: {some(lost)}; mend config.json, "
                 "or say in 'model_args' that they are to be left out."
             )
-        log.warning("%s has %s that model_args leaves out: %s", where, what, few("", lost).strip())
+        log.warning("%s has %s that model_args leaves out: %s", where, what, some(lost))
     elif rest := [key for key in report.unexpected if re.search(r"\.\d+\.", key)]:
-        log.warning("%s has weights that are not used: %s", where, few("", rest).strip())
+        log.warning("%s has weights that are not used: %s", where, some(rest))
 
 
 def _left_out_blocks(report: LoadReport) -> list[str]:
     """Names of the checkpoint that belong to a further block of a list of blocks of the model."""
-    shared = f"{getattr(report.model, 'base_model_prefix', '') or '-'}."
+    shared = _shared_prefix(report.model)
     known = {key.removeprefix(shared) for key in report.model.state_dict()}
     lost = []
     for name, part in report.model.named_modules():
@@ -293,9 +294,14 @@ def _left_out_blocks(report: LoadReport) -> list[str]:
     return lost
 
 
+def _shared_prefix(model: nn.Module) -> str:
+    """What stands before the names of the headless part of a model with a head; for others what stands before none."""
+    return f"{getattr(model, 'base_model_prefix', '') or '-'}."
+
+
 def _left_out_weights(report: LoadReport, used: nn.Module) -> list[str]:
     """Weights and biases of the checkpoint for a module that is there, and is part of the pass, without them."""
-    shared = f"{getattr(report.model, 'base_model_prefix', '') or '-'}."
+    shared = _shared_prefix(report.model)
     inside = set(used.modules())
     leaves = {
         name.removeprefix(shared): module
@@ -323,7 +329,7 @@ def _refuse_damaged(used: nn.Module, name: str) -> None:
             block = re.match(r".*?\.\d+(?=\.)", f".{key}")
             empty.setdefault(block.group()[1:] if block else key, []).append(low == high == 0)
     embeddings = {key for key, part in used.named_modules() if isinstance(part, nn.Embedding)}
-    table = _input_embeddings(used)
+    table = input_embeddings(used)
     for part, zeros in empty.items():
         owner = part.rpartition(".")[0]
         vital = part.rpartition(".")[2].isdigit() or (owner in embeddings and used.get_submodule(owner) is table)
@@ -333,7 +339,7 @@ def _refuse_damaged(used: nn.Module, name: str) -> None:
             )
 
 
-def _input_embeddings(module: nn.Module) -> nn.Module | None:
+def input_embeddings(module: nn.Module) -> nn.Module | None:
     """The table of the vocabulary, where the model says which it is."""
     try:
         return module.get_input_embeddings()

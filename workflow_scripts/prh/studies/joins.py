@@ -204,11 +204,7 @@ def solved(scores: pl.DataFrame, share: float = SOLVED_SHARE) -> pl.DataFrame:
     Returns model, solved (count), tasks (how many the model has a score for), sorted by model.
     Raises ValueError for a missing column, NaN, or a (model, task) given twice.
     """
-    lacking = {"model", "task", "value"} - set(scores.columns)
-    if lacking:
-        raise ValueError(f"The scores lack the column {', '.join(sorted(lacking))}.")
-    if scores.filter(~pl.col("value").is_finite().fill_null(False)).height:
-        raise ValueError("The scores hold a value that is NaN or missing; leave that row out or measure it again.")
+    _require_scores(scores, {"model", "task", "value"})
     twice = scores.filter(pl.struct("model", "task").is_duplicated())
     if twice.height:
         model, task = twice.select("model", "task").row(0)
@@ -324,13 +320,17 @@ def _setting(best: pl.DataFrame, value: str) -> pl.DataFrame:
     return best
 
 
-def _one_per_model_task(scores: pl.DataFrame) -> pl.DataFrame:
-    """One row per (model, task): what was measured stands before what was published."""
-    lacking = {"model", "task", "metric", "value", "source"} - set(scores.columns)
-    if lacking:
+def _require_scores(scores: pl.DataFrame, columns: set[str]) -> None:
+    """Raise ValueError for a missing column, and for a value that is NaN or missing."""
+    if lacking := columns - set(scores.columns):
         raise ValueError(f"The scores lack the column {', '.join(sorted(lacking))}.")
     if scores.filter(~pl.col("value").is_finite().fill_null(False)).height:
         raise ValueError("The scores hold a value that is NaN or missing; leave that row out or measure it again.")
+
+
+def _one_per_model_task(scores: pl.DataFrame) -> pl.DataFrame:
+    """One row per (model, task): what was measured stands before what was published."""
+    _require_scores(scores, {"model", "task", "metric", "value", "source"})
     twice = scores.filter(pl.struct("model", "task", "metric", "source").is_duplicated())
     if twice.height:
         model, task = twice.select("model", "task").row(0)
@@ -414,14 +414,8 @@ def _mean_method(mean: statistics.PairMean) -> str:
 def _solved_trend(table: pl.DataFrame, alignment: np.ndarray, permutations: int, seed: int) -> dict:
     counts = table["solved"].to_numpy()
     trend = statistics.qap_square(alignment, np.minimum.outer(counts, counts), permutations=permutations, seed=seed)
-    return {
-        "panel": "all",
-        "statistic": "Spearman",
-        "value": trend.correlation,
-        "p": trend.p,
-        "n": len(counts),
-        "method": f"all pairs, with the smaller count of solved tasks; {_how(trend)} of models (QAP)",
-    }
+    method = f"all pairs, with the smaller count of solved tasks; {_how(trend)} of models (QAP)"
+    return _trend_row("all", None, trend, len(counts), method)
 
 
 def _panel_rows(family: str, panel: pl.DataFrame, permutations: int, seed: int) -> list[dict]:
@@ -432,30 +426,12 @@ def _panel_rows(family: str, panel: pl.DataFrame, permutations: int, seed: int) 
     _require_complete(matrix, languages, visions)
     x = panel.unique("language").sort("language")["x"].to_numpy()
     trend = statistics.qap_rows(matrix, x, permutations=permutations, seed=seed)
-    rows = [
-        {
-            "panel": family,
-            "statistic": "Spearman",
-            "value": trend.correlation,
-            "p": trend.p,
-            "n": len(languages),
-            "method": f"all points; {_how(trend)} of language models (QAP)",
-        }
-    ]
+    method = f"all points; {_how(trend)} of language models (QAP)"
+    rows = [_trend_row(family, None, trend, len(languages), method)]
     for vision, y in zip(visions, matrix.T, strict=True):
         own = statistics.qap_rows(y[:, None], x, permutations=permutations, seed=seed)
-        rows.append(_slope_row(family, vision, x, y))
-        rows.append(
-            {
-                "panel": family,
-                "group": vision,
-                "statistic": "Spearman",
-                "value": own.correlation,
-                "p": own.p,
-                "n": len(languages),
-                "method": f"{_how(own)} of language models",
-            }
-        )
+        rows.append(_slope_row(family, vision, statistics.linear_fit(x, y)))
+        rows.append(_trend_row(family, vision, own, len(languages), f"{_how(own)} of language models"))
     return rows
 
 
@@ -465,22 +441,26 @@ def _downstream_rows(task: str, panel: pl.DataFrame, monotone_r2: float, permuta
     line = statistics.linear_fit(x, y)
     n = len(x)
     return [
-        {
-            "panel": task,
-            "statistic": "Spearman",
-            "value": trend.correlation,
-            "p": trend.p,
-            "n": n,
-            "method": f"{_how(trend)} of language models",
-        },
-        _slope_row(task, None, x, y),
+        _trend_row(task, None, trend, n, f"{_how(trend)} of language models"),
+        _slope_row(task, None, line),
         {"panel": task, "statistic": "R2 linear", "value": line.r2, "n": n, "method": "least squares"},
         {"panel": task, "statistic": "R2 monotone", "value": monotone_r2, "n": n, "method": "isotonic regression"},
     ]
 
 
-def _slope_row(panel: str, group: str | None, x: np.ndarray, y: np.ndarray) -> dict:
-    line = statistics.linear_fit(x, y)
+def _trend_row(panel: str, group: str | None, trend: statistics.Trend, n: int, method: str) -> dict:
+    return {
+        "panel": panel,
+        "group": group,
+        "statistic": "Spearman",
+        "value": trend.correlation,
+        "p": trend.p,
+        "n": n,
+        "method": method,
+    }
+
+
+def _slope_row(panel: str, group: str | None, line: statistics.LinearFit) -> dict:
     low, high = line.slope_interval()
     return {
         "panel": panel,

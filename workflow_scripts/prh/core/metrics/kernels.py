@@ -20,6 +20,7 @@ import numpy as np
 
 from prh.core.metrics.base import Representation, metric, movable, variant
 from prh.core.metrics.knn import Columns, columns, products
+from prh.core.neighbour_lists import tiled
 
 if TYPE_CHECKING:
     import torch
@@ -227,8 +228,7 @@ def neighbour_kernels(x: Representation, k: int, centring: str) -> np.ndarray:
     step = max(1, int(x.memory_gb * 2**30 / 16 / x.n))
     layers = x.layers if centring == "official" else centred(x)
     for i, (layer, table) in enumerate(zip(layers, x.knn(k), strict=True)):
-        for start in range(0, x.n, step):
-            rows = slice(start, min(start + step, x.n))
+        for rows in tiled(x.n, step):
             K = _u_centre(layer, rows) if centring == "centred" else layer[rows] @ layer.T
             values[i, rows] = (
                 K.gather(1, torch.as_tensor(table[rows], dtype=torch.int64, device=K.device)).cpu().numpy()

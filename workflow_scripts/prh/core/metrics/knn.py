@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from prh.core.metrics.base import Representation, metric
+from prh.core.neighbour_lists import tiled
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -70,7 +71,7 @@ def cycle_knn(x: Representation, y: Representation, k: int = 10) -> np.ndarray:
     scores = np.zeros((len(x), len(y)))
     for layer, lists in enumerate(knn_x):
         admirers = csr_array((np.ones(lists.size, bool), lists.ravel(), starts), (x.n, x.n)).T.tocsr()
-        for rows in _tiles(x.n, max(1, TILE // x.n)):
+        for rows in tiled(x.n, max(1, TILE // x.n)):
             knows = admirers[rows].toarray()  # knows[i, j]: i is in N_x(j)
             back = knows.ravel()[_places(knn_y[:, rows], x.n)].any(axis=-1)
             scores[layer] += back.sum(axis=1)
@@ -146,7 +147,7 @@ def columns(knn: np.ndarray, gallery: int, values: np.ndarray | None = None) -> 
     values = np.broadcast_to(np.int32(1), knn.shape) if values is None else values
     step = n if direct else max(1, TILE // (64 * k))
     parts = []
-    for rows in _tiles(n, step):
+    for rows in tiled(n, step):
         places, known = _places(knn[:, rows], gallery).ravel(), None
         count = n * gallery
         if not direct:
@@ -182,10 +183,6 @@ def _places(knn: np.ndarray, gallery: int) -> np.ndarray:
     return knn + (np.arange(rows, dtype=dtype) * gallery)[:, None]
 
 
-def _tiles(n: int, step: int) -> list[slice]:
-    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
-
-
 def _shared_ranks(x: Representation, y: Representation, k: int) -> Iterator[tuple[int, np.ndarray]]:
     """For each layer l of x and tile of samples: (l, ranks int16 [k, L_y, rows]).
 
@@ -194,7 +191,7 @@ def _shared_ranks(x: Representation, y: Representation, k: int) -> Iterator[tupl
     """
     knn_x, knn_y = x.knn(k), y.knn(k)
     ranks = np.arange(k, dtype=np.int16)
-    for rows in _tiles(x.n, max(1, TILE // x.gallery)):
+    for rows in tiled(x.n, max(1, TILE // x.gallery)):
         places_y = np.ascontiguousarray(_places(knn_y[:, rows], x.gallery).transpose(2, 0, 1))
         table = np.full((rows.stop - rows.start) * x.gallery, k, np.int16)
         for layer, places_x in enumerate(_places(knn_x[:, rows], x.gallery)):

@@ -1,0 +1,30 @@
+"""What lm-eval says of its own tasks. Scoring them is another matter, on which their downloads do not depend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lm_eval.tasks import TaskManager
+
+
+def source_of_task(task: str) -> tuple[str, str | None]:
+    """The hub's data set of one of lm-eval's own tasks, and the revision that the task wants (None: it does not say).
+
+    Raises ValueError for a task that lm-eval does not know or that is a group of tasks.
+    """
+    import lm_eval
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager()
+    if task not in manager.all_subtasks:
+        raise ValueError(f"lm-eval {lm_eval.__version__} has no task {task}; of a group name each task.")
+    config = task_settings(manager, task, functions=False)
+    return config["dataset_path"], (config.get("dataset_kwargs") or {}).get("revision")
+
+
+def task_settings(manager: TaskManager, task: str, *, functions: bool = True) -> dict:
+    """What lm-eval's file of a task says; its class for tasks would download the data at once."""
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    return load_yaml(manager.task_index[task].yaml_path, resolve_func=functions)
