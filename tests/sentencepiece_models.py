@@ -33,6 +33,11 @@ GEMMA = LLAMA | {
     "bos_piece": "<bos>", "eos_piece": "<eos>",
     "user_defined_symbols": ["<mask>", "<start_of_turn>", "<end_of_turn>", "\n\n", "\n\n\n", "▁▁", "▁▁▁", "▁▁▁▁"],
 }  # fmt: skip
+BRACKETED = {"pad_id": 0, "unk_id": 1, "bos_id": -1, "eos_id": -1, "control_symbols": ["[CLS]", "[SEP]", "[MASK]"]}
+DEBERTA = UNIGRAM | {
+    "pad_id": 0, "bos_id": 1, "eos_id": 2, "unk_id": 3, "control_symbols": ["[MASK]"],
+    "pad_piece": "[PAD]", "bos_piece": "[CLS]", "eos_piece": "[SEP]", "unk_piece": "[UNK]",
+}  # fmt: skip
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 
 
@@ -70,10 +75,12 @@ FAMILIES = {
     "Phi-3": Family(LLAMA, "tokenizer.model", "phi3", _llama().settings),
     "InternLM 2": Family(LLAMA, "tokenizer.model", "internlm2", _llama().settings),
     "T5": Family(UNIGRAM | {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}, "spiece.model", "t5"),
-    "ALBERT": Family(
-        UNIGRAM | {"pad_id": 0, "unk_id": 1, "bos_id": -1, "eos_id": -1, "control_symbols": ["[CLS]", "[SEP]", "[MASK]"]},
-        "spiece.model", "albert",
+    "ALBERT": Family(UNIGRAM | BRACKETED, "spiece.model", "albert"),
+    "ALBERT with case and accents": Family(
+        UNIGRAM | BRACKETED, "spiece.model", "albert",
+        {"tokenizer_class": "AlbertTokenizer", "do_lower_case": False, "keep_accents": True},
     ),
+    "FNet": Family(UNIGRAM | BRACKETED, "spiece.model", "fnet", {"do_lower_case": False, "keep_accents": True}),
     "XLNet": Family(
         UNIGRAM | {"control_symbols": ["<cls>", "<sep>", "<pad>", "<mask>", "<eod>"], "user_defined_symbols": ["<eop>"]},
         "spiece.model", "xlnet",
@@ -82,13 +89,17 @@ FAMILIES = {
     "CamemBERT": Family(UNIGRAM, "sentencepiece.bpe.model", "camembert"),
     "mBART": Family(UNIGRAM, "sentencepiece.bpe.model", "mbart", {"src_lang": "en_XX", "tgt_lang": "ro_RO"}),
     "NLLB": Family(UNIGRAM, "sentencepiece.bpe.model", "m2m_100", {"tokenizer_class": "NllbTokenizer"}),
-    "DeBERTa v3": Family(
-        UNIGRAM | {"pad_id": 0, "bos_id": -1, "eos_id": -1, "unk_id": 3, "control_symbols": ["[CLS]", "[SEP]"],
-                   "unk_piece": "[UNK]"},
-        "spm.model", "deberta-v2",
+    "mBART-50": Family(
+        UNIGRAM, "sentencepiece.bpe.model", "mbart", {"tokenizer_class": "MBart50Tokenizer", "src_lang": "en_XX"}
     ),
+    "BARThez": Family(UNIGRAM, "sentencepiece.bpe.model", "mbart", {"tokenizer_class": "BarthezTokenizer"}),
+    "XGLM": Family(UNIGRAM, "sentencepiece.bpe.model", "xglm"),
+    "DeBERTa v3": Family(DEBERTA, "spm.model", "deberta-v2", {"do_lower_case": False}),
+    "DeBERTa in lower case": Family(DEBERTA, "spm.model", "deberta-v2", {"do_lower_case": True}),
     "BigBird": Family({"model_type": "bpe", "pad_id": 0, "eos_id": 1, "bos_id": 2, "unk_id": 3}, "spiece.model", "big_bird"),
-    "RemBERT": Family(UNIGRAM, "sentencepiece.model", "rembert"),
+    "RemBERT": Family(
+        UNIGRAM | BRACKETED, "sentencepiece.model", "rembert", {"tokenizer_class": "RemBertTokenizer"}
+    ),
     "Pegasus": Family(UNIGRAM | {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}, "spiece.model", "pegasus"),
     "Reformer": Family({"model_type": "bpe"}, "spiece.model", "reformer"),
     "GPT-SW3": Family(

@@ -3,6 +3,8 @@
 import json
 import logging
 import pickle
+import re
+import unicodedata
 
 import pytest
 import sentencepiece
@@ -10,18 +12,33 @@ import tokenizers
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from prh.modalities import language
-from prh.models import tokenizer_files
+from prh.models import sentencepiece_tokenizer, special_tokens, tokenizer_files
 from prh.models.repositories import ModelError
 from prh.models.tokenizer_files import PROBES, tokenize
 from tests import sentencepiece_models
 from tests.conftest import REPOSITORY
 from tests.sentencepiece_models import CORPUS, FAMILIES
 
-AS_THEY_ARE = [name for name in FAMILIES if name not in ("ALBERT", "XLNet", "GPT-SW3")]
+REFUSED = {
+    "NLLB": "NllbTokenizer puts the unknown token <unk> around a text",
+    "BARThez": "BarthezTokenizer puts neither <s> nor </s> around a text",
+    "RemBERT": r"RemBertTokenizer puts neither \[CLS\] nor \[SEP\] around a text",
+    "FNet": r"FNetTokenizer puts neither \[CLS\] nor \[SEP\] around a text",
+    "XGLM": r"has not the pieces of sentencepiece\.bpe\.model there",
+}
+"""Families of which transformers 5 makes no true tokenizer of the SentencePiece model alone."""
+CHANGED = {
+    "ALBERT": lambda text: without_accents(text).lower(),
+    "ALBERT with case and accents": lambda text: text,
+    "XLNet": lambda text: without_accents(text),
+    "DeBERTa in lower case": str.lower,
+}
+"""What is done to a text before SentencePiece sees it."""
+AS_THEY_ARE = [name for name in FAMILIES if name not in {*REFUSED, *CHANGED, "GPT-SW3"}]
 
 
 def entry(folder, name="mine"):
@@ -30,6 +47,10 @@ def entry(folder, name="mine"):
 
 def loaded(folder, **more):
     return language.load_tokenizer(entry(folder), None, **more)
+
+
+def without_accents(text):
+    return "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
 
 
 def true_ids(path, tokenizer, text):
@@ -96,7 +117,7 @@ def test_a_published_tokenizer_json_is_taken_where_its_ids_are_right(tmp_path, n
     assert tokenize(tokenizer, PROBES) == [processor.encode(text) for text in PROBES]
 
 
-def test_texts_beside_the_probes_are_compared_too(tmp_path):
+def test_own_pieces_and_the_texts_to_score_are_compared_too(tmp_path, monkeypatch):
     sentencepiece_models.write("LLaMA", tmp_path)
     sentencepiece_models.convert(tmp_path)
     content = json.loads((tmp_path / "tokenizer.json").read_text())
@@ -104,16 +125,108 @@ def test_texts_beside_the_probes_are_compared_too(tmp_path):
     content["model"]["merges"].remove(merge)  # no probe has it
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
     assert not any("ing" in text for text in PROBES)
+    assert not loaded(tmp_path).is_fast
+    monkeypatch.setattr(sentencepiece_tokenizer, "own_texts", lambda _: [])
     assert loaded(tmp_path).is_fast
     assert not loaded(tmp_path, texts=["something is missing"]).is_fast
 
 
-def test_albert_and_xlnet_are_cut_as_by_their_authors(tmp_path):
-    path = sentencepiece_models.write("ALBERT", tmp_path)
+@pytest.mark.parametrize("name", CHANGED)
+def test_texts_that_are_changed_first_have_the_ids_of_what_they_become(tmp_path, name):
+    path = sentencepiece_models.write(name, tmp_path)
+    tokenizer, cut = loaded(tmp_path), []
+    for text in [*PROBES, *CORPUS[:200]]:
+        changed = CHANGED[name](text if name.startswith("DeBERTa") else " ".join(text.split()))
+        if "``" not in text and "''" not in text and not re.search(r"\d,", changed):
+            assert tokenize(tokenizer, [text]) == [true_ids(path, tokenizer, changed)], text
+            cut.append(text)
+    assert len(cut) > 150
+
+
+@pytest.mark.parametrize("name", ["ALBERT", "XLNet"])
+def test_albert_and_xlnet_write_quotes_alike_and_cut_a_comma_from_its_digits(tmp_path, name):
+    path = sentencepiece_models.write(name, tmp_path)
     tokenizer, processor = loaded(tmp_path), sentencepiece.SentencePieceProcessor(model_file=str(path))
-    assert tokenize(tokenizer, ["Café  ``Zürich''"]) == [processor.encode('cafe "zurich"')]
-    pieces = tokenizer.convert_ids_to_tokens(tokenize(tokenizer, ["in 2015, and"])[0])
-    assert not any(len(piece) > 1 and piece.endswith(",") for piece in pieces)
+    assert tokenize(tokenizer, ["a  ``b''"]) == [processor.encode('a "b"')]
+    assert tokenizer.convert_ids_to_tokens(tokenize(tokenizer, ["2015,"])[0]) == [
+        *processor.encode("2015", out_type=str),
+        ",",
+    ]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_proved_is_refused(tmp_path, name):
+    sentencepiece_models.write(name, tmp_path)
+    with pytest.raises(ModelError, match=f"^model 'mine': .*{REFUSED[name]}"):
+        loaded(tmp_path)
+
+
+def test_a_setting_that_is_not_known_is_refused(tmp_path):
+    sentencepiece_models.write("DeBERTa v3", tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text('{"split_by_punct": true}')
+    with pytest.raises(ModelError, match=r"split_by_punct in tokenizer_config\.json is not supported"):
+        loaded(tmp_path)
+
+
+ENDS = {"XLM-RoBERTa": ("<s>", "</s>"), "CamemBERT": ("<s>", "</s>"), "ALBERT": ("[CLS]", "[SEP]"),
+        "DeBERTa v3": ("[CLS]", "[SEP]"), "BigBird": ("[CLS]", "[SEP]"), "T5": ("", "</s>"), "Pegasus": ("", "</s>"),
+        "XLNet": ("", "<sep> <cls>"), "mBART": ("", "</s> en_XX"), "mBART-50": ("en_XX", "</s>"), "Reformer": ("", ""),
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_special_tokens_around_a_text_are_the_familys(tmp_path, name):
+    sentencepiece_models.write(name, tmp_path)
+    tokenizer = loaded(tmp_path)
+    before, after = ENDS[name]
+    tokens = tokenizer.convert_ids_to_tokens(tokenizer("a text")["input_ids"])
+    inner = tokenizer.convert_ids_to_tokens(tokenize(tokenizer, ["a text"])[0])
+    assert tokens == [*before.split(), *inner, *after.split()]
+    assert max(tokenizer.get_vocab().values()) < len(tokenizer)
+
+
+BOS, EOS = [1], [2]
+
+
+@pytest.mark.parametrize("is_published", [False, True], ids=["tokenizer.model", "tokenizer.json too"])
+@pytest.mark.parametrize(
+    ("told", "before", "after"),
+    [
+        ({"add_bos_token": True}, BOS, []),
+        ({"add_bos_token": False}, [], []),
+        ({"add_bos_token": True, "add_eos_token": True}, BOS, EOS),
+        ({"add_eos_token": False}, BOS, []),
+        ({"add_bos_token": False, "add_eos_token": True}, [], EOS),
+    ],
+)
+def test_bos_and_eos_are_as_the_settings_say(tmp_path, told, before, after, is_published):
+    path = sentencepiece_models.write("LLaMA", tmp_path)
+    if is_published:
+        sentencepiece_models.convert(tmp_path)  # with BOS
+    told = {"tokenizer_class": "LlamaTokenizer", **sentencepiece_models.SPECIAL, **told}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(told))
+    tokenizer, processor = loaded(tmp_path), sentencepiece.SentencePieceProcessor(model_file=str(path))
+    assert tokenizer.is_fast == is_published
+    assert tokenizer(" a  text")["input_ids"] == [*before, *processor.encode(" a  text"), *after]
+
+
+def test_what_is_unknown_has_the_id_of_sentencepiece(tmp_path):
+    """transformers adds a token of another name to the vocabulary, where a class wants one."""
+    path = sentencepiece_models.write("ALBERT with case and accents", tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(
+        '{"tokenizer_class": "AlbertTokenizer", "unk_token": "[UNK]", "do_lower_case": false, "keep_accents": true}'
+    )
+    tokenizer, processor = loaded(tmp_path), sentencepiece.SentencePieceProcessor(model_file=str(path))
+    assert tokenize(tokenizer, ["a 😀"]) == [processor.encode("a 😀")]
+    assert tokenizer.unk_token_id == processor.unk_id()
+
+
+def test_no_space_is_lost_beside_what_is_unknown(tmp_path):
+    sentencepiece_models.write("XLM-RoBERTa", tmp_path)
+    tokenizer = loaded(tmp_path)
+    assert tokenizer.decode(tokenize(tokenizer, ["a 😀 and one"])[0]) == "a <unk> and one"
+    assert tokenizer.decode(tokenizer("a 😀 and one")["input_ids"], skip_special_tokens=True) == "a  and one"
+    assert tokenizer.decode(tokenizer("one")["input_ids"]) == "<s>one</s>"
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -344,9 +457,54 @@ def test_classes_without_files_need_none(tmp_path):
 
 def test_no_true_tokenizer_is_an_error(tmp_path, monkeypatch):
     byte_level(tmp_path, "gpt2", tokenizer_class="GPT2Tokenizer")
-    monkeypatch.setattr(tokenizer_files, "_saved_reference", lambda *_: tokenizer_files.Reference("x", lambda _: [0]))
-    with pytest.raises(ModelError, match=r"no tokenizer gives the ids that the files in .* tell \(\d+ texts, such as"):
+    other = tokenizer_files.Reference("x", lambda _: [0], special_tokens.Ends([], []))
+    monkeypatch.setattr(tokenizer_files, "_saved_reference", lambda *_: other)
+    expected = (
+        r"no tokenizer gives the ids that the files in .* tell \(TokenizersBackend gives other ids than x for \d+"
+    )
+    with pytest.raises(ModelError, match=expected):
         loaded(tmp_path)
+
+
+def test_ranks_without_the_rule_that_cuts_texts_are_refused(tmp_path, monkeypatch):
+    """Where tiktoken is installed, transformers cuts the texts of every such model by one rule."""
+    byte_level(tmp_path, "llama", tokenizer_class="PreTrainedTokenizerFast")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    (tmp_path / "tokenizer.model").write_text("IQ== 0\nIg== 1\n")
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda *_, **__: tokenizer)
+    with pytest.raises(ModelError, match=r"do not tell how a text is cut, so that its ids cannot be proved"):
+        loaded(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "model_type"), [("RobertaTokenizer", "roberta"), ("PreTrainedTokenizerFast", "llama")]
+)
+def test_special_tokens_around_a_text_are_those_of_tokenizer_json(tmp_path, kind, model_type):
+    """RobertaTokenizer of transformers 5 puts its own there."""
+    trained = byte_level(tmp_path, model_type, tokenizer_class=kind, bos_token="<|endoftext|>")
+    number = trained.token_to_id("<|endoftext|>")
+    trained.post_processor = processors.TemplateProcessing(
+        single="<|endoftext|> $A", pair="<|endoftext|> $A $B", special_tokens=[("<|endoftext|>", number)]
+    )
+    trained.save(str(tmp_path / "tokenizer.json"))
+    assert loaded(tmp_path)("a text")["input_ids"] == [number, *trained.encode("a text", add_special_tokens=False).ids]
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_gpt_neox_has_bos_as_its_settings_say(tmp_path, told):
+    names = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}
+    trained = byte_level(tmp_path, "olmo", tokenizer_class="GPTNeoXTokenizerFast", add_bos_token=told, **names)
+    number = trained.token_to_id("<|endoftext|>")
+    assert loaded(tmp_path)("a text")["input_ids"] == [*[number] * told, *trained.encode("a text").ids]
+
+
+def test_classes_that_read_their_own_files_are_taken(tmp_path):
+    trained = byte_level(tmp_path, "gpt2", tokenizer_class="GPT2Tokenizer")
+    trained.model.save(str(tmp_path))
+    (tmp_path / "tokenizer.json").unlink()
+    texts = [text for text in PROBES if "  " not in text]  # white space of byte_level is no part of these files
+    assert tokenize(loaded(tmp_path), texts) == [trained.encode(text, add_special_tokens=False).ids for text in texts]
 
 
 def test_a_tokenizer_of_the_world_is_taken(tmp_path):

@@ -12,38 +12,55 @@ import random
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import sentencepiece
 from transformers.tokenization_utils_base import AddedToken, PreTrainedTokenizerBase
 from transformers.tokenization_utils_sentencepiece import SentencePieceBackend
 
+from prh.models import special_tokens
 from prh.models.repositories import ModelError
-from prh.models.tokenizer_files import NAMED
 
 SPACE = "▁"
 """How SentencePiece writes a space."""
 
 
-class SentencePieceTokenizer(SentencePieceBackend):
-    """Cuts text with the SentencePiece model ``vocab_file``; everything else is as in ``converted``.
+class Pieces(NamedTuple):
+    """The pieces of a SentencePiece model and the ids that a language model has for them.
 
-    converted: the tokenizer of transformers whose special tokens and their ids are kept. ids: the id of each piece, as
-    in `piece_ids`. cut: how a text becomes pieces, as in `cutting`. around: ids of the special tokens before and after.
+    cut: how a text becomes pieces. ids: of each piece that a text can become. unknown: the id of all that is no piece,
+    and ``unknown_piece`` its name.
+    """
+
+    cut: Callable[[str], list[str]]
+    ids: Mapping[str, int]
+    unknown: int
+    unknown_piece: str
+
+    def of(self, text: str) -> list[int]:
+        """The ids of a text."""
+        return [self.ids.get(piece, self.unknown) for piece in self.cut(text)]
+
+
+class SentencePieceTokenizer(SentencePieceBackend):
+    """Cuts text with the SentencePiece model ``vocab_file``, of ``pieces``; everything else is as in ``converted``.
+
+    converted: the tokenizer of transformers whose special tokens and their ids are kept. ends: of them those before and
+    after a text.
     """
 
     def __init__(
         self,
         vocab_file: str | Path,
+        pieces: Pieces,
         converted: PreTrainedTokenizerBase,
-        ids: Mapping[str, int],
-        cut: Callable[[str], list[str]],
-        around: tuple[Sequence[int], Sequence[int]],
+        ends: special_tokens.Ends,
     ) -> None:
-        self._ids, self._cut = dict(ids), cut
-        self._pieces = {number: piece for piece, number in self._ids.items()}
-        self._before, self._after = around
-        named = {name: token for name in NAMED if (token := getattr(converted, name, None)) is not None}
+        self._known, self._ends = pieces, ends
+        self._pieces = {number: piece for piece, number in pieces.ids.items()} | {pieces.unknown: pieces.unknown_piece}
+        named = special_tokens.named(converted) | {"unk_token": pieces.unknown_piece}
         # user-defined symbols of the model are no special tokens: SentencePiece finds them in the text itself
         added = {
             number: AddedToken(token.content, special=True, normalized=False)
@@ -65,42 +82,54 @@ class SentencePieceTokenizer(SentencePieceBackend):
     @property
     def vocab_size(self) -> int:
         """The number of pieces that have an id."""
-        return len(self._ids)
+        return len(self._pieces)
+
+    def __len__(self) -> int:
+        """One more than the largest id."""
+        return max([*self._pieces, *self._added_tokens_decoder]) + 1
 
     def get_vocab(self) -> dict[str, int]:
         """The id of each piece and added token."""
-        return self._ids | self.added_tokens_encoder
+        return {piece: number for number, piece in self._pieces.items()} | self.added_tokens_encoder
 
     def _tokenize(self, text: str, **_: object) -> list[str]:
-        return self._cut(text)
+        return self._known.cut(text)
 
     def _convert_token_to_id(self, token: str) -> int:
-        return self._ids.get(token, self.unk_token_id)
+        return self._known.ids.get(token, self._known.unknown)
 
     def _convert_id_to_token(self, index: int) -> str:
-        return self._pieces.get(index, self.unk_token)
+        return self._pieces.get(index, self._known.unknown_piece)
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         """The text of pieces; bytes of one character are put together."""
         return self.sp_model.decode(tokens)
 
     def _decode(self, token_ids: int | Sequence[int], skip_special_tokens: bool = False, **_: object) -> str:
-        special, parts, pieces = set(self.all_special_ids), [], []
-        for number in [token_ids] if isinstance(token_ids, int) else token_ids:
-            if number in special or number in self._added_tokens_decoder:
-                parts += [self.sp_model.decode(pieces)] if pieces else []
-                parts += [] if skip_special_tokens and number in special else [self.convert_ids_to_tokens(number)]
-                pieces = []
+        special, parts, started = set(self.all_special_ids), [], False
+        numbers = [token_ids] if isinstance(token_ids, int) else token_ids
+        for is_added, run in groupby(numbers, lambda number: number in special or number in self._added_tokens_decoder):
+            if is_added:
+                tokens = list(run)
+                started = started or self._known.unknown in tokens
+                shown = [number for number in tokens if not (skip_special_tokens and number in special)]
+                parts += self.convert_ids_to_tokens(shown)
             else:
-                pieces.append(self._convert_id_to_token(number))
-        return "".join([*parts, self.sp_model.decode(pieces) if pieces else ""])
+                parts.append(self._text([self._convert_id_to_token(number) for number in run], started))
+                started = True
+        return "".join(parts)
+
+    def _text(self, pieces: list[str], within: bool) -> str:
+        """The text of pieces; SentencePiece takes away the space before them, which ``within`` a text is one of it."""
+        space = " " if within and pieces[0].startswith(SPACE) else ""
+        return space + self.sp_model.decode(pieces).removeprefix(space)
 
     def build_inputs_with_special_tokens(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None
     ) -> list[int]:
         """Ids of one text, or of two, with the special tokens around them."""
-        second = [] if token_ids_1 is None else [*self._before, *token_ids_1, *self._after]
-        return [*self._before, *token_ids_0, *self._after, *second]
+        second = [] if token_ids_1 is None else [*self._ends.before, *token_ids_1, *self._ends.after]
+        return [*self._ends.before, *token_ids_0, *self._ends.after, *second]
 
     def get_special_tokens_mask(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None, already_has_special_tokens: bool = False
@@ -109,7 +138,7 @@ class SentencePieceTokenizer(SentencePieceBackend):
         if already_has_special_tokens:
             special = set(self.all_special_ids)
             return [int(number in special) for number in token_ids_0]
-        before, after = [1] * len(self._before), [1] * len(self._after)
+        before, after = ([1] * len(end) for end in self._ends)
         second = [] if token_ids_1 is None else [*before, *([0] * len(token_ids_1)), *after]
         return [*before, *([0] * len(token_ids_0)), *after, *second]
 
@@ -120,50 +149,32 @@ class SentencePieceTokenizer(SentencePieceBackend):
         return [0] * len(self.build_inputs_with_special_tokens(token_ids_0, token_ids_1))
 
 
-BOS_FIRST = ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer")
-BOS_MODELS = ("llama", "mistral", "mixtral", "gemma", "gemma2", "gemma3", "gemma3_text")
-"""Classes, and models where no class is named, that put BOS before a text unless tokenizer_config.json says otherwise;
-transformers 5 forgets it where there is no tokenizer.json."""
+def known_pieces(
+    processor: sentencepiece.SentencePieceProcessor,
+    tokenizer: PreTrainedTokenizerBase,
+    kind: str,
+    settings: Mapping[str, object],
+) -> Pieces | None:
+    """The pieces of a SentencePiece model with their ids in the vocabulary of its converted tokenizer.
 
-
-def puts_bos_first(settings: Mapping[str, object], model_type: str | None) -> bool:
-    """Whether a model without tokenizer.json has BOS before its texts because nothing says that it has not.
-
-    settings: the content of tokenizer_config.json. model_type: of config.json.
-    """
-    kind = str(settings.get("tokenizer_class") or "").removesuffix("Fast")
-    return settings.get("add_bos_token") is None and (kind in BOS_FIRST if kind else model_type in BOS_MODELS)
-
-
-def special_tokens_around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """The special tokens that a tokenizer puts before and after a text."""
-    bare = tokenizer("a b", add_special_tokens=False)["input_ids"]
-    whole = tokenizer("a b")["input_ids"]
-    for start in range(len(whole) - len(bare) + 1):
-        if whole[start : start + len(bare)] == bare:
-            return whole[:start], whole[start + len(bare) :]
-    raise ModelError(f"{type(tokenizer).__name__} gives a text other ids beside its special tokens than alone.")
-
-
-def piece_ids(
-    processor: sentencepiece.SentencePieceProcessor, tokenizer: PreTrainedTokenizerBase
-) -> dict[str, int] | None:
-    """The id of each piece of a SentencePiece model in the vocabulary of its converted tokenizer.
-
-    They are SentencePiece's own numbers, or all moved on by the same offset (XLM-RoBERTa: 1, Pegasus: 103). None where
-    they are neither: the vocabulary belongs to another model then. Control and unknown pieces are left out, since no
-    text becomes one, and unused ones.
+    kind: the class of the tokenizer. settings: the content of tokenizer_config.json. The ids are SentencePiece's own
+    numbers, or all moved on by the same offset (XLM-RoBERTa: 1, Pegasus: 103). None where they are neither: the
+    vocabulary belongs to another model then.
     """
     vocabulary, ids = tokenizer.get_vocab(), {}
     for number in range(processor.get_piece_size()):
+        # no text becomes a control piece, the unknown one or an unused one
         silent = processor.is_control(number) or processor.is_unknown(number) or processor.is_unused(number)
         piece = processor.id_to_piece(number)
         if not silent:
             if piece not in vocabulary:
                 return None
             ids[piece] = vocabulary[piece]
-    offsets = {number - processor.piece_to_id(piece) for piece, number in ids.items()}
-    return ids if len(offsets) == 1 else None
+    if len({number - processor.piece_to_id(piece) for piece, number in ids.items()}) != 1:
+        return None
+    name = processor.id_to_piece(processor.unk_id())
+    name = name if name in vocabulary else tokenizer.unk_token  # transformers may have added one of another name
+    return Pieces(cutting(processor, kind, settings), ids, vocabulary[name], name)
 
 
 def own_texts(processor: sentencepiece.SentencePieceProcessor, count: int = 200, length: int = 8) -> list[str]:
@@ -187,20 +198,32 @@ def read(path: Path) -> sentencepiece.SentencePieceProcessor | None:
         return None
 
 
+FOLDING = {"AlbertTokenizer": (True, False), "XLNetTokenizer": (False, False), "FNetTokenizer": (False, True)}
+"""Classes that change a text before SentencePiece sees it: whether they make it lower case, and whether they keep its
+accents, where tokenizer_config.json says neither."""
+
+
 def cutting(
-    processor: sentencepiece.SentencePieceProcessor, tokenizer: PreTrainedTokenizerBase
+    processor: sentencepiece.SentencePieceProcessor, kind: str, settings: Mapping[str, object]
 ) -> Callable[[str], list[str]]:
-    """How the authors' own code cuts a text into pieces, by the class of the tokenizer.
+    """How the authors' own code cuts a text into pieces, by the class ``kind`` of the tokenizer.
 
     Most hand the text to SentencePiece as it is. ALBERT, FNet and XLNet first merge white space, write quotes alike and
     may drop accents and case, and then cut a comma from the digits before it (`preprocess_text` and `encode_pieces` of
-    google-research/albert); DeBERTa-v2 may drop case.
+    google-research/albert); DeBERTa-v2 may drop case. Raises ModelError for what none of its models is known to do.
     """
-    kind, lower = type(tokenizer).__name__, getattr(tokenizer, "do_lower_case", False)
-    if kind in ("AlbertTokenizer", "FNetTokenizer", "XLNetTokenizer"):
-        accents, merged = getattr(tokenizer, "keep_accents", False), getattr(tokenizer, "remove_space", True)
-        return partial(_as_albert, processor, lower=lower, accents=accents, merged=merged)
-    return partial(_as_it_is, processor, lower=kind == "DebertaV2Tokenizer" and lower)
+    if kind in FOLDING:
+        lower, accents = FOLDING[kind]
+        return partial(
+            _as_albert,
+            processor,
+            lower=settings.get("do_lower_case", lower),
+            accents=settings.get("keep_accents", accents),
+            merged=settings.get("remove_space", True),
+        )
+    if settings.get("split_by_punct"):
+        raise ModelError(f"{kind}: split_by_punct in tokenizer_config.json is not supported; leave the model out.")
+    return partial(_as_it_is, processor, lower=kind == "DebertaV2Tokenizer" and settings.get("do_lower_case", False))
 
 
 def _as_it_is(processor: sentencepiece.SentencePieceProcessor, text: str, *, lower: bool) -> list[str]:
@@ -214,13 +237,15 @@ def _as_albert(
     text = text.replace("``", '"').replace("''", '"')
     if not accents:
         text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    pieces: list[str] = []
-    for piece in processor.encode(text.lower() if lower else text, out_type=str):
-        if len(piece) > 1 and piece[-1] == "," and piece[-2].isdigit():
-            digits = processor.encode(piece[:-1].replace(SPACE, ""), out_type=str)
-            if piece[0] != SPACE and digits[0][0] == SPACE:
-                digits = digits[1:] if digits[0] == SPACE else [digits[0][1:], *digits[1:]]
-            pieces += [*digits, ","]
-        else:
-            pieces.append(piece)
-    return pieces
+    pieces = processor.encode(text.lower() if lower else text, out_type=str)
+    return [part for piece in pieces for part in _without_comma(processor, piece)]
+
+
+def _without_comma(processor: sentencepiece.SentencePieceProcessor, piece: str) -> list[str]:
+    """A piece that ends in a digit and a comma as its digits and the comma; every other piece as it is."""
+    if not (len(piece) > 1 and piece[-1] == "," and piece[-2].isdigit()):
+        return [piece]
+    digits = processor.encode(piece[:-1].replace(SPACE, ""), out_type=str)
+    if piece[0] != SPACE and digits[0][0] == SPACE:
+        digits = digits[1:] if digits[0] == SPACE else [digits[0][1:], *digits[1:]]
+    return [*digits, ","]

@@ -12,30 +12,28 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from prh.models import saved_tokenizer, special_tokens
 from prh.models.repositories import ModelError
 
 if TYPE_CHECKING:
-    import tokenizers
     from sentencepiece import SentencePieceProcessor
     from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
 
-WHOLE = "tokenizer.json"
-"""The file that holds all of a fast tokenizer."""
+WHOLE = saved_tokenizer.FILE
 OPTIONAL = frozenset({"tokenizer_config.json", "normalizer.json", "target_vocab.json", "target.spm"})
 """Of the files that a tokenizer class names, those that it does without."""
 VOCABULARIES = ("*.model", "*.spm", "*.tiktoken", "tekken.json")
 """What may stand in for the one vocabulary file that a class without a form of its own names."""
-NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 PROBES = (
+    "",
     "hello world",
     "Hello, World! It's UPPER and lower.",
     "two  spaces and    four",
@@ -64,13 +62,15 @@ PROBES = (
 
 
 class Reference(NamedTuple):
-    """What tells the true ids of a text, without special tokens: its name and a function from a text to them.
+    """What a true tokenizer gives.
 
-    probes: texts beside PROBES, of the pieces that the vocabulary has.
+    name: of what tells it. ids: of a text, without special tokens. ends: the special tokens around a text. probes:
+    texts beside PROBES, made of the vocabulary's own pieces.
     """
 
     name: str
     ids: Callable[[str], list[int]]
+    ends: special_tokens.Ends
     probes: Sequence[str] = ()
 
 
@@ -139,25 +139,24 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[l
 def _true_tokenizer(
     model: str, folder: Path, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]
 ) -> PreTrainedTokenizerBase:
-    """The first of ``tokenizer`` and what can stand in for it that gives the ids of the reference."""
+    """The first of ``tokenizer`` and what can stand in for it that gives what the reference does."""
     if not _is_converted(tokenizer):
         log.info("%s: its tokenizer is %s, which reads the files itself", model, type(tokenizer).__name__)
         return tokenizer
     wrong = ""
     for candidate, reference in _candidates(model, folder, tokenizer):
-        differing = _differing(candidate, reference, texts)
-        if not differing:
+        wrong = _wrong(candidate, reference, texts)
+        if not wrong:
             log.info("%s: its tokenizer is %s, with the ids of %s", model, type(candidate).__name__, reference.name)
             return candidate
-        wrong = f"{len(differing):,} texts, such as {differing[0][:60]!r}"
-        log.warning("%s: %s gives other ids than %s for %s", model, type(candidate).__name__, reference.name, wrong)
-    if not wrong:
-        log.info("%s: nothing beside %s tells its ids", model, type(tokenizer).__name__)
-        return tokenizer
-    raise ModelError(
-        f"model {model!r}: no tokenizer gives the ids that the files in {folder} tell ({wrong}); leave the model "
-        "out, or mend its tokenizer files."
-    )
+        log.warning("%s: %s gives %s", model, type(candidate).__name__, wrong)
+    if wrong:
+        raise ModelError(
+            f"model {model!r}: no tokenizer gives the ids that the files in {folder} tell ({type(candidate).__name__} "
+            f"gives {wrong}); leave the model out, or mend its tokenizer files."
+        )
+    log.info("%s: its tokenizer is %s, of its class's own files", model, type(tokenizer).__name__)
+    return tokenizer
 
 
 def _is_converted(tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -168,40 +167,43 @@ def _is_converted(tokenizer: PreTrainedTokenizerBase) -> bool:
 def _candidates(
     model: str, folder: Path, tokenizer: PreTrainedTokenizerBase
 ) -> Iterator[tuple[PreTrainedTokenizerBase, Reference]]:
-    """What may be the true tokenizer, quickest first, each with what tells the true ids."""
+    """What may be the true tokenizer, quickest first, each with what it has to give.
+
+    None where a class reads its own files (vocab.txt; vocab.json and merges.txt): they need no conversion.
+    """
     from prh.models import sentencepiece_tokenizer  # imports transformers, which takes seconds
 
-    saved = folder / WHOLE
+    settings, model_type = (
+        _content(folder / "tokenizer_config.json"),
+        _content(folder / "config.json").get("model_type"),
+    )
+    saved = saved_tokenizer.as_saved(folder, tokenizer) if (folder / WHOLE).is_file() else None
+    made = [tokenizer] if saved is None else [tokenizer, saved]
+    for each in made:
+        special_tokens.follow_settings(each, settings, model_type, converted=saved is None)
+    if saved is None:
+        special_tokens.require_ends(tokenizer, model)
+    # a class of many languages puts before a text the one that the settings say
+    ends = special_tokens.ends(tokenizer if hasattr(tokenizer, "src_lang") else made[-1])
     path, processor = _sentencepiece_model(folder, tokenizer)
     if processor is None:
-        if saved.is_file():
-            reference = _saved_reference(saved, tokenizer)
-            yield tokenizer, reference
-            yield _as_saved(folder, tokenizer), reference
+        if saved is None:
+            _require_own_files(model, folder, tokenizer)
+            return
+        reference = _saved_reference(folder, tokenizer, ends)
+        yield from ((each, reference) for each in made)
         return
-    ids = sentencepiece_tokenizer.piece_ids(processor, tokenizer)
-    if ids is None and saved.is_file():
-        tokenizer = _as_saved(folder, tokenizer)
-        ids = sentencepiece_tokenizer.piece_ids(processor, tokenizer)
-    if ids is None:
+    known = (sentencepiece_tokenizer.known_pieces(processor, each, type(tokenizer).__name__, settings) for each in made)
+    pieces, owner = next(((found, each) for each, found in zip(made, known, strict=True) if found), (None, None))
+    if pieces is None:
         raise ModelError(
             f"model {model!r}: transformers makes a tokenizer of {folder} that has not the pieces of {path.name} "
             "there, or numbers them otherwise; delete the file that is not the model's, or add its tokenizer.json."
         )
-    cut, unknown = sentencepiece_tokenizer.cutting(processor, tokenizer), tokenizer.unk_token_id
-    reference = Reference(
-        f"SentencePiece on {path.name}", lambda text: [ids.get(piece, unknown) for piece in cut(text)]
-    )
-    if saved.is_file():
-        yield tokenizer, reference
-        yield _as_saved(folder, tokenizer), reference
-    else:
-        model_type = _content(folder / "config.json").get("model_type")
-        if sentencepiece_tokenizer.puts_bos_first(_content(folder / "tokenizer_config.json"), model_type):
-            tokenizer.add_bos_token = tokenizer.bos_token_id is not None
-        yield tokenizer, reference
-    around = sentencepiece_tokenizer.special_tokens_around(tokenizer)
-    yield sentencepiece_tokenizer.SentencePieceTokenizer(path, tokenizer, ids, cut, around), reference
+    probes = sentencepiece_tokenizer.own_texts(processor)
+    reference = Reference(f"SentencePiece on {path.name}", pieces.of, ends, probes)
+    yield from ((each, reference) for each in made)
+    yield sentencepiece_tokenizer.SentencePieceTokenizer(path, pieces, owner, ends), reference
 
 
 def _sentencepiece_model(
@@ -220,70 +222,40 @@ def _sentencepiece_model(
     return None, None
 
 
+def _require_own_files(model: str, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise ModelError for a tokenizer made of ranks of tiktoken or the like: how they cut a text stands in no file."""
+    own = {name for name in tokenizer.vocab_files_names.values() if (folder / name).is_file()} - OPTIONAL
+    if all(any(fnmatchcase(name, kind) for kind in VOCABULARIES) for name in own):
+        raise ModelError(
+            f"model {model!r}: {type(tokenizer).__name__} is made of files in {folder} that do not tell how a text is "
+            "cut, so that its ids cannot be proved; add the tokenizer.json of the model."
+        )
+
+
 def _content(path: Path) -> dict:
     """The content of a JSON file of settings; none where there is no file."""
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def _saved_reference(path: Path, tokenizer: PreTrainedTokenizerBase) -> Reference:
+def _saved_reference(folder: Path, tokenizer: PreTrainedTokenizerBase, ends: special_tokens.Ends) -> Reference:
     """`tokenizer.json` through the `tokenizers` library, changed by what the tokenizer's settings say."""
-    backend = _backend(path, tokenizer.init_kwargs)
+    backend = saved_tokenizer.read(folder, tokenizer.init_kwargs)
     backend.encode_special_tokens = True
-    draw = random.Random(0)
-    probes = [backend.decode(draw.choices(range(backend.get_vocab_size()), k=8)) for _ in range(200)]
-    return Reference(path.name, lambda text: backend.encode(text, add_special_tokens=False).ids, probes)
+    probes = saved_tokenizer.own_texts(backend)
+    return Reference(WHOLE, lambda text: backend.encode(text, add_special_tokens=False).ids, ends, probes)
 
 
-SETTINGS = {
-    "add_prefix_space": ("pre_tokenizer", "ByteLevel", "add_prefix_space"),
-    "do_lower_case": ("normalizer", "BertNormalizer", "lowercase"),
-    "strip_accents": ("normalizer", "BertNormalizer", "strip_accents"),
-    "tokenize_chinese_chars": ("normalizer", "BertNormalizer", "handle_chinese_chars"),
-}
-"""Settings in tokenizer_config.json that go before tokenizer.json: the part, its type and the key that each means."""
-
-
-def _with_settings(content: dict, settings: Mapping[str, object]) -> dict:
-    for setting, (part, kind, key) in SETTINGS.items():
-        whole = content.get(part) or {}
-        for piece in [whole, *whole.get("pretokenizers", ()), *whole.get("normalizers", ())]:
-            if piece.get("type") == kind and settings.get(setting) is not None:
-                piece[key] = settings[setting]
-    return content
-
-
-def _as_saved(folder: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """`tokenizer.json`, changed by the settings only, with the special tokens of ``tokenizer``."""
-    from transformers import PreTrainedTokenizerFast
-
-    named = {name: token for name in NAMED if (token := getattr(tokenizer, name, None)) is not None}
-    return PreTrainedTokenizerFast(
-        tokenizer_object=_backend(folder / WHOLE, tokenizer.init_kwargs),
-        padding_side=tokenizer.padding_side,
-        model_max_length=tokenizer.model_max_length,
-        clean_up_tokenization_spaces=False,
-        **named,
-    )
-
-
-def _backend(path: Path, settings: Mapping[str, object]) -> tokenizers.Tokenizer:
-    import tokenizers
-
-    backend = tokenizers.Tokenizer.from_str(json.dumps(_with_settings(_content(path), settings)))
-    backend.no_truncation()
-    backend.no_padding()
-    return backend
-
-
-def _differing(tokenizer: PreTrainedTokenizerBase, reference: Reference, texts: Sequence[str]) -> list[str]:
-    """The probes or, where all of these are right, ``texts`` that become other ids than they should."""
+def _wrong(tokenizer: PreTrainedTokenizerBase, reference: Reference, texts: Sequence[str]) -> str:
+    """What a tokenizer gives for the probes or, where all of these are right, for ``texts`` that it should not."""
+    if special_tokens.ends(tokenizer) != reference.ends:
+        return "other special tokens around a text"
     special, probes = [str(token) for token in tokenizer.all_special_tokens], [*PROBES, *reference.probes]
     plain = [text for text in probes if not any(token in text for token in special)]
     asked = tokenizer(plain, add_special_tokens=False)["input_ids"]  # as features read them
-    wrong = [text for text, ids in zip(plain, asked, strict=True) if ids != reference.ids(text)]
+    wrong = {text for text, ids in zip(plain, asked, strict=True) if ids != reference.ids(text)}
     for several in (probes, texts):
         scored = zip(several, tokenize(tokenizer, several) if several else [], strict=True)
-        wrong += [text for text, ids in scored if ids != reference.ids(text)]
+        wrong |= {text for text, ids in scored if ids != reference.ids(text)}
         if wrong:
-            return list(dict.fromkeys(wrong))
-    return []
+            return f"other ids than {reference.name} for {len(wrong):,} texts, such as {min(wrong, key=len)[:60]!r}"
+    return ""
