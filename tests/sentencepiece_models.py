@@ -119,11 +119,12 @@ def _trained(options: str) -> bytes:
     return model.getvalue()
 
 
-def write(name: str, folder: Path) -> Path:
+def write(name: str, folder: Path, *, config: bool = True) -> Path:
     """The folder of a model of a family, without weights; returns its SentencePiece model."""
     family = FAMILIES[name]
     (folder / family.file).write_bytes(_trained(json.dumps(family.options)))
-    (folder / "config.json").write_text(json.dumps({"model_type": family.model_type}))
+    if config:
+        (folder / "config.json").write_text(json.dumps({"model_type": family.model_type}))
     if family.settings:
         (folder / "tokenizer_config.json").write_text(json.dumps(family.settings))
     return folder / family.file

@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from prh.modalities import language
 from prh.models import sentencepiece_tokenizer, special_tokens, tokenizer_files
 from prh.models.repositories import ModelError
-from prh.models.tokenizer_files import PROBES, tokenize
+from prh.models.tokenizer_files import PROBES, SHUFFLED, tokenize
 from tests import sentencepiece_models
 from tests.conftest import REPOSITORY
 from tests.sentencepiece_models import CORPUS, FAMILIES
@@ -70,7 +70,7 @@ def true_ids(path, tokenizer, text):
 def test_ids_are_those_of_sentencepiece(tmp_path, name):
     path = sentencepiece_models.write(name, tmp_path)
     tokenizer = loaded(tmp_path)
-    for text in [*PROBES, *CORPUS[:200]]:
+    for text in [*PROBES, *SHUFFLED, *CORPUS[:200]]:
         ids = true_ids(path, tokenizer, text)
         assert tokenize(tokenizer, [text]) == [ids], text
         if not any(token in text for token in tokenizer.all_special_tokens):

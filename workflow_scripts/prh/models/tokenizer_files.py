@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -61,11 +62,21 @@ PROBES = (
 """Texts in which tokenizers that were converted wrongly have differed: white space, code points, bytes, digits."""
 
 
+def _shuffled(texts: Sequence[str], count: int = 300, length: int = 20) -> list[str]:
+    """Characters of ``texts`` in an order that no text has, drawn at random with a fixed seed."""
+    draw, letters = random.Random(0), sorted(set("".join(texts)))
+    return ["".join(draw.choices(letters, k=draw.randint(1, length))) for _ in range(count)]
+
+
+SHUFFLED = _shuffled(PROBES)
+"""Beside PROBES: accents after what has none, white space in all places, unknown characters in a row."""
+
+
 class Reference(NamedTuple):
     """What a true tokenizer gives.
 
     name: of what tells it. ids: of a text, without special tokens. ends: the special tokens around a text. probes:
-    texts beside PROBES, made of the vocabulary's own pieces.
+    further texts, made of the vocabulary's own pieces.
     """
 
     name: str
@@ -79,7 +90,7 @@ def load(
 ) -> PreTrainedTokenizerBase:
     """The true tokenizer in ``folder``, of the model ``name``.
 
-    texts: on which, beside PROBES and texts of its own vocabulary, the ids are compared with the true ones.
+    texts: on which, beside PROBES, SHUFFLED and texts of its own vocabulary, the ids are compared with the true ones.
     Raises ModelError where its files are not there, or where its ids are not those that they tell and cannot be made
     so; and whatever a class raises that cannot read them.
     """
@@ -249,7 +260,7 @@ def _wrong(tokenizer: PreTrainedTokenizerBase, reference: Reference, texts: Sequ
     """What a tokenizer gives for the probes or, where all of these are right, for ``texts`` that it should not."""
     if special_tokens.ends(tokenizer) != reference.ends:
         return "other special tokens around a text"
-    special, probes = [str(token) for token in tokenizer.all_special_tokens], [*PROBES, *reference.probes]
+    special, probes = [str(token) for token in tokenizer.all_special_tokens], [*PROBES, *SHUFFLED, *reference.probes]
     plain = [text for text in probes if not any(token in text for token in special)]
     asked = tokenizer(plain, add_special_tokens=False)["input_ids"]  # as features read them
     wrong = {text for text, ids in zip(plain, asked, strict=True) if ids != reference.ids(text)}
