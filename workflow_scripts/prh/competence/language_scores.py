@@ -28,11 +28,12 @@ import polars as pl
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from prh.competence.harness_proofs import proving
 from prh.competence.harness_tasks import task_settings
 from prh.io import files
 from prh.jobs.progress import Progress
 from prh.modalities import language
-from prh.models import memory, tokenizer_proofs
+from prh.models import memory, tokenizer_files, tokenizer_proofs
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ def bits_per_byte(
     size = fitting_batch(model, window) if batch_size is None else batch_size
     _check_window(model, window, stride, room, size)
 
-    ids = _tokenise(tokenizer, documents)
+    ids = tokenizer_files.tokenize(tokenizer, documents)
     _refuse_unknown_ids(model, prefix, documents, ids)
     report = tokenizer_proofs.prove(tokenizer, documents, ids, name)
     altered, altered_share = _altered(tokenizer, documents, ids, name)
@@ -179,18 +180,6 @@ def _refuse_unknown_ids(
                 f"The tokeniser gives token {largest} for the document {document[:60]!r} and the model has vectors for "
                 f"{known}: it is the tokeniser of another model."
             )
-
-
-def _tokenise(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str]) -> list[list[int]]:
-    # text that spells a special token is text: it must cost what its bytes cost
-    return tokenizer(
-        list(documents),
-        add_special_tokens=False,
-        split_special_tokens=True,
-        truncation=False,
-        return_attention_mask=False,
-        verbose=False,
-    )["input_ids"]
 
 
 @torch.inference_mode()
@@ -269,6 +258,7 @@ def run_harness(
     num_fewshot: int | None = None,
     limit: int | None = None,
     batch_size: int | None = None,
+    name: str = "",
     out_json: str | Path,
 ) -> dict:
     """Run ``tasks`` of EleutherAI's lm-eval, ``hf`` backend, on a model; keep its results JSON.
@@ -277,8 +267,10 @@ def run_harness(
     data: a folder with the files of the data set that lm-eval's own tasks would load from the hub, read in its place.
     num_fewshot: examples in the prompt (None: the task's own number). limit: first documents of each task only.
     batch_size: as in `bits_per_byte`; when memory runs out the tasks begin again. None reckons with PROMPT tokens.
+    name: of the model, for messages.
     Returns what is written to ``out_json``: lm-eval's own results without the single samples.
-    Raises ValueError for a task that lm-eval does not know.
+    Raises ValueError for a task that lm-eval does not know, and ModelError where the tokenizer does not know its
+    questions (`prh.models.tokenizer_proofs`).
     """
     import lm_eval
     from lm_eval.models.huggingface import HFLM
@@ -293,7 +285,7 @@ def run_harness(
 
     def evaluate(size: int) -> dict:
         return lm_eval.simple_evaluate(
-            model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=size),
+            model=proving(HFLM, name)(pretrained=model, tokenizer=tokenizer, batch_size=size),
             tasks=[task if data is None else task_settings(manager, task) | _read_from(data) for task in tasks],
             num_fewshot=num_fewshot,
             limit=limit,
