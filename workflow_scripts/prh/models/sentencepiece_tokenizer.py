@@ -172,9 +172,9 @@ def known_pieces(
             ids[piece] = vocabulary[piece]
     if len({number - processor.piece_to_id(piece) for piece, number in ids.items()}) != 1:
         return None
-    name = processor.id_to_piece(processor.unk_id())
-    name = name if name in vocabulary else tokenizer.unk_token  # transformers may have added one of another name
-    return Pieces(cutting(processor, kind, settings), ids, vocabulary[name], name)
+    names = (processor.id_to_piece(processor.unk_id()), tokenizer.unk_token)  # transformers may add another one
+    name = next((name for name in names if name in vocabulary), None)
+    return None if name is None else Pieces(cutting(processor, kind, settings), ids, vocabulary[name], name)
 
 
 def own_texts(processor: sentencepiece.SentencePieceProcessor, count: int = 200, length: int = 8) -> list[str]:

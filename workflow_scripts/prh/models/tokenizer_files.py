@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
     from transformers import PreTrainedTokenizerBase
 
+    from prh.models.sentencepiece_tokenizer import Pieces
+
 log = logging.getLogger(__name__)
 
 WHOLE = saved_tokenizer.FILE
@@ -184,37 +186,47 @@ def _candidates(
     """
     from prh.models import sentencepiece_tokenizer  # imports transformers, which takes seconds
 
-    settings, model_type = (
-        _content(folder / "tokenizer_config.json"),
-        _content(folder / "config.json").get("model_type"),
-    )
+    settings, config = _content(folder / "tokenizer_config.json"), _content(folder / "config.json")
     saved = saved_tokenizer.as_saved(folder, tokenizer) if (folder / WHOLE).is_file() else None
     made = [tokenizer] if saved is None else [tokenizer, saved]
     for each in made:
-        special_tokens.follow_settings(each, settings, model_type, converted=saved is None)
+        special_tokens.follow_settings(each, settings, config.get("model_type"), converted=saved is None)
     if saved is None:
         special_tokens.require_ends(tokenizer, model)
     # a class of many languages puts before a text the one that the settings say
     ends = special_tokens.ends(tokenizer if hasattr(tokenizer, "src_lang") else made[-1])
     path, processor = _sentencepiece_model(folder, tokenizer)
-    if processor is None:
-        if saved is None:
-            _require_own_files(model, folder, tokenizer)
-            return
+    if processor is not None:
+        pieces, owner = _pieces(model, path, processor, made, settings)
+        probes = sentencepiece_tokenizer.own_texts(processor)
+        reference = Reference(f"SentencePiece on {path.name}", pieces.of, ends, probes)
+    elif saved is not None:
         reference = _saved_reference(folder, tokenizer, ends)
-        yield from ((each, reference) for each in made)
+    else:
+        _require_own_files(model, folder, tokenizer)
         return
-    known = (sentencepiece_tokenizer.known_pieces(processor, each, type(tokenizer).__name__, settings) for each in made)
-    pieces, owner = next(((found, each) for each, found in zip(made, known, strict=True) if found), (None, None))
-    if pieces is None:
-        raise ModelError(
-            f"model {model!r}: transformers makes a tokenizer of {folder} that has not the pieces of {path.name} "
-            "there, or numbers them otherwise; delete the file that is not the model's, or add its tokenizer.json."
-        )
-    probes = sentencepiece_tokenizer.own_texts(processor)
-    reference = Reference(f"SentencePiece on {path.name}", pieces.of, ends, probes)
     yield from ((each, reference) for each in made)
-    yield sentencepiece_tokenizer.SentencePieceTokenizer(path, pieces, owner, ends), reference
+    if processor is not None:
+        yield sentencepiece_tokenizer.SentencePieceTokenizer(path, pieces, owner, ends), reference
+
+
+def _pieces(
+    model: str,
+    path: Path,
+    processor: SentencePieceProcessor,
+    made: Sequence[PreTrainedTokenizerBase],
+    settings: Mapping[str, object],
+) -> tuple[Pieces, PreTrainedTokenizerBase]:
+    """The pieces of the SentencePiece model ``path``, and the first of the tokenizers ``made`` with ids for them."""
+    from prh.models.sentencepiece_tokenizer import known_pieces
+
+    for each in made:
+        if (pieces := known_pieces(processor, each, type(made[0]).__name__, settings)) is not None:
+            return pieces, each
+    raise ModelError(
+        f"model {model!r}: transformers makes a tokenizer of {path.parent} that has not the pieces of {path.name} "
+        "there, or numbers them otherwise; delete the file that is not the model's, or add its tokenizer.json."
+    )
 
 
 def _sentencepiece_model(
@@ -268,5 +280,11 @@ def _wrong(tokenizer: PreTrainedTokenizerBase, reference: Reference, texts: Sequ
         scored = zip(several, tokenize(tokenizer, several) if several else [], strict=True)
         wrong |= {text for text, ids in scored if ids != reference.ids(text)}
         if wrong:
-            return f"other ids than {reference.name} for {len(wrong):,} texts, such as {min(wrong, key=len)[:60]!r}"
+            return (
+                f"other ids than {reference.name} for {len(wrong):,} texts, such as {min(wrong, key=_by_length)[:60]!r}"
+            )
     return ""
+
+
+def _by_length(text: str) -> tuple[int, str]:
+    return len(text), text
