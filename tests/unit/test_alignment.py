@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from prh.core import alignment, neighbour_lists
-from prh.core.alignment import Representation, _halves, align, best_pair, compare, prepare, scores
-from prh.core.metrics import METRICS
+from prh.core.alignment import align, compare
+from prh.core.intervals import halves
+from prh.core.metrics import METRICS, Representation
 from prh.core.metrics.base import device_of
 from prh.core.neighbour_lists import restrict
 from prh.core.neighbours import nearest
+from prh.core.preparation import prepare
+from prh.core.scoring import best_pair, scores
 
 
 def layers(rng, n=60, widths=(5, 8, 6), shared=None):
@@ -173,7 +176,7 @@ def test_groups_are_split_as_wholes(pair):
     groups = np.repeat(np.arange(20), 3)[np.random.default_rng(1).permutation(60)]
     rng = np.random.default_rng(0)
     for _ in range(20):
-        one, other = _halves(rng, 60, groups)
+        one, other = halves(rng, 60, groups)
         assert sorted([*one, *other]) == list(range(60))
         assert not set(groups[one]) & set(groups[other])
         assert len(one) == len(other) == 30

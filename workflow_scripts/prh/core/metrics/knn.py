@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 TILE = 2**24  # places of the n x n plane that are laid out at once: all of them up to n = 4096
 
 
-@metric(summary="mean share of common nearest neighbours", needs="neighbours", symmetric=True, bounded=True)
+@metric(
+    summary="mean share of common nearest neighbours",
+    needs="neighbours",
+    symmetric=True,
+    bounded=True,
+    per_query=True,
+    chance=lambda k, n: k / (n - 1),
+)
 def mutual_knn(x: Representation, y: Representation, k: int = 10) -> np.ndarray:
     """Mutual k nearest neighbours: the mean over samples of the share of common neighbours, the metric of the paper.
 
@@ -39,7 +46,13 @@ def mutual_knn(x: Representation, y: Representation, k: int = 10) -> np.ndarray:
     return products(x.state(neighbour_columns, k), y.knn(k), y.gallery) / (x.n * k)
 
 
-@metric(summary="intersection over union of nearest neighbours", needs="neighbours", symmetric=True, bounded=True)
+@metric(
+    summary="intersection over union of nearest neighbours",
+    needs="neighbours",
+    symmetric=True,
+    bounded=True,
+    per_query=True,
+)
 def jaccard_knn(x: Representation, y: Representation, k: int = 10) -> np.ndarray:
     """Jaccard similarity of neighbour sets: the mean over samples of |N_x ∩ N_y| / |N_x ∪ N_y|.
 
@@ -47,12 +60,7 @@ def jaccard_knn(x: Representation, y: Representation, k: int = 10) -> np.ndarray
     Source: Wang et al. (2020), "Towards Understanding the Instability of Network Embedding"; Klabunde et al. (2023),
     "Similarity of Neural Network Models", section 3.4.
     """
-
-    def jaccard(ranks: np.ndarray) -> np.ndarray:
-        common = (ranks < k).sum(axis=0)
-        return common / (2 * k - common)
-
-    return _mean_over_samples(x, y, k, jaccard)
+    return _mean_over_samples(x, y, k, jaccard_similarity)
 
 
 @metric(summary="share of samples found again, y then x", needs="neighbours", symmetric=False, bounded=True)
@@ -78,48 +86,68 @@ def cycle_knn(x: Representation, y: Representation, k: int = 10) -> np.ndarray:
     return scores / x.n
 
 
-@metric(summary="longest common subsequence of neighbours / k", needs="neighbours", symmetric=True, bounded=True)
+@metric(
+    summary="longest common subsequence of neighbours / k",
+    needs="neighbours",
+    symmetric=True,
+    bounded=True,
+    per_query=True,
+)
 def lcs_knn(x: Representation, y: Representation, k: int = 10) -> np.ndarray:
     """Length of the longest common subsequence of the two ordered neighbour lists, averaged over samples, over k.
 
     Parameters: as ``mutual_knn``. Returns a float in [0, 1]; the official code does not divide by k, the paper does.
     Source: Huh et al. (2024), appendix A.
-
-    No sample occurs twice in a list, so a common subsequence is an increasing run of ranks, and the longest is found by
-    patience sorting: ``ends[m]`` is the least rank at which a run of length m + 1 can end.
     """
-
-    def longest_increasing(ranks: np.ndarray) -> np.ndarray:
-        ends = np.full_like(ranks, k)
-        for rank in ranks:  # a rank of k (not shared) is less than no end: it changes nothing
-            shorter_end = np.concatenate([np.full_like(ends[:1], -1), ends[:-1]])
-            ends = np.where((shorter_end < rank) & (rank < ends), rank, ends)
-        return (ends < k).sum(axis=0) / k
-
-    return _mean_over_samples(x, y, k, longest_increasing)
+    return _mean_over_samples(x, y, k, lcs_similarity)
 
 
-@metric(summary="1 - edit distance of neighbour lists / k", needs="neighbours", symmetric=True, bounded=True)
+@metric(
+    summary="1 - edit distance of neighbour lists / k", needs="neighbours", symmetric=True, bounded=True, per_query=True
+)
 def edit_distance_knn(x: Representation, y: Representation, k: int = 10) -> np.ndarray:
     """One minus the mean Levenshtein distance (unit costs) of the two ordered neighbour lists over k.
 
     Parameters: as ``mutual_knn``. Returns a float in [0, 1].
     Source: Huh et al. (2024), appendix A; Levenshtein (1966).
     """
+    return _mean_over_samples(x, y, k, edit_similarity)
+
+
+def jaccard_similarity(ranks: np.ndarray) -> np.ndarray:
+    """Shared neighbours over all of two lists: from ``ranks`` int16 [k, cases] (``_shared_ranks``) to float [cases]."""
+    k = len(ranks)
+    common = (ranks < k).sum(axis=0)
+    return common / (2 * k - common)
+
+
+def lcs_similarity(ranks: np.ndarray) -> np.ndarray:
+    """Length of the longest common subsequence over k: from ``ranks`` int16 [k, cases] to float [cases].
+
+    No sample occurs twice in a list, so a common subsequence is an increasing run of ranks, and the longest is found by
+    patience sorting: ``ends[m]`` is the least rank at which a run of length m + 1 can end.
+    """
+    k = len(ranks)
+    ends = np.full_like(ranks, k)
+    for rank in ranks:  # a rank of k (not shared) is less than no end: it changes nothing
+        shorter_end = np.concatenate([np.full_like(ends[:1], -1), ends[:-1]])
+        ends = np.where((shorter_end < rank) & (rank < ends), rank, ends)
+    return (ends < k).sum(axis=0) / k
+
+
+def edit_similarity(ranks: np.ndarray) -> np.ndarray:
+    """One minus the Levenshtein distance over k: from ``ranks`` int16 [k, cases] to float [cases]."""
+    k = len(ranks)
     steps = np.arange(k + 1, dtype=np.int16)[:, None]
-
-    def similarity(ranks: np.ndarray) -> np.ndarray:
-        # distance[a] is between the first a neighbours in x and the first b in y; each turn adds one to b.
-        distance = np.repeat(steps, ranks.shape[1], axis=1)
-        for rank in ranks:
-            replaced = distance[:-1] + (rank != steps[:-1])
-            distance += 1
-            np.minimum(distance[1:], replaced, out=distance[1:])
-            # dropping neighbours of x costs 1 each: distance[a] = min over a' <= a of distance[a'] + (a - a')
-            distance = np.minimum.accumulate(distance - steps, axis=0) + steps
-        return 1 - distance[-1] / k
-
-    return _mean_over_samples(x, y, k, similarity)
+    # distance[a] is between the first a neighbours in x and the first b in y; each turn adds one to b.
+    distance = np.repeat(steps, ranks.shape[1], axis=1)
+    for rank in ranks:
+        replaced = distance[:-1] + (rank != steps[:-1])
+        distance += 1
+        np.minimum(distance[1:], replaced, out=distance[1:])
+        # dropping neighbours of x costs 1 each: distance[a] = min over a' <= a of distance[a'] + (a - a')
+        distance = np.minimum.accumulate(distance - steps, axis=0) + steps
+    return 1 - distance[-1] / k
 
 
 class Columns(NamedTuple):

@@ -14,15 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from prh.core.metrics.base import Representation, metric, movable
-from prh.core.metrics.kernels import (
-    centred,
-    linear_kernels,
-    move_packed,
-    packed,
-    packed_diagonal,
-    packed_gb,
-    packed_products,
-)
+from prh.core.metrics.kernels import centred, linear_kernels
+from prh.core.metrics.packed_matrices import move_packed, packed, packed_diagonal, packed_gb, packed_products
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +32,13 @@ class Basis(NamedTuple):
     S: torch.Tensor
 
 
-@metric(summary="mean canonical correlation of 10 components", needs="features", symmetric=True, bounded=True)
+@metric(
+    summary="mean canonical correlation of 10 components",
+    needs="features",
+    symmetric=True,
+    bounded=True,
+    halves="contrast",
+)
 def svcca(x: Representation, y: Representation, dims: int = 10) -> np.ndarray:
     """Singular vector CCA: the mean canonical correlation of the ``dims`` leading components of standardised columns.
 
@@ -54,7 +53,13 @@ def svcca(x: Representation, y: Representation, dims: int = 10) -> np.ndarray:
     return _pairwise(a, b, lambda p, q: _singular_values(p.T @ q).sum() / min(p.shape[1], q.shape[1]))
 
 
-@metric(summary="canonical correlations weighted by their share of x", needs="features", symmetric=False, bounded=True)
+@metric(
+    summary="canonical correlations weighted by their share of x",
+    needs="features",
+    symmetric=False,
+    bounded=True,
+    halves="contrast",
+)
 def pwcca(x: Representation, y: Representation, variance: float = 0.99) -> np.ndarray:
     """Projection-weighted CCA: canonical correlations, weighted by how much of x's features their directions carry.
 
