@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
     device = loading.choose_device(arguments.device)
     facts = {**arguments.spec.provenance, "model": entry["name"], "text": text.name, "device": device}
     try:
-        loaded = causal_models.load_causal(entry, root, device)
+        loaded = causal_models.load_causal(entry, root, device, texts=documents)
     except text_checks.NotCausal as error:
         reason = causal_models.reason_not_scored(error, entry)
         tables.write(scores.SCORES.empty_table(), arguments.output, tables.provenance(**facts, not_scored=reason))

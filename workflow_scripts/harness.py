@@ -59,6 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
         num_fewshot=task.shots,
         limit=task.limit,
         batch_size=loaded.batch_size(arguments.batch_size),
+        name=entry["name"],
         out_json=arguments.results,
     )
     found = harness_scores(arguments.results)

@@ -17,6 +17,8 @@ from transformers import (
     AutoTokenizer,
     GPT2Config,
     GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
     PreTrainedTokenizerFast,
 )
 
@@ -26,6 +28,8 @@ from prh.competence.causal_models import fitting_batch, load_causal
 from prh.competence.harness import harness_scores, run_harness
 from prh.experiment.schema import LanguageModel
 from prh.models.repositories import ModelError
+from prh.models.tokenizer_files import tokenize
+from tests import sentencepiece_models
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
 STORIES = REAL / "weights" / "language" / "stories260K"
@@ -375,6 +379,35 @@ def test_harness_runs_a_local_task_without_the_network(endings, monkeypatch):
     (row,) = harness_scores(out).rows(named=True)
     assert row["value"] == 1.0
     assert (row["n"], row["version"], row["shots"]) == (4, "2", 0)
+
+
+@pytest.mark.slow
+def test_a_model_with_sentencepiece_only_is_scored_by_both(endings, tmp_path):
+    """As OpenLLaMA is published: no tokenizer.json, and spaces merge."""
+    folder = tmp_path / "m"
+    folder.mkdir()
+    sizes = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    LlamaForCausalLM(LlamaConfig(vocab_size=900, **sizes)).save_pretrained(folder)
+    sentencepiece_models.write("OpenLLaMA", folder, config=False)
+    entry = LanguageModel(name="m", modality="language", source="local", path=str(folder)).model_dump()
+    documents = ["two spaces at  one place only", "one space between each word and the next, " * 3]
+    model, tokenizer = load_causal(entry, folder, texts=documents)[:2]
+    result = bits_per_byte(model, tokenizer, documents, window=32)
+    assert (result.altered, result.tokens) == (1, sum(map(len, tokenize(tokenizer, documents))))
+    out = tmp_path / "r.json"
+    results = run_harness(model, tokenizer, ["endings"], include_path=endings, num_fewshot=1, out_json=out)
+    assert harness_scores(results)["n"].to_list() == [6]
+
+
+@pytest.mark.slow
+def test_the_harness_proves_its_questions(endings, model):
+    words = Tokenizer(models.WordLevel({"<s>": 0, "<unk>": 1, "time": 2}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>", unk_token="<unk>")
+    out = endings / "r.json"
+    with pytest.raises(ModelError, match=r"model 'm': 100% of the tokens of \d+ texts are unknown to its tokenizer"):
+        run_harness(model, tokenizer, ["endings"], include_path=endings, num_fewshot=0, name="m", out_json=out)
+    assert not out.exists()
 
 
 @pytest.mark.slow

@@ -64,7 +64,7 @@ def test_vtab_has_its_19_tasks_in_three_groups(repository):
 
 def test_revisions_are_commits_or_left_to_the_lock_file(repository):
     plan = plan_of(repository, "paper.yaml")
-    for entry in [*plan.datasets.values(), *plan.texts.values()]:
+    for entry in [*plan.datasets.values(), *plan.texts.values(), *plan.models.values()]:
         revision = getattr(entry, "revision", None)
         assert revision is None or re.fullmatch("[0-9a-f]{40}", revision) or entry.id == "minhuh/prh", entry.name
 

@@ -1,8 +1,6 @@
 """Tokenizers are the models' own: their files are there, their tokens are SentencePiece's, they know their texts."""
 
 import json
-import shutil
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,7 +9,6 @@ from hypothesis import strategies as st
 from prh.models import tokenizer_files, tokenizer_proofs
 from prh.models.repositories import COMPANIONS, ModelError, needed_files
 
-sentencepiece = pytest.importorskip("sentencepiece")
 transformers = pytest.importorskip("transformers")
 
 WORDS = [
@@ -37,124 +34,6 @@ WORDS = [
     "table",
     "street",
 ]
-
-IDENTITY = {"normalization_rule_name": "identity", "remove_extra_whitespaces": False}
-FAMILIES = {
-    "llama": {"model_type": "bpe", "byte_fallback": True, "split_digits": True, **IDENTITY},
-    "open_llama": {"model_type": "bpe", "byte_fallback": True},  # merges spaces and line breaks, folds characters
-    "gemma": {"model_type": "bpe", "byte_fallback": True, "split_digits": True, "add_dummy_prefix": False, **IDENTITY}
-    | {"pad_id": 0, "eos_id": 1, "bos_id": 2, "unk_id": 3},
-    "t5": {"model_type": "unigram", "pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1},
-    "fairseq": {"model_type": "unigram"},
-    "albert": {"model_type": "unigram", "pad_id": 0, "unk_id": 1, "bos_id": -1, "eos_id": -1}
-    | {"control_symbols": ["[CLS]", "[SEP]", "[MASK]"]},
-    "deberta": {"model_type": "unigram", "pad_id": 0, "unk_id": 3, "bos_id": 1, "eos_id": 2}
-    | {"bos_piece": "[CLS]", "eos_piece": "[SEP]", "unk_piece": "[UNK]", "pad_piece": "[PAD]"}
-    | {"control_symbols": ["[MASK]"]},
-}
-
-# class, how its SentencePiece model is trained and called, what its tokenizer_config.json says besides, kind of model
-CASES = {
-    "LLaMA": ("LlamaTokenizer", "llama", "tokenizer.model", {"legacy": True, "add_bos_token": True}, "llama"),
-    "Llama 2": ("LlamaTokenizer", "llama", "tokenizer.model", {"legacy": False, "add_bos_token": True}, "llama"),
-    "Mistral": ("LlamaTokenizer", "llama", "tokenizer.model", {"add_bos_token": True}, "mistral"),
-    "OpenLLaMA": ("LlamaTokenizer", "open_llama", "tokenizer.model", {"add_bos_token": True}, "llama"),
-    "Gemma": ("GemmaTokenizer", "gemma", "tokenizer.model", {}, "gemma"),
-    "T5": ("T5Tokenizer", "t5", "spiece.model", {}, "t5"),
-    "Pegasus": ("PegasusTokenizer", "t5", "spiece.model", {}, "pegasus"),
-    "BigBird": ("BigBirdTokenizer", "t5", "spiece.model", {}, "big_bird"),
-    "ALBERT": ("AlbertTokenizer", "albert", "spiece.model", {}, "albert"),
-    "RemBERT": ("RemBertTokenizer", "albert", "sentencepiece.model", {}, "rembert"),
-    "XLM-R": ("XLMRobertaTokenizer", "fairseq", "sentencepiece.bpe.model", {}, "xlm-roberta"),
-    "CamemBERT": ("CamembertTokenizer", "fairseq", "sentencepiece.bpe.model", {}, "camembert"),
-    "mBART": ("MBartTokenizer", "fairseq", "sentencepiece.bpe.model", {}, "mbart"),
-    "NLLB": ("NllbTokenizer", "fairseq", "sentencepiece.bpe.model", {}, "m2m_100"),
-    "DeBERTa": ("DebertaV2Tokenizer", "deberta", "spm.model", {}, "deberta-v2"),
-    "GPT-SW3": ("GPTSw3Tokenizer", "t5", "spiece.model", {}, "gpt2"),
-}
-FOLDING = {"ALBERT", "GPT-SW3"}  # they change case, accents or spaces before SentencePiece sees a text
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory) -> dict[str, Path]:
-    """A SentencePiece model of each kind, trained on captions of a few words."""
-    folder = tmp_path_factory.mktemp("pieces")
-    sentences = [" ".join(WORDS[(i * j + i // 3) % len(WORDS)] for j in range(2, 9)) for i in range(300)]
-    (folder / "text").write_text("\n".join([*sentences, "def f(x):\treturn x_2 + 10 .,!()=;", "café 1234567890"]))
-    made = {}
-    for name, settings in FAMILIES.items():
-        sentencepiece.SentencePieceTrainer.train(
-            input=str(folder / "text"),
-            model_prefix=str(folder / name),
-            vocab_size=400,
-            hard_vocab_limit=False,
-            minloglevel=2,
-            **(
-                {"allow_whitespace_only_pieces": True} | settings
-                if "remove_extra_whitespaces" in settings
-                else settings
-            ),
-        )
-        made[name] = folder / f"{name}.model"
-    return made
-
-
-@pytest.fixture
-def folder_of(models, tmp_path):
-    def make(case: str) -> tuple[Path, Path]:
-        kind, family, file, settings, model_type = CASES[case]
-        shutil.copy(models[family], tmp_path / file)
-        (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": kind, **settings}))
-        (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
-        return tmp_path, models[family]
-
-    return make
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_tokens_are_those_of_sentencepiece(folder_of, case):
-    folder, model = folder_of(case)
-    tokenizer = tokenizer_files.load(folder, "m")
-    pieces = sentencepiece.SentencePieceProcessor(model_file=str(model))
-    unknown = pieces.id_to_piece(pieces.unk_id())
-    for text in tokenizer_files.PLAIN if case in FOLDING else tokenizer_files.PROBES:
-        expected = [pieces.id_to_piece(number) for number in pieces.encode(text)]
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        found = tokenizer.convert_ids_to_tokens(ids)
-        assert found == [tokenizer.unk_token if piece == unknown else piece for piece in expected], text
-    assert max(tokenizer.get_vocab().values()) < len(tokenizer)
-
-
-@pytest.mark.parametrize("case", ["LLaMA", "OpenLLaMA"])
-def test_ids_begin_of_text_and_round_trip_of_the_llamas(folder_of, case):
-    folder, model = folder_of(case)
-    tokenizer = tokenizer_files.load(folder, "m")
-    pieces = sentencepiece.SentencePieceProcessor(model_file=str(model))
-    text = "the dog\n\nruns  over 12 cats"
-    assert tokenizer(text)["input_ids"] == [pieces.bos_id(), *pieces.encode(text)]
-    assert tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True) == pieces.decode(
-        pieces.encode(text)
-    )
-    masked = tokenizer([text], return_special_tokens_mask=True)["special_tokens_mask"][0]
-    assert masked == [1] + [0] * len(pieces.encode(text))
-    spelt = tokenizer("<s> a </s>", add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    assert spelt == pieces.encode("<s> a </s>")
-
-
-def test_a_tokenizer_beside_the_sentencepiece_of_another_is_refused(folder_of):
-    folder, _ = folder_of("T5")
-    tokenizer_files.load(folder, "m").save_pretrained(folder)
-    assert (folder / "tokenizer.json").is_file()
-    sentences = ["completely other words stand here", "and here are some more of them"] * 50
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(sentences),
-        model_prefix=str(folder / "spiece"),
-        vocab_size=40,
-        hard_vocab_limit=False,
-        minloglevel=2,
-    )
-    with pytest.raises(ModelError, match=r"model 'm': its tokenizer T5Tokenizer gives other tokens than"):
-        tokenizer_files.load(folder, "m")
 
 
 EMPTY = {

@@ -27,7 +27,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from prh.competence.causal_models import fitting_batch
 from prh.jobs.progress import Progress
 from prh.modalities import language
-from prh.models import memory, tokenizer_proofs
+from prh.models import memory, tokenizer_files, tokenizer_proofs
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def bits_per_byte(
     size = fitting_batch(model, window) if batch_size is None else batch_size
     _check_window(model, window, stride, room, size)
 
-    ids = _tokenise(tokenizer, documents)
+    ids = tokenizer_files.tokenize(tokenizer, documents)
     _refuse_unknown_ids(model, prefix, documents, ids)
     report = tokenizer_proofs.prove(tokenizer, documents, ids, name)
     altered, altered_share = _altered(tokenizer, documents, ids, name)
@@ -163,18 +163,6 @@ def _refuse_unknown_ids(
                 f"The tokeniser gives token {largest} for the document {document[:60]!r} and the model has vectors for "
                 f"{known}: it is the tokeniser of another model."
             )
-
-
-def _tokenise(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str]) -> list[list[int]]:
-    # text that spells a special token is text: it must cost what its bytes cost
-    return tokenizer(
-        list(documents),
-        add_special_tokens=False,
-        split_special_tokens=True,
-        truncation=False,
-        return_attention_mask=False,
-        verbose=False,
-    )["input_ids"]
 
 
 @torch.inference_mode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,10 +37,13 @@ class CausalModel(NamedTuple):
         return wanted if self.batching == "padded" else 1
 
 
-def load_causal(entry: Mapping, root: str | Path | None, device: str = "cpu") -> CausalModel:
+def load_causal(
+    entry: Mapping, root: str | Path | None, device: str = "cpu", *, texts: Sequence[str] = ()
+) -> CausalModel:
     """The causal language model and the tokeniser of a model entry (see prh.experiment.schema), with weights from
     ``root``.
 
+    texts: what is to be scored, on which the ids of the tokenizer are proved.
     As in `prh.modalities.load`: the same type of weights, the same placement of big and quantised models, and random
     weights where ``root`` is None. Raises NotCausal for a model that does not predict the next token from those before
     it alone, and ModelError where it cannot be loaded, or where its head or another weight is not in the checkpoint.
@@ -51,7 +54,7 @@ def load_causal(entry: Mapping, root: str | Path | None, device: str = "cpu") ->
     # the cache is for tasks that are answered in words, which generate them
     loaded = loading.load_auto(entry, root, device, dtype, kind="AutoModelForCausalLM", cache=True)
     model = loaded.model.eval() if loaded.placed else loaded.model.eval().to(device)
-    tokenizer = language.load_tokenizer(entry, root)
+    tokenizer = language.load_tokenizer(entry, root, texts=texts)
     if not entry.get("selftest", True):
         return CausalModel(model, tokenizer, SelfTest.left_out(), "padded")
     with loading.explained(entry, root):

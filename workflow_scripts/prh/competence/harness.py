@@ -11,6 +11,7 @@ import polars as pl
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from prh.competence.causal_models import fitting_batch
+from prh.competence.harness_proofs import proving
 from prh.competence.harness_tasks import task_settings
 from prh.io import files
 from prh.modalities import language
@@ -30,6 +31,7 @@ def run_harness(
     num_fewshot: int | None = None,
     limit: int | None = None,
     batch_size: int | None = None,
+    name: str = "",
     out_json: str | Path,
 ) -> dict:
     """Run ``tasks`` of EleutherAI's lm-eval, ``hf`` backend, on a model; keep its results JSON.
@@ -39,8 +41,10 @@ def run_harness(
     num_fewshot: examples in the prompt (None: the task's own number). limit: first documents of each task only.
     batch_size: sequences in a batch, halved when memory runs out; the tasks then begin again. None reckons with PROMPT
     tokens.
+    name: of the model, for messages.
     Returns what is written to ``out_json``: lm-eval's own results without the single samples.
-    Raises ValueError for a task that lm-eval does not know.
+    Raises ValueError for a task that lm-eval does not know, and ModelError where the tokenizer does not know its
+    questions (`prh.models.tokenizer_proofs`).
     """
     import lm_eval
     from lm_eval.models.huggingface import HFLM
@@ -55,7 +59,7 @@ def run_harness(
 
     def evaluate(size: int) -> dict:
         return lm_eval.simple_evaluate(
-            model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=size),
+            model=proving(HFLM, name)(pretrained=model, tokenizer=tokenizer, batch_size=size),
             tasks=[task if data is None else task_settings(manager, task) | _read_from(data) for task in tasks],
             num_fewshot=num_fewshot,
             limit=limit,

@@ -255,12 +255,11 @@ def longest_text(module: nn.Module) -> int | None:
     return limit
 
 
-def load_tokenizer(entry: Mapping, root: str | Path | None) -> PreTrainedTokenizerBase:
-    """The tokenizer of a transformers entry, from its folder: see `prh.models.tokenizer_files`."""
+def load_tokenizer(entry: Mapping, root: str | Path | None, *, texts: Sequence[str] = ()) -> PreTrainedTokenizerBase:
+    """The tokenizer of a transformers entry, from its folder, proved on ``texts``: see `prh.models.tokenizer_files`."""
+    folder, trust = Path(root or entry["path"]), entry["trust_remote_code"]
     with explained(entry, root):
-        return tokenizer_files.load(
-            Path(root or entry["path"]), entry.get("name", ""), trust_remote_code=entry["trust_remote_code"]
-        )
+        return tokenizer_files.load(folder, entry.get("name", ""), trust_remote_code=trust, texts=texts)
 
 
 def load(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> LanguageEncoder:

@@ -1,57 +1,101 @@
-"""Tokenizers of transformers as they were meant: with all of their files, and with the tokens of their SentencePiece.
+"""The tokenizer of a language model: its files must be there, and its ids must be those that the model was trained on.
 
-A library that lacks a tokenizer's files makes one of a few special tokens, without a word. And one that converts a
-SentencePiece model to a form of its own can lose what that model does to a text first (transformers 5 leaves out the
-normalisation of `tokenizer.model`: double spaces, line breaks and compatibility characters then give other tokens).
+A library that lacks a tokenizer's files makes one of a few special tokens, without a word. And transformers 5 makes
+many tokenizers anew from their vocabulary, as their class says, and loses what else their files say: that OpenLLaMA
+merges spaces, that SmolLM takes digits one by one, what mBART does to characters. Two things tell the true ids: a
+SentencePiece model in the folder, through SentencePiece itself; else `tokenizer.json`, through the `tokenizers`
+library. What transformers makes is compared with that, and where it differs the next of three is tried:
+`tokenizer.json` as it is, then SentencePiece itself (`prh.models.sentencepiece_tokenizer`).
 """
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterator, Sequence
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
-from prh.models import companion_files
-from prh.models.companion_files import PIECES
+from prh.models import companion_files, saved_tokenizer, special_tokens
 from prh.models.repositories import ModelError, first_line
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
     from transformers import PreTrainedTokenizerBase
 
+    from prh.models.sentencepiece_tokenizer import Pieces
+
 log = logging.getLogger(__name__)
 
-OPTIONAL = {"tokenizer_file", "tokenizer_config_file", "target_vocab_file", "normalizer_file"}
-"""Files of a tokenizer's class that it can do without."""
+WHOLE = saved_tokenizer.FILE
+OPTIONAL = frozenset({"tokenizer_config.json", "normalizer.json", "target_vocab.json", "target.spm"})
+"""Of the files that a tokenizer class names, those that it does without."""
+VOCABULARIES = ("*.model", "*.spm", "*.tiktoken", "tekken.json")
+"""What may stand in for the one vocabulary file that a class without a form of its own names."""
 
 PROBES = (
-    "A dog runs over the grass.",
-    "two children, playing with a red ball",
-    "two  spaces   and more",
-    " a space before",
-    "a space after ",
-    "one line\nand another\n\nand one more",
-    "a\ttab",
-    "café, naïve, über, e\u0301",
-    "日本語のテキスト",
-    "🙂 fine",
-    "x = y_2; print(x)",
-    "12345 and 67,890.5",
-    "ﬁne ﬁgures ½ ²",
-    "non\u00a0breaking\u2009spaces\u200b",
+    "",
+    "hello world",
+    "Hello, World! It's UPPER and lower.",
+    "two  spaces and    four",
+    " a space in front",
+    "  two in front",
+    "a space at the end ",
+    "\n",
+    "line one\nline two",
+    "a paragraph\n\nanother\n\n\n  indented",
+    "a tab\tand\r\na line of Windows",
+    *("a" + " " * count + "b" + "\n" * count + "c" + "\t" * count + "d" for count in (3, 5, 8, 13, 21, 34)),
+    "café naïve Zürich œuvre",
+    "cafe\u0301 in two code points",
+    "北京 東京 서울 привет мир مرحبا नमस्ते",
+    "a smile 😀 and 👩\u200d🚀",
+    "rare \U0001f9ff \u16a0 \u2a0a \U00010348",
+    "12,345 in 2015, 3.14 ½ ① ２０",
+    "def f(x):\n    return {x: [1, 2]}  # code\n",
+    "a ligature ﬁne, a no-break\u00a0space, a zero\u200bwidth one, a line\u2028separator",
+    "``quotes'' \"as\" ‘written’ “differently”",
+    "an underline ▁under and under_score",
+    "<unk> and <s> as text</s>",
+    "https://example.org/a?b=c&d=%20",
 )
-"""Texts that tokenizers treat in different ways."""
-PLAIN = PROBES[1:2]
-"""Of these, what a tokenizer that folds case, accents or punctuation leaves as it is."""
+"""Texts in which tokenizers that were converted wrongly have differed: white space, code points, bytes, digits."""
 
 
-def load(folder: Path, name: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
-    """The tokenizer in ``folder``, of the model ``name``: that of its class, or of its SentencePiece where they differ.
+def _shuffled(texts: Sequence[str], count: int = 300, length: int = 20) -> list[str]:
+    """Characters of ``texts`` in an order that no text has, drawn at random with a fixed seed."""
+    draw, letters = random.Random(0), sorted(set("".join(texts)))
+    return ["".join(draw.choices(letters, k=draw.randint(1, length))) for _ in range(count)]
 
-    Raises ModelError where its files are not there, and where it gives other tokens than its SentencePiece model and
-    that model's own cannot take its place.
+
+SHUFFLED = _shuffled(PROBES)
+"""Beside PROBES: accents after what has none, white space in all places, unknown characters in a row."""
+
+
+class Reference(NamedTuple):
+    """What a true tokenizer gives.
+
+    name: of what tells it. ids: of a text, without special tokens. ends: the special tokens around a text. probes:
+    further texts, made of the vocabulary's own pieces.
+    """
+
+    name: str
+    ids: Callable[[str], list[int]]
+    ends: special_tokens.Ends
+    probes: Sequence[str] = ()
+
+
+def load(
+    folder: Path, name: str, *, trust_remote_code: bool = False, texts: Sequence[str] = ()
+) -> PreTrainedTokenizerBase:
+    """The true tokenizer in ``folder``, of the model ``name``.
+
+    texts: on which, beside PROBES, SHUFFLED and texts of its own vocabulary, the ids are compared with the true ones.
+    Raises ModelError where its files are not there, or where its ids are not those that they tell and cannot be made
+    so; and whatever a class raises that cannot read them.
     """
     from transformers import AutoTokenizer
 
@@ -60,30 +104,8 @@ def load(folder: Path, name: str, *, trust_remote_code: bool = False) -> PreTrai
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
     _require_files(tokenizer, folder, name)
     with _files_named(folder, name):
-        tokenizer(PROBES[0])  # some faults of a vocabulary show with the first text
-    model = next((folder / file for file in PIECES if (folder / file).is_file()), None)
-    pieces = None if model is None else _pieces(model)
-    if pieces is None or _is_sentencepiece_itself(tokenizer):
-        return tokenizer
-    folds = _folds(tokenizer)
-    texts = PLAIN if folds else PROBES
-    different = _different(tokenizer, pieces, texts)
-    if not different:
-        return tokenizer
-    if not folds:
-        own = _own_tokenizer(tokenizer, model)
-        if not _different(own, pieces, PROBES):
-            log.warning(
-                "model '%s': %s of transformers gives other tokens than %s for %d of %d texts (such as %r); the tokens "
-                "are those of SentencePiece itself.",
-                *(name, type(tokenizer).__name__, model, len(different), len(PROBES), different[0]),
-            )
-            return own
-    raise ModelError(
-        f"model {name!r}: its tokenizer {type(tokenizer).__name__} gives other tokens than its SentencePiece model "
-        f"{model} for {len(different)} of {len(texts)} texts (such as {different[0]!r}), and "
-        "neither can be shown to be the one it was trained with; leave the model out."
-    )
+        tokenizer(PROBES[1])  # some faults of a vocabulary show with the first text
+    return _true_tokenizer(name, folder, tokenizer, texts)
 
 
 @contextmanager
@@ -102,117 +124,186 @@ def _files_named(folder: Path, name: str) -> Iterator[None]:
 
 def _require_files(tokenizer: PreTrainedTokenizerBase, folder: Path, name: str) -> None:
     """Raise ModelError for a tokenizer that was made without the files of its vocabulary."""
-    is_librarys = type(tokenizer).__module__.startswith("transformers.")
-    if not is_librarys or (folder / "tokenizer.json").is_file():
+    wanted = getattr(type(tokenizer), "vocab_files_names", {})
+    if type(tokenizer).__module__.startswith("transformers.") and (
+        missing := missing_files([path.name for path in folder.iterdir()], wanted, fast=tokenizer.is_fast)
+    ):
+        every = "half a tokenizer" if len(missing) < len(set(wanted.values()) - OPTIONAL - {WHOLE}) else "no tokenizer"
+        raise ModelError(
+            f"model {name!r}: {folder} holds {every}: {', '.join(missing)} of {type(tokenizer).__name__} is not there, "
+            "nor is tokenizer.json; save the tokenizer beside the weights (tokenizer.save_pretrained)."
+        )
+
+
+def missing_files(names: Sequence[str], wanted: Mapping[str, str], *, fast: bool) -> list[str]:
+    """Of the files that a tokenizer class reads those that are not among ``names``; none where `WHOLE` is there.
+
+    wanted: the ``vocab_files_names`` of the class; empty for one that needs none (ByT5, CANINE). fast: whether the
+    class can read `WHOLE`.
+    """
+    if fast and WHOLE in names:
+        return []
+    needed = [file for file in dict.fromkeys(wanted.values()) if file not in OPTIONAL and file != WHOLE]
+    if wanted.get("vocab_file") == "vocab.txt" and wanted.get("spm_file") in needed:
+        needed.remove(wanted["spm_file"])  # BertJapanese reads the one or the other
+    if not needed:
+        needed = [WHOLE] * (WHOLE in wanted.values())
+    if needed in ([WHOLE], ["tokenizer.model"]) and any(fnmatchcase(n, kind) for n in names for kind in VOCABULARIES):
+        return []
+    return [file for file in needed if file not in names]
+
+
+def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Ids of texts without special tokens: text that spells a special token is text and costs what its bytes cost."""
+    return tokenizer(
+        list(texts),
+        add_special_tokens=False,
+        split_special_tokens=True,
+        truncation=False,
+        return_attention_mask=False,
+        verbose=False,
+    )["input_ids"]
+
+
+# ---- the true ids ---------------------------------------------------------------------------------------------
+
+
+def _true_tokenizer(
+    model: str, folder: Path, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]
+) -> PreTrainedTokenizerBase:
+    """The first of ``tokenizer`` and what can stand in for it that gives what the reference does."""
+    if not _is_converted(tokenizer):
+        log.info("%s: its tokenizer is %s, which reads the files itself", model, type(tokenizer).__name__)
+        return tokenizer
+    wrong = ""
+    for candidate, reference in _candidates(model, folder, tokenizer):
+        wrong = _wrong(candidate, reference, texts)
+        if not wrong:
+            log.info("%s: its tokenizer is %s, with the ids of %s", model, type(candidate).__name__, reference.name)
+            return candidate
+        log.warning("%s: %s gives %s", model, type(candidate).__name__, wrong)
+    if wrong:
+        raise ModelError(
+            f"model {model!r}: no tokenizer gives the ids that the files in {folder} tell ({type(candidate).__name__} "
+            f"gives {wrong}); leave the model out, or mend its tokenizer files."
+        )
+    log.info("%s: its tokenizer is %s, of its class's own files", model, type(tokenizer).__name__)
+    return tokenizer
+
+
+def _is_converted(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer was made from files of another kind: not one that runs SentencePiece or its own code."""
+    return tokenizer.is_fast and type(tokenizer).__module__.startswith("transformers.")
+
+
+def _candidates(
+    model: str, folder: Path, tokenizer: PreTrainedTokenizerBase
+) -> Iterator[tuple[PreTrainedTokenizerBase, Reference]]:
+    """What may be the true tokenizer, quickest first, each with what it has to give.
+
+    None where a class reads its own files (vocab.txt; vocab.json and merges.txt): they need no conversion.
+    """
+    from prh.models import sentencepiece_tokenizer  # imports transformers, which takes seconds
+
+    settings, config = _content(folder / "tokenizer_config.json"), _content(folder / "config.json")
+    saved = saved_tokenizer.as_saved(folder, tokenizer) if (folder / WHOLE).is_file() else None
+    made = [tokenizer] if saved is None else [tokenizer, saved]
+    for each in made:
+        special_tokens.follow_settings(each, settings, config.get("model_type"), converted=saved is None)
+    if saved is None:
+        special_tokens.require_ends(tokenizer, model)
+    # a class of many languages puts before a text the one that the settings say
+    ends = special_tokens.ends(tokenizer if hasattr(tokenizer, "src_lang") else made[-1])
+    path, processor = _sentencepiece_model(folder, tokenizer)
+    if processor is not None:
+        pieces, owner = _pieces(model, path, processor, made, settings)
+        probes = sentencepiece_tokenizer.own_texts(processor)
+        reference = Reference(f"SentencePiece on {path.name}", pieces.of, ends, probes)
+    elif saved is not None:
+        reference = _saved_reference(folder, tokenizer, ends)
+    else:
+        _require_own_files(model, folder, tokenizer)
         return
-    files = getattr(type(tokenizer), "vocab_files_names", {})
-    wanted = [file for kind, file in files.items() if kind not in OPTIONAL] or ["tokenizer.json"]
-    missing = [file for file in wanted if not (folder / file).is_file()]
-    has_pieces = any((folder / file).is_file() for file in PIECES)
-    if not missing or (has_pieces and len(wanted) == 1):  # a class that reads any name of a SentencePiece model
-        return
-    every = "no tokenizer" if len(missing) == len(wanted) else "half a tokenizer"
+    yield from ((each, reference) for each in made)
+    if processor is not None:
+        yield sentencepiece_tokenizer.SentencePieceTokenizer(path, pieces, owner, ends), reference
+
+
+def _pieces(
+    model: str,
+    path: Path,
+    processor: SentencePieceProcessor,
+    made: Sequence[PreTrainedTokenizerBase],
+    settings: Mapping[str, object],
+) -> tuple[Pieces, PreTrainedTokenizerBase]:
+    """The pieces of the SentencePiece model ``path``, and the first of the tokenizers ``made`` with ids for them."""
+    from prh.models.sentencepiece_tokenizer import known_pieces
+
+    for each in made:
+        if (pieces := known_pieces(processor, each, type(made[0]).__name__, settings)) is not None:
+            return pieces, each
     raise ModelError(
-        f"model {name!r}: {folder} holds {every}: {', '.join(sorted(missing))} of {type(tokenizer).__name__} is not "
-        "there, nor is tokenizer.json; save the tokenizer beside the weights (tokenizer.save_pretrained)."
+        f"model {model!r}: transformers makes a tokenizer of {path.parent} that has not the pieces of {path.name} "
+        "there, or numbers them otherwise; delete the file that is not the model's, or add its tokenizer.json."
     )
 
 
-# ---- SentencePiece --------------------------------------------------------------------------------------------
+def _sentencepiece_model(
+    folder: Path, tokenizer: PreTrainedTokenizerBase
+) -> tuple[Path | None, SentencePieceProcessor | None]:
+    """The SentencePiece model of a folder: that which the class names, else the first one; None where there is none."""
+    from prh.models import sentencepiece_tokenizer
+
+    own = [folder / name for name in tokenizer.vocab_files_names.values()]
+    others = sorted(path for path in folder.iterdir() if path.suffix in (".model", ".spm"))
+    for path in [*own, *others]:
+        if path.suffix in (".model", ".spm") and path.is_file():
+            processor = sentencepiece_tokenizer.read(path)
+            if processor is not None:
+                return path, processor
+    return None, None
 
 
-def _pieces(path: Path) -> SentencePieceProcessor | None:
-    """The SentencePiece model of a file; None for a file of that name that is something else (tiktoken's, say)."""
-    from sentencepiece import SentencePieceProcessor
-
-    try:
-        return SentencePieceProcessor(model_file=str(path))
-    except (RuntimeError, OSError):
-        return None
-
-
-def _is_sentencepiece_itself(tokenizer: PreTrainedTokenizerBase) -> bool:
-    from transformers.tokenization_utils_sentencepiece import SentencePieceBackend
-
-    return isinstance(tokenizer, SentencePieceBackend)
+def _require_own_files(model: str, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise ModelError for a tokenizer made of ranks of tiktoken or the like: how they cut a text stands in no file."""
+    own = {name for name in tokenizer.vocab_files_names.values() if (folder / name).is_file()} - OPTIONAL
+    if all(any(fnmatchcase(name, kind) for kind in VOCABULARIES) for name in own):
+        raise ModelError(
+            f"model {model!r}: {type(tokenizer).__name__} is made of files in {folder} that do not tell how a text is "
+            "cut, so that its ids cannot be proved; add the tokenizer.json of the model."
+        )
 
 
-def _folds(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether a tokenizer changes case, accents or punctuation before its SentencePiece model sees a text."""
-    return bool(getattr(tokenizer, "do_lower_case", False)) or getattr(tokenizer, "keep_accents", True) is False
+def _content(path: Path) -> dict:
+    """The content of a JSON file of settings; none where there is no file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def _different(tokenizer: PreTrainedTokenizerBase, pieces: SentencePieceProcessor, texts: Sequence[str]) -> list[str]:
-    """The texts whose tokens are not those of the SentencePiece model."""
-    unknown = pieces.id_to_piece(pieces.unk_id())
-
-    def tokens(text: str) -> list[str]:
-        return tokenizer.convert_ids_to_tokens(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def expected(text: str) -> list[str]:
-        found = map(pieces.id_to_piece, pieces.encode(text))
-        return [tokenizer.unk_token if piece == unknown else piece for piece in found]
-
-    return [text for text in texts if tokens(text) != expected(text)]
+def _saved_reference(folder: Path, tokenizer: PreTrainedTokenizerBase, ends: special_tokens.Ends) -> Reference:
+    """`tokenizer.json` through the `tokenizers` library, changed by what the tokenizer's settings say."""
+    backend = saved_tokenizer.read(folder, tokenizer.init_kwargs)
+    backend.encode_special_tokens = True
+    probes = saved_tokenizer.own_texts(backend)
+    return Reference(WHOLE, lambda text: backend.encode(text, add_special_tokens=False).ids, ends, probes)
 
 
-def _own_tokenizer(tokenizer: PreTrainedTokenizerBase, path: Path) -> PreTrainedTokenizerBase:
-    """A tokenizer that asks the SentencePiece model ``path``, with the ids and special tokens of ``tokenizer``."""
-    special = {key: value for key, value in tokenizer.special_tokens_map.items() if isinstance(value, str)}
-    bare, dressed = (tokenizer("a", add_special_tokens=with_them)["input_ids"] for with_them in (False, True))
-    start = next((i for i in range(len(dressed)) if dressed[i : i + len(bare)] == bare), 0)
-    return _class()(
-        vocab_file=str(path),
-        ids=tokenizer.get_vocab(),
-        before=dressed[:start],
-        after=dressed[start + len(bare) :],
-        added_tokens_decoder=dict(tokenizer.added_tokens_decoder),
-        model_max_length=tokenizer.model_max_length,
-        **special,
-    )
+def _wrong(tokenizer: PreTrainedTokenizerBase, reference: Reference, texts: Sequence[str]) -> str:
+    """What a tokenizer gives for the probes or, where all of these are right, for ``texts`` that it should not."""
+    if special_tokens.ends(tokenizer) != reference.ends:
+        return "other special tokens around a text"
+    special, probes = [str(token) for token in tokenizer.all_special_tokens], [*PROBES, *SHUFFLED, *reference.probes]
+    plain = [text for text in probes if not any(token in text for token in special)]
+    asked = tokenizer(plain, add_special_tokens=False)["input_ids"]  # as features read them
+    wrong = {text for text, ids in zip(plain, asked, strict=True) if ids != reference.ids(text)}
+    for several in (probes, texts):
+        scored = zip(several, tokenize(tokenizer, several) if several else [], strict=True)
+        wrong |= {text for text, ids in scored if ids != reference.ids(text)}
+        if wrong:
+            return (
+                f"other ids than {reference.name} for {len(wrong):,} texts, such as {min(wrong, key=_by_length)[:60]!r}"
+            )
+    return ""
 
 
-def _class() -> type:
-    """The class of `_own_tokenizer`: made here, since transformers takes seconds to import."""
-    from transformers.tokenization_utils_sentencepiece import SentencePieceBackend
-
-    class SentencePieceTokenizer(SentencePieceBackend):
-        """Tokens of a SentencePiece model, ids of another tokenizer of the same vocabulary."""
-
-        def __init__(
-            self, vocab_file: str, ids: dict[str, int], before: list[int], after: list[int], **settings: Any
-        ) -> None:
-            self._ids, self._names = ids, {number: token for token, number in ids.items()}
-            self._before, self._after = before, after
-            super().__init__(vocab_file=vocab_file, legacy=True, **settings)
-
-        @property
-        def vocab_size(self) -> int:
-            return len(self._ids)
-
-        def __len__(self) -> int:
-            return max(self._ids.values()) + 1
-
-        def get_vocab(self) -> dict[str, int]:
-            return dict(self._ids)
-
-        def _convert_token_to_id(self, token: str) -> int:
-            return self._ids.get(token, self._ids.get(str(self.unk_token)))
-
-        def _convert_id_to_token(self, index: int) -> str:
-            return self._names.get(index, str(self.unk_token))
-
-        def convert_tokens_to_string(self, tokens: list[str]) -> str:
-            return self.sp_model.decode_pieces(list(tokens))
-
-        def build_inputs_with_special_tokens(self, first: list[int], second: list[int] | None = None) -> list[int]:
-            return [*self._before, *first, *(second or []), *self._after]
-
-        def get_special_tokens_mask(
-            self, first: list[int], second: list[int] | None = None, already_has_special_tokens: bool = False
-        ) -> list[int]:
-            if already_has_special_tokens:
-                return super().get_special_tokens_mask(first, second, already_has_special_tokens=True)
-            return [1] * len(self._before) + [0] * len([*first, *(second or [])]) + [1] * len(self._after)
-
-    return SentencePieceTokenizer
+def _by_length(text: str) -> tuple[int, str]:
+    return len(text), text
