@@ -16,7 +16,6 @@ if not workflow.overwrite_configfiles:
 
 
 include: "rules/common.smk"
-include: "rules/forkserver.smk"
 include: "rules/datasets.smk"
 include: "rules/models.smk"
 include: "rules/features.smk"
@@ -28,8 +27,7 @@ include: "rules/studies.smk"
 onstart:
     hold_results()
     adopt_lock()
-    start_forkserver()
-    lift_rate_limit()
+    launch_forkserver()
 
 
 onsuccess:

@@ -1,8 +1,8 @@
 """Programs run by a forkserver: as if they ran where they were called, and none outlives who waits for it."""
 
+import importlib.util
 import json
 import os
-import re
 import resource
 import shutil
 import signal
@@ -76,7 +76,7 @@ class Forkserver:
 
 @pytest.fixture
 def program(repository):
-    return repository / "workflow_scripts/forkserver.py"
+    return repository / "forkserver/forkserver.py"
 
 
 @pytest.fixture
@@ -301,7 +301,33 @@ print(os.getppid(), torch.get_num_threads(), {pool["num_threads"] for pool in th
     server.end()
 
 
-def test_all_programs_that_are_forked_exist(repository):
-    named = re.findall(r'"(\w+\.py)"', (repository / "rules/forkserver.smk").read_text())
-    assert len(named) > 10
-    assert all((repository / "workflow_scripts" / name).is_file() for name in named)
+def test_programs_say_what_they_want_imported_beforehand(repository):
+    sys.path.insert(0, str(repository / "forkserver"))
+    from forklaunch import preload_of
+
+    wanted = {path.name: preload_of(path) for path in repository.glob("workflow_scripts/*.py")}
+    assert "torch" in wanted["features.py"]
+    assert wanted["download_model.py"] is None  # the hub is read offline in forks
+    assert len([names for names in wanted.values() if names]) > 10
+    for name in {name for names in wanted.values() for name in names or ()}:
+        assert importlib.util.find_spec(name), f"{name} cannot be imported"
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "says"),
+    [
+        ("echo one two", 0, "one two\n"),
+        ("exit 3", 3, ""),
+        ("false | true; echo on", 1, ""),
+        ("echo $UNSET", 1, ""),
+        ("python -c 'print(6 * 7)' | tr 4 5", 0, "52\n"),
+        ("echo 'a  b' \"$0\" | wc -l", 0, "1\n"),
+    ],
+)
+def test_the_shell_of_jobs_is_a_bash_that_stops_at_what_fails(repository, command, status, says):
+    """Without a server a program starts anew."""
+    environment = {**os.environ, "FORKSERVER": "nobody", "FORKSERVER_PYTHON": sys.executable}
+    environment["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+    shell = str(repository / "forkserver/forkshell")
+    done = subprocess.run(command, shell=True, executable=shell, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (status, says), done.stderr
