@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 SHELL = HERE / "forkshell"
-"""A bash in which ``python PROGRAM ...`` asks the server for a fork."""
+"""A shell that asks the server to fork for a command."""
 ONE_THREAD = ("OMP", "OPENBLAS", "GOTO", "MKL", "NUMEXPR")  # more would forbid forks; each gets its own number
 
 
