@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 from prh import modalities
 from prh.alignment import representations
 from prh.datasets.local_data import read_local
-from prh.datasets.samples import Columns
+from prh.datasets.samples import SampleColumns
 from prh.datasets.sharding import shard
 from prh.datasets.shards import shard_paths
 from prh.downloads import lockfile
@@ -35,7 +35,7 @@ from prh.io import files, tables
 from prh.jobs import command
 
 PREPARATION = {"clamp": 0.95, "clamp_scope": "layer", "normalise": True}
-COLUMNS = Columns("image", "text", (), None)
+COLUMNS = SampleColumns("image", "text", (), None)
 SHORTER = frozenset({"truncated", "half"})
 """Damages that leave a text whose end nothing tells as sound as one that was written shorter."""
 
