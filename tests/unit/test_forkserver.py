@@ -317,6 +317,8 @@ def test_programs_say_what_they_want_imported_beforehand(repository):
     from forklaunch import preload_of
 
     wanted = {path.name: preload_of(path) for path in repository.glob("workflow_scripts/*.py")}
+    for path in repository.glob("workflow_scripts/*.py"):
+        assert path.read_text().count("PRELOAD") == (wanted[path.name] is not None), f"{path} reads it"
     assert "torch" in wanted["features.py"]
     assert wanted["download_model.py"] is None  # the hub is read offline in forks
     assert len([names for names in wanted.values() if names]) > 10

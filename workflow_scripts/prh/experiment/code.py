@@ -251,7 +251,7 @@ def _is_idle(node: object, is_init: bool) -> bool:
     if isinstance(node, ast.ImportFrom | ast.Import) and (is_init or _is_from_wing(node)):
         return True
     names = node.targets if isinstance(node, ast.Assign) else []
-    return any(isinstance(name, ast.Name) and name.id in IDLE for name in names)
+    return bool(names) and all(isinstance(name, ast.Name) and name.id in IDLE for name in names)
 
 
 def _is_from_wing(node: ast.ImportFrom | ast.Import) -> bool:
