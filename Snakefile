@@ -20,7 +20,7 @@ include: "rules/datasets.smk"
 include: "rules/models.smk"
 include: "rules/features.smk"
 include: "rules/alignment.smk"
-include: "rules/benchmarks.smk"
+include: "rules/competence.smk"
 include: "rules/studies.smk"
 
 

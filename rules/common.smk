@@ -52,7 +52,7 @@ os.environ.update(plugins.environment(experiment.plugins))
 pathvars:
     results=experiment.results,
     logs=f"{experiment.results}/logs",
-    benchmarks=f"{experiment.results}/timings",
+    timings=f"{experiment.results}/timings",
 
 
 def one_of(names):
@@ -285,5 +285,5 @@ def collect_timings():
     folders = {name: f"{experiment.results}/{name}" for name in ("timings", "logs", "tables")}
     if not Path(folders["timings"]).is_dir():  # results are in a bucket
         return
-    collect = [sys.executable, str(PROGRAMS / "timings.py"), "--benchmarks", folders["timings"]]
+    collect = [sys.executable, str(PROGRAMS / "timings.py"), "--timings", folders["timings"]]
     subprocess.run([*collect, "--logs", folders["logs"], "--output", f"{folders['tables']}/timings.parquet"])

@@ -51,7 +51,7 @@ def test_forks_make_what_processes_make(repository, tmp_path):
         workflow.run()
         made[forkserver] = tables_of(workflow.folder / "results")
     assert {name.split("/")[0] for name in made[True]} == {
-        *("datasets", "features", "neighbours", "alignment", "benchmarks", "tables")
+        *("datasets", "features", "neighbours", "alignment", "competence", "tables")
     }
     assert made[True].keys() == made[False].keys()
     assert [name for name, content in made[True].items() if content != made[False][name]] == []
