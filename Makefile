@@ -7,7 +7,7 @@ CORES ?= 2
 BIN := .venv/bin
 STAMP := .venv/.installed
 UV := uv==0.13.9
-SOURCES := workflow_scripts tests benchmarks envs
+SOURCES := workflow_scripts forkserver tests benchmarks envs
 RULES := Snakefile rules/*.smk
 # one thread each: as many workers as cores are already busy
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile

@@ -16,20 +16,18 @@ if not workflow.overwrite_configfiles:
 
 
 include: "rules/common.smk"
-include: "rules/forkserver.smk"
 include: "rules/datasets.smk"
 include: "rules/models.smk"
 include: "rules/features.smk"
 include: "rules/alignment.smk"
-include: "rules/benchmarks.smk"
+include: "rules/competence.smk"
 include: "rules/studies.smk"
 
 
 onstart:
     hold_results()
     adopt_lock()
-    start_forkserver()
-    lift_rate_limit()
+    launch_forkserver()
 
 
 onsuccess:

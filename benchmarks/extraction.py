@@ -46,7 +46,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from prh import modalities
 from prh.datasets.local_data import read_local
-from prh.datasets.samples import Columns, Sample
+from prh.datasets.samples import Sample, SampleColumns
 from prh.datasets.sharding import shard
 from prh.datasets.shards import shard_paths
 from prh.experiment.schema import LanguageModel, VisionModel
@@ -108,7 +108,7 @@ def speed_table(samples: Sequence[Sample], arguments: argparse.Namespace, folder
 def _samples(flickr: Path) -> list[Sample]:
     """The photographs and captions, or where they are absent noise and made-up sentences of the same sizes."""
     if flickr.is_dir():
-        return list(read_local(flickr, Columns()))
+        return list(read_local(flickr, SampleColumns()))
     rng = np.random.default_rng(0)
     captions = [[" ".join(rng.choice(WORDS, rng.integers(4, 22))) for _ in range(5)] for _ in range(1000)]
     return [Sample(f"{i:04d}", _noise(rng), None, tuple(texts)) for i, texts in enumerate(captions)]
@@ -162,7 +162,7 @@ def time_images(
 ) -> None:
     clock = CLOCKS[arguments.clock]
     model = model.eval().to(memory_format=torch.channels_last)
-    manifest = shard(samples, folder, Columns(), shard_size=SHARD)
+    manifest = shard(samples, folder, SampleColumns(), shard_size=SHARD)
     shards = shard_paths(manifest, folder)
     ready, decoding = _timed(lambda: torch.stack([encoder.decode(sample.image) for sample in samples]), clock)
 
@@ -251,7 +251,7 @@ def memory_table(samples: Sequence[Sample], n: int, arguments: argparse.Namespac
             Sample(f"{i:06d}", sample.image, None, sample.captions)
             for i, sample in enumerate(itertools.islice(itertools.cycle(samples), count))
         )
-        shard(again, folder / f"{count}", Columns(), shard_size=SHARD // 4)
+        shard(again, folder / f"{count}", SampleColumns(), shard_size=SHARD // 4)
     for kind in ("vision", "language"):
         for count in (n, 4 * n):
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:

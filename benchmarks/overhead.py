@@ -23,7 +23,7 @@ import polars as pl
 import yaml
 
 REPOSITORY = Path(__file__).parents[1]
-PARTS = ["rules", "workflow_scripts", "profiles", "envs", "resources"]
+PARTS = ["rules", "workflow_scripts", "forkserver", "profiles", "envs", "resources"]
 
 
 def lay_out(folder: Path, configfile: Path, forkserver: bool) -> None:

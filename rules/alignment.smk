@@ -9,7 +9,7 @@ rule neighbours:
     log:
         "<logs>/neighbours/{dataset}/{model}.log",
     benchmark:
-        "<benchmarks>/neighbours/{dataset}/{model}.tsv"
+        "<timings>/neighbours/{dataset}/{model}.tsv"
     conda:
         "../envs/prh.yaml"
     threads: compute.threads
@@ -41,7 +41,7 @@ rule alignment:
     log:
         "<logs>/alignment/{dataset}/{metric}/{model}.log",
     benchmark:
-        "<benchmarks>/alignment/{dataset}/{metric}/{model}.tsv"
+        "<timings>/alignment/{dataset}/{metric}/{model}.tsv"
     conda:
         "../envs/prh.yaml"
     resources:
@@ -79,7 +79,7 @@ rule best_layers:
     log:
         "<logs>/best_layers.log",
     benchmark:
-        "<benchmarks>/best_layers.tsv"
+        "<timings>/best_layers.tsv"
     conda:
         "../envs/prh.yaml"
     params:
@@ -112,7 +112,7 @@ rule n_sweep:
     log:
         "<logs>/n_sweep/{dataset}/{metric}/{model}.log",
     benchmark:
-        "<benchmarks>/n_sweep/{dataset}/{metric}/{model}.tsv"
+        "<timings>/n_sweep/{dataset}/{metric}/{model}.tsv"
     conda:
         "../envs/prh.yaml"
     threads: compute.threads
@@ -151,7 +151,7 @@ rule collect_sweep:
     log:
         "<logs>/collect_sweep/{dataset}/{measure}.log",
     benchmark:
-        "<benchmarks>/collect_sweep/{dataset}/{measure}.tsv"
+        "<timings>/collect_sweep/{dataset}/{measure}.tsv"
     conda:
         "../envs/prh.yaml"
     params:

@@ -13,9 +13,12 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+import forklaunch
+
 from prh.io import files
 from prh.experiment import plugins
 from prh.jobs import runs
+from prh.jobs.devices import visible_gpus
 from prh.experiment.loading import ConfigError, load
 from prh.experiment.job_specs import JobSpecs
 from prh.datasets.local_forms import METADATA
@@ -49,7 +52,7 @@ os.environ.update(plugins.environment(experiment.plugins))
 pathvars:
     results=experiment.results,
     logs=f"{experiment.results}/logs",
-    benchmarks=f"{experiment.results}/timings",
+    timings=f"{experiment.results}/timings",
 
 
 def one_of(names):
@@ -252,16 +255,29 @@ def adopt_lock():
         raise WorkflowError(f"The lock file cannot be kept: {error}") from None
 
 
-def lift_rate_limit():
-    """Start jobs of this machine whenever a core is free, without Snakemake's limit of 100 a second.
+GPU_PROGRAMS = {"features.py", "bits_per_byte.py", "harness.py"} | (
+    {"neighbours.py", "alignment.py", "n_sweep.py"} if search_device == "cuda" else set()
+)
 
-    It is meant for the queues of clusters, and has a price: after each job snakemake looks again, once a second until
-    no job waits, whether it may start more (54 threads did after 113 jobs), and its end waits a second for the last.
-    Another limit was given by the user, and stands.
-    """
-    limiter = workflow.scheduler.job_rate_limiter
-    if workflow.local_exec and limiter and (limiter.max_jobs, limiter.timespan) == (100, 1):
-        workflow.scheduler.job_rate_limiter = None
+
+def launch_forkserver():
+    """Let jobs of this machine start as forks (forkserver/README.md), if they run with the Python that runs snakemake."""
+    global forkserver
+    if (
+        not compute.forkserver
+        or sys.platform != "linux"
+        or not workflow.local_exec
+        or workflow.deployment_settings.deployment_method
+    ):
+        return
+    gpus = compute.device != "cpu" and visible_gpus()  # a fork cannot use one
+    try:
+        forkserver = forklaunch.launch(PROGRAMS, GPU_PROGRAMS if gpus else ())
+    except OSError as error:
+        logger.warning(f"Jobs start without forks, for there is no server: {error}")
+        return
+    os.environ.update(forkserver.environment)
+    shell.executable(forklaunch.SHELL)
 
 
 def collect_timings():
@@ -269,5 +285,5 @@ def collect_timings():
     folders = {name: f"{experiment.results}/{name}" for name in ("timings", "logs", "tables")}
     if not Path(folders["timings"]).is_dir():  # results are in a bucket
         return
-    collect = [sys.executable, str(PROGRAMS / "timings.py"), "--benchmarks", folders["timings"]]
+    collect = [sys.executable, str(PROGRAMS / "timings.py"), "--timings", folders["timings"]]
     subprocess.run([*collect, "--logs", folders["logs"], "--output", f"{folders['tables']}/timings.parquet"])

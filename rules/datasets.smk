@@ -9,7 +9,7 @@ rule download_dataset:
     log:
         "<logs>/download_dataset/{dataset}.log",
     benchmark:
-        "<benchmarks>/download_dataset/{dataset}.tsv"
+        "<timings>/download_dataset/{dataset}.tsv"
     localrule: True
     conda:
         "../envs/prh.yaml"
@@ -30,7 +30,7 @@ rule shard_dataset:
     log:
         "<logs>/shard_dataset/{dataset}.log",
     benchmark:
-        "<benchmarks>/shard_dataset/{dataset}.tsv"
+        "<timings>/shard_dataset/{dataset}.tsv"
     conda:
         "../envs/prh.yaml"
     threads: compute.threads  # not more: it would wait for as many cores to be free at once, and all models for it

@@ -12,7 +12,7 @@ rule features:
     log:
         "<logs>/features/{dataset}/{model}.log",
     benchmark:
-        "<benchmarks>/features/{dataset}/{model}.tsv"
+        "<timings>/features/{dataset}/{model}.tsv"
     wildcard_constraints:
         model=one_of(plan.by_source("hub", "local", "url", "random", "world")),
     conda:
@@ -42,7 +42,7 @@ rule reality:
     log:
         "<logs>/features/{dataset}/{model}.log",
     benchmark:
-        "<benchmarks>/features/{dataset}/{model}.tsv"
+        "<timings>/features/{dataset}/{model}.tsv"
     wildcard_constraints:
         model=one_of(plan.realities()),
     conda:

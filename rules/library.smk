@@ -8,7 +8,7 @@ from snakemake.exceptions import WorkflowError
 # The code of the workflow, wherever it was started from and whatever prh the environment holds.
 WORKFLOW = Path(workflow.current_basedir.get_path_or_uri(secret_free=False)).parent
 PROGRAMS = WORKFLOW / "workflow_scripts"
-sys.path.insert(0, str(PROGRAMS))
+sys.path[:0] = [str(PROGRAMS), str(WORKFLOW / "forkserver")]
 
 import prh
 

@@ -9,7 +9,7 @@ rule download_model:
     log:
         "<logs>/download_model/{model}.log",
     benchmark:
-        "<benchmarks>/download_model/{model}.tsv"
+        "<timings>/download_model/{model}.tsv"
     wildcard_constraints:
         model=one_of(plan.by_source("hub", "local", "url", "random")),
     localrule: True
@@ -29,7 +29,7 @@ rule train_model:
     log:
         "<logs>/train_model/{model}.log",
     benchmark:
-        "<benchmarks>/train_model/{model}.tsv"
+        "<timings>/train_model/{model}.tsv"
     wildcard_constraints:
         model=one_of(plan.by_source("world")),
     # When nothing else can start (below 0), and most steps first: a long one that is left to the end keeps other cores

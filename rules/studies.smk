@@ -64,7 +64,7 @@ rule study:
     log:
         "<logs>/studies/{table}.log",
     benchmark:
-        "<benchmarks>/studies/{table}.tsv"
+        "<timings>/studies/{table}.tsv"
     wildcard_constraints:
         table=one_of(with_tables(False)),
     conda:
@@ -95,7 +95,7 @@ rule draw:
     log:
         "<logs>/figures/{figure}.log",
     benchmark:
-        "<benchmarks>/figures/{figure}.tsv"
+        "<timings>/figures/{figure}.tsv"
     wildcard_constraints:
         figure=one_of(plan.targets),
     conda:

@@ -19,6 +19,8 @@ from prh.jobs.devices import holding_gpus
 from prh.modalities import language
 from prh.models import loading, text_checks
 
+PRELOAD = ["torch", "timm", "transformers.modeling_utils", "scipy.stats", "sklearn.linear_model", "sklearn.isotonic"]
+
 
 def main() -> None:
     parser = ProgramParser(__doc__, spec="text entry, model entry")

@@ -8,6 +8,8 @@ from prh.jobs.command import failing_in_one_sentence
 from prh.studies import known, reading
 from prh.studies.base import resolved
 
+PRELOAD = ["matplotlib.pyplot"]
+
 
 def main() -> None:
     parser = ProgramParser(__doc__, spec="the study, and how it is drawn")

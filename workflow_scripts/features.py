@@ -18,6 +18,8 @@ from prh.jobs.command import batch_size, failing_in_one_sentence
 from prh.jobs.devices import holding_gpus
 from prh.models import loading, memory
 
+PRELOAD = ["torch", "timm", "transformers.modeling_utils"]
+
 
 def main() -> None:
     parser = ProgramParser(__doc__, spec="model entry, layers to keep")

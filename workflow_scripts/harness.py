@@ -19,6 +19,16 @@ from prh.jobs.command import batch_size, failing_in_one_sentence
 from prh.jobs.devices import holding_gpus
 from prh.models import loading, text_checks
 
+PRELOAD = [
+    "torch",
+    "timm",
+    "transformers.modeling_utils",
+    "scipy.stats",
+    "sklearn.linear_model",
+    "sklearn.isotonic",
+    "lm_eval.models.huggingface",
+]
+
 
 def main() -> None:
     parser = ProgramParser(__doc__, spec="task entry, model entry")

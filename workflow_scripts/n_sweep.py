@@ -14,6 +14,8 @@ from prh.jobs.command import failing_in_one_sentence
 from prh.jobs.devices import holding_gpus
 from prh.jobs.progress import Progress
 
+PRELOAD = ["torch"]
+
 
 def main() -> None:
     parser = ProgramParser(__doc__, spec="metric, sizes and settings")

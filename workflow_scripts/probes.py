@@ -15,6 +15,8 @@ from prh.io import tables
 from prh.jobs.command import failing_in_one_sentence
 from prh.jobs.progress import Progress
 
+PRELOAD = ["torch", "scipy.stats", "sklearn.linear_model", "sklearn.isotonic"]
+
 
 def main() -> None:
     parser = ProgramParser(__doc__, spec="probe entries")

@@ -9,6 +9,8 @@ from prh.experiment.arguments import ProgramParser, matched
 from prh.io import tables
 from prh.jobs.command import failing_in_one_sentence
 
+PRELOAD = ["scipy.stats", "sklearn.linear_model", "sklearn.isotonic"]
+
 
 def main() -> None:
     parser = ProgramParser(__doc__, spec="the hub's id of each model")

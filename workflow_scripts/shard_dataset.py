@@ -9,7 +9,7 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 from prh.datasets import sharding
 from prh.datasets.hub_reading import read_hub
 from prh.datasets.local_data import read_local
-from prh.datasets.samples import Columns
+from prh.datasets.samples import SampleColumns
 from prh.experiment.arguments import ProgramParser
 from prh.experiment.schema import Dataset
 from prh.io import files
@@ -26,7 +26,7 @@ def main() -> None:
 
     entry = arguments.spec.entry("dataset", Dataset)
     source = files.fetched(arguments.source)
-    columns = Columns(entry.image, entry.captions, tuple(entry.labels), entry.group, entry.sample_id)
+    columns = SampleColumns(entry.image, entry.captions, tuple(entry.labels), entry.group, entry.sample_id)
     chosen = {"samples": entry.samples, "shuffle_seed": entry.shuffle_seed}
     if entry.source == "hub":
         root = Path(source["root"])

@@ -8,6 +8,8 @@ from prh.jobs.command import failing_in_one_sentence
 from prh.studies import known, reading
 from prh.studies.base import resolved
 
+PRELOAD = ["scipy.stats", "sklearn.linear_model", "sklearn.isotonic", "umap"]
+
 
 def main() -> None:
     parser = ProgramParser(__doc__, spec="the study, the rows that it is about, and its choices")

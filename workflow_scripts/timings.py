@@ -12,11 +12,11 @@ from prh.jobs.command import failing_in_one_sentence
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--benchmarks", type=Path, required=True, help="folder of the benchmark files")
+    parser.add_argument("--timings", type=Path, required=True, help="folder of the times that Snakemake took")
     parser.add_argument("--logs", type=Path, required=True, help="folder of the logs")
     parser.add_argument("--output", type=Path, required=True, help="table to write, a row per job")
     arguments = parser.parse_args()
-    found = timings.collect(arguments.benchmarks, arguments.logs)
+    found = timings.collect(arguments.timings, arguments.logs)
     tables.write(found.to_arrow(), arguments.output, tables.provenance())
     with pl.Config(tbl_rows=-1, tbl_hide_column_data_types=True, tbl_hide_dataframe_shape=True, float_precision=1):
         print(f"Time and peak memory by stage ({arguments.output}):\n{timings.by_stage(found)}")

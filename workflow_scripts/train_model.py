@@ -13,6 +13,8 @@ from prh.world import idealised
 from prh.world.language_learners import train_language
 from prh.world.vision_learners import train_vision
 
+PRELOAD = ["torch", "timm", "transformers.modeling_utils"]
+
 
 def main() -> None:
     parser = ProgramParser(__doc__, spec="modality, training and model_args; the world")

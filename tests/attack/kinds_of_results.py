@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prh.competence.scores import published_scores
 from prh.datasets.local_data import read_local
-from prh.datasets.samples import Columns
+from prh.datasets.samples import SampleColumns
 from prh.datasets.shards import read_manifest, shard_paths
 from prh.experiment.arguments import expanded
 from prh.features import extraction
@@ -127,7 +127,7 @@ def _score_kinds() -> list[Kind]:
     def collect(root: Path) -> str:
         return content(results.collect_scores(root))
 
-    probed, bits = "benchmarks/probes/photos", "benchmarks/bits_per_byte/t"
+    probed, bits = "competence/probes/photos", "benchmarks/bits_per_byte/t"
     return [
         _table(f"{probed}/v2.parquet", collect, "scores of a probe", model=f"{probed}/v1.parquet",
                settings=f"{bits}/l1.parquet"),
@@ -199,7 +199,7 @@ def _fetched(name: str, damaged: str | None = None) -> Callable[[Path], Path]:
 
 def _use_fetched(path: Path) -> str:
     root = Path(files.fetched(path)["root"])
-    return digest([sample.captions for sample in read_local(root, Columns(image=None))])
+    return digest([sample.captions for sample in read_local(root, SampleColumns(image=None))])
 
 
 def _timing(folder: Path) -> Path:

@@ -18,7 +18,7 @@ from PIL import Image
 from prh.datasets import hub_data, hub_reading
 from prh.datasets.documents import read_documents
 from prh.datasets.local_data import read_local
-from prh.datasets.samples import Columns
+from prh.datasets.samples import SampleColumns
 from prh.datasets.sharding import shard
 from prh.downloads import archives, lockfile
 from prh.experiment import registries
@@ -26,7 +26,7 @@ from prh.io import files, images, tables
 from tests.attack.damage import CUT, DAMAGES, NO_CHECKSUM, Kind
 from tests.attack.programs import digest
 
-COLUMNS = Columns("image", "text", (), None)
+COLUMNS = SampleColumns("image", "text", (), None)
 IMAGES = {
     "PNG": {}, "JPEG": {}, "WEBP": {"lossless": True}, "AVIF": {}, "GIF": {}, "TIFF": {"compression": "tiff_lzw"},
     "BMP": {}, "JPEG2000": {}, "PPM": {},
@@ -64,11 +64,11 @@ def _data(metadata: str = "metadata.jsonl", damaged: str | None = None, kind: st
     return make
 
 
-def _cut(root: Path, columns: Columns = COLUMNS) -> str:
+def _cut(root: Path, columns: SampleColumns = COLUMNS) -> str:
     return _sharded(read_local(root, columns), root.parent / "shards", columns)
 
 
-def _sharded(samples: object, folder: Path, columns: Columns) -> str:
+def _sharded(samples: object, folder: Path, columns: SampleColumns) -> str:
     manifest = shard(samples, folder, columns, workers=1)
     rows = [row for entry in manifest["shards"] for row in tables.read(folder / entry["file"]).to_pylist()]
     return digest([{**row, "image": row["image"] and images.decode(row["image"]["bytes"]).tobytes()} for row in rows])
@@ -94,7 +94,7 @@ def _folders(folder: Path) -> Path:
 # ---- the hub's forms ------------------------------------------------------------------------------------------
 
 ROWS = [{"text": f"caption {i}", "number": i} for i in range(4)]
-TEXTS = Columns(None, "text", (), None)
+TEXTS = SampleColumns(None, "text", (), None)
 
 
 def _hub(name: str) -> Callable[[Path], Path]:
@@ -129,7 +129,7 @@ def _write_tar(path: Path, contents: dict[str, bytes]) -> None:
 
 
 def _read_hub(path: Path) -> str:
-    columns = Columns("png", "txt", (), None) if path.suffix == ".tar" else TEXTS
+    columns = SampleColumns("png", "txt", (), None) if path.suffix == ".tar" else TEXTS
     samples = hub_reading.read_hub(path.parent, "train", None, columns, only=[path.name])
     return _sharded(samples, path.parent.parent / "shards", columns)
 
@@ -197,7 +197,7 @@ def kinds() -> list[Kind]:
                  SMALL_CHANGES - {"flipped", "flipped at an end"} if kind == "PNG" else SMALL_CHANGES)
             for kind, options in IMAGES.items()
         ),
-        Kind("image in a class", _folders, lambda path: _cut(path.parents[1], Columns("image", None)),
+        Kind("image in a class", _folders, lambda path: _cut(path.parents[1], SampleColumns("image", None)),
              frozenset({"missing", "folder", "dangling link", "link to itself", "truncated"})),
         Kind("Parquet source", _parquet, lambda path: _cut(path.parent), called="/data holds"),
         Kind("Parquet source by itself", _parquet, lambda path: _cut(path)),

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from prh.competence import scores
-from prh.datasets.samples import Columns, Sample
+from prh.datasets.samples import Sample, SampleColumns
 from prh.datasets.sharding import shard
 from prh.experiment.job_specs import JobSpecs
 from prh.experiment.loading import load
@@ -89,7 +89,7 @@ def _write_shards(root: Path, dataset: str) -> None:
         for i in range(SAMPLES)
     ]
     folder = root / "datasets" / dataset
-    manifest = shard(samples, folder / "shards", Columns(image=None), shard_size=20, workers=1)
+    manifest = shard(samples, folder / "shards", SampleColumns(image=None), shard_size=20, workers=1)
     (folder / "manifest.json").write_text(json.dumps({"dataset": dataset, **manifest}, indent=1))
 
 
@@ -109,7 +109,7 @@ def _write_bits(root: Path) -> None:
         row = {"model": model, "task": "t", "metric": "bits_per_byte", "value": 1.5 - number / 4, "stderr": 0.01}
         row |= {"n": 100, "altered": 0.0, "source": scores.MEASURED}
         made_by = tables.provenance(**SPECS.bits_per_byte("t", model).provenance, model=model, text="t")
-        path = root / f"benchmarks/bits_per_byte/t/{model}.parquet"
+        path = root / f"competence/bits_per_byte/t/{model}.parquet"
         tables.write(scores.scores_table(pl.DataFrame([row])), path, made_by)
 
 
@@ -177,7 +177,7 @@ def collect_sweep(root: Path) -> list[Path]:
 
 
 def probes(root: Path, model: str) -> Path:
-    output = root / f"benchmarks/probes/photos/{model}.parquet"
+    output = root / f"competence/probes/photos/{model}.parquet"
     read = ["--shards", root / "datasets/photos/shards", "--features", root / f"features/photos/{model}.parquet"]
     of = ["--spec", SPECS.probes("photos"), "--model", model]
     run("probes", of, read, "--features-specs", SPECS.features("photos", model).digest, "--output", output)
@@ -186,8 +186,8 @@ def probes(root: Path, model: str) -> Path:
 
 def collect_scores(root: Path, published: Path = PUBLISHED) -> Path:
     output = root / "tables/scores.parquet"
-    measured = [root / f"benchmarks/probes/photos/{model}.parquet" for model in VISION]
-    measured += [root / f"benchmarks/bits_per_byte/t/{model}.parquet" for model in LANGUAGE]
+    measured = [root / f"competence/probes/photos/{model}.parquet" for model in VISION]
+    measured += [root / f"competence/bits_per_byte/t/{model}.parquet" for model in LANGUAGE]
     specs = [SPECS.probes("photos").digest] * len(VISION)
     specs += [SPECS.bits_per_byte("t", model).digest for model in LANGUAGE]
     read = ["--measured", *measured, "--measured-specs", *specs, "--published", published]

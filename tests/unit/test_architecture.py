@@ -1,6 +1,7 @@
 """The rooms of the library: which may use which. docs/architecture.md draws them."""
 
 import ast
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,6 +74,16 @@ def test_no_file_is_too_long_to_be_read_at_once():
         for path in LIBRARY.rglob("*.py")
     }
     assert {path for path, count in lines.items() if count > LONGEST} <= LONGER
+
+
+def test_no_two_public_classes_have_one_name():
+    homes = defaultdict(list)
+    for path in sorted(LIBRARY.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes[node.name].append(path.relative_to(LIBRARY).as_posix())
+    assert {"Alignment", "PairAlignment", "World", "IdealisedWorld"} <= homes.keys()
+    assert {name: paths for name, paths in homes.items() if len(paths) > 1} == {}
 
 
 def test_every_room_says_what_it_is_for():

@@ -116,6 +116,8 @@ def digest(folder, text):
         ("ValueError", "KeyError", True),
         ("not values", "values", True),
         ("total=3", "total=4", True),
+        ("import logging\n", "import logging\n\nPRELOAD = ['torch']\n", False),
+        ("import logging\n", "import logging\n\nlog = PRELOAD = ['torch']\n", True),
     ],
 )
 def test_what_is_said_only_is_no_code(tmp_path, old, new, changes):

@@ -160,7 +160,7 @@ def test_a_speed_that_nothing_tells_is_called_assumed(monkeypatch):
 def test_tasks_have_their_own_numbers_of_questions():
     def hours(**task):
         plan = Plan(experiment(harness=[{"name": "gsm8k", "source": "lm_eval", **task}], models=[model("m-7b")]))
-        return {stage.name: stage.held for stage in costs.stages(plan, [], 50, 5e7)}["benchmarks"]
+        return {stage.name: stage.held for stage in costs.stages(plan, [], 50, 5e7)}["competence"]
 
     assert hours() == hours(limit=5_000) > hours(limit=500)
     assert hours(name="hellaswag") > 2 * hours()
@@ -193,7 +193,7 @@ def test_the_command(tmp_path):
     assert "The hub was not asked" in done.stdout
     assert "10,000 samples are assumed of photos" in done.stdout
     assert [line.split()[0] for line in done.stdout.splitlines() if line][4:11] == [
-        *("datasets", "models", "features", "alignment", "benchmarks", "studies", "all")
+        *("datasets", "models", "features", "alignment", "competence", "studies", "all")
     ]
     assert sorted(Path(tmp_path).iterdir()) == [path]
 

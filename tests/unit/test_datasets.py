@@ -17,7 +17,7 @@ from prh.datasets.documents import bounded
 from prh.datasets.errors import DataError
 from prh.datasets.hub_reading import hub_documents, read_hub
 from prh.datasets.local_data import read_local
-from prh.datasets.samples import Columns, Sample
+from prh.datasets.samples import Sample, SampleColumns
 from prh.datasets.sharding import shard
 from prh.datasets.shards import labels_of, read_manifest, shard_paths
 from prh.io import images, tables
@@ -51,7 +51,7 @@ def metadata(root):
 
 
 def test_a_folder_becomes_shards_with_the_original_bytes(folder, tmp_path):
-    manifest = shard(read_local(folder, Columns(group="page")), tmp_path / "s", Columns(), shard_size=3)
+    manifest = shard(read_local(folder, SampleColumns(group="page")), tmp_path / "s", SampleColumns(), shard_size=3)
     assert [entry["samples"] for entry in manifest["shards"]] == [3, 3, 1]
     rows = [row for path in shard_paths(manifest, tmp_path / "s") for row in tables.read(path).to_pylist()]
     assert [row["sample_id"] for row in rows] == [f"images/{i}.png" for i in range(7)]
@@ -66,14 +66,14 @@ def test_shards_are_read_by_the_datasets_library(folder, tmp_path):
     from datasets import Image as ImageFeature
     from datasets import load_dataset
 
-    shard(read_local(folder, Columns()), tmp_path / "s", Columns())
+    shard(read_local(folder, SampleColumns()), tmp_path / "s", SampleColumns())
     data = load_dataset("parquet", data_dir=str(tmp_path / "s"), split="train", cache_dir=str(tmp_path / "cache"))
     assert data.cast_column("image", ImageFeature())[2]["image"].size == (9, 8)
 
 
 def test_the_same_data_give_the_same_shards(folder, tmp_path):
-    first = shard(read_local(folder, Columns()), tmp_path / "a", Columns(), shard_size=4)
-    assert first == shard(read_local(folder, Columns()), tmp_path / "b", Columns(), shard_size=4)
+    first = shard(read_local(folder, SampleColumns()), tmp_path / "a", SampleColumns(), shard_size=4)
+    assert first == shard(read_local(folder, SampleColumns()), tmp_path / "b", SampleColumns(), shard_size=4)
 
 
 def test_parquet_and_class_folders(tmp_path):
@@ -82,17 +82,17 @@ def test_parquet_and_class_folders(tmp_path):
     )
     (tmp_path / "p").mkdir()
     pq.write_table(table, tmp_path / "p" / "train.parquet")
-    samples = list(read_local(tmp_path / "p", Columns()))
+    samples = list(read_local(tmp_path / "p", SampleColumns()))
     assert [sample.sample_id for sample in samples] == [f"{i:08d}" for i in range(5)]
     assert samples[3].captions == ("t3",)
-    assert [s.sample_id for s in read_local(tmp_path / "p" / "train.parquet", Columns())] == [
+    assert [s.sample_id for s in read_local(tmp_path / "p" / "train.parquet", SampleColumns())] == [
         s.sample_id for s in samples
     ]
 
     for name in ("cat/1.jpg", "dog/2.jpg"):
         (tmp_path / "c" / name).parent.mkdir(parents=True)
         (tmp_path / "c" / name).write_bytes(picture(1, "JPEG"))
-    assert [(s.sample_id, s.labels["class"]) for s in read_local(tmp_path / "c", Columns(captions=None))] == [
+    assert [(s.sample_id, s.labels["class"]) for s in read_local(tmp_path / "c", SampleColumns(captions=None))] == [
         ("cat/1.jpg", "cat"),
         ("dog/2.jpg", "dog"),
     ]
@@ -100,7 +100,7 @@ def test_parquet_and_class_folders(tmp_path):
 
 def test_a_random_subset_is_seeded_and_in_order(folder):
     def chosen(seed):
-        return [s.sample_id for s in read_local(folder, Columns(), {"samples": 4, "shuffle_seed": seed})]
+        return [s.sample_id for s in read_local(folder, SampleColumns(), {"samples": 4, "shuffle_seed": seed})]
 
     assert chosen(1) == chosen(1) == sorted(chosen(1))
     assert len(set(chosen(1))) == 4
@@ -157,8 +157,8 @@ def test_a_bad_sample_is_named_or_skipped(folder, tmp_path, broken, bad_id, reas
     broken(folder, rows)
     write_metadata(folder, rows)
     with pytest.raises(DataError, match=rf"1 bad samples \({bad_id}: {reason}"):
-        shard(read_local(folder, Columns()), tmp_path / "fail", Columns())
-    manifest = shard(read_local(folder, Columns()), tmp_path / "skip", Columns(), on_error="skip")
+        shard(read_local(folder, SampleColumns()), tmp_path / "fail", SampleColumns())
+    manifest = shard(read_local(folder, SampleColumns()), tmp_path / "skip", SampleColumns(), on_error="skip")
     assert manifest["samples"] == 6
     assert manifest["skipped"] == 1
     assert manifest["bad"][0]["sample_id"] == bad_id
@@ -167,48 +167,48 @@ def test_a_bad_sample_is_named_or_skipped(folder, tmp_path, broken, bad_id, reas
 
 def test_a_skipped_sample_is_made_up_for(folder, tmp_path):
     (folder / "images/0.png").unlink()
-    manifest = shard(read_local(folder, Columns()), tmp_path / "s", Columns(), count=6, on_error="skip")
+    manifest = shard(read_local(folder, SampleColumns()), tmp_path / "s", SampleColumns(), count=6, on_error="skip")
     assert manifest["samples"] == 6
 
 
 def test_too_few_samples(folder, tmp_path):
     with pytest.raises(DataError, match="9 samples are asked for, the source has 7; lower 'samples'"):
-        shard(read_local(folder, Columns()), tmp_path / "s", Columns(), count=9)
+        shard(read_local(folder, SampleColumns()), tmp_path / "s", SampleColumns(), count=9)
 
 
 def test_nothing_to_read(tmp_path):
     with pytest.raises(DataError, match=r"holds neither metadata\.jsonl nor Parquet files nor images"):
-        read_local(tmp_path, Columns())
+        read_local(tmp_path, SampleColumns())
     with pytest.raises(DataError, match="holds no good sample"):
-        shard([], tmp_path / "s", Columns())
+        shard([], tmp_path / "s", SampleColumns())
 
 
 def test_bad_metadata_names_the_line(folder):
     text = (folder / "metadata.jsonl").read_text().splitlines()
     (folder / "metadata.jsonl").write_text("\n".join([*text[:3], text[3][:20]]))
     with pytest.raises(DataError, match=r"metadata\.jsonl, line 4: not JSON"):
-        read_local(folder, Columns())
+        read_local(folder, SampleColumns())
     (folder / "metadata.jsonl").write_text('{"photo": "x.png"}\n')
     with pytest.raises(DataError, match=r"line 1: no file_name"):
-        read_local(folder, Columns())
+        read_local(folder, SampleColumns())
 
 
 def test_a_missing_column_names_those_that_are_there(folder):
     with pytest.raises(DataError, match="no column 'caption' with captions; it has file_name, page, text"):
-        list(read_local(folder, Columns(captions="caption")))
+        list(read_local(folder, SampleColumns(captions="caption")))
     with pytest.raises(DataError, match="no column 'video'"):
-        list(read_local(folder, Columns(group="video")))
+        list(read_local(folder, SampleColumns(group="video")))
 
 
 def test_parquet_without_the_column_of_images_is_told_so(tmp_path):
     pq.write_table(pa.table({"picture": [b""], "text": ["a"]}), tmp_path / "t.parquet")
     with pytest.raises(DataError, match=r"t\.parquet: no column 'image' with images; it has picture, text"):
-        list(read_local(tmp_path / "t.parquet", Columns()))
+        list(read_local(tmp_path / "t.parquet", SampleColumns()))
 
 
 def test_a_sample_may_be_called_0(tmp_path):
     pq.write_table(pa.table({"sample_id": [0, None, 7], "id": [5, 0, 6], "text": ["a"] * 3}), tmp_path / "t.parquet")
-    samples = read_local(tmp_path / "t.parquet", Columns(image=None))
+    samples = read_local(tmp_path / "t.parquet", SampleColumns(image=None))
     assert [sample.sample_id for sample in samples] == ["0", "0", "7"]
 
 
@@ -217,7 +217,7 @@ def test_a_truncated_parquet_source_is_named(tmp_path):
     content = (tmp_path / "t.parquet").read_bytes()
     (tmp_path / "t.parquet").write_bytes(content[:50])
     with pytest.raises(DataError, match=r"t\.parquet is not a complete Parquet file"):
-        list(read_local(tmp_path, Columns(image=None)))
+        list(read_local(tmp_path, SampleColumns(image=None)))
 
 
 def test_images_are_decoded_by_as_many_threads_as_are_given(folder, tmp_path, monkeypatch):
@@ -229,12 +229,12 @@ def test_images_are_decoded_by_as_many_threads_as_are_given(folder, tmp_path, mo
         return ()
 
     monkeypatch.setattr(images, "inspect", slow)
-    shard(read_local(folder, Columns()), tmp_path / "s", Columns(), workers=1)
+    shard(read_local(folder, SampleColumns()), tmp_path / "s", SampleColumns(), workers=1)
     assert len(threads) == 1
 
 
 def test_a_missing_shard_is_named(folder, tmp_path):
-    manifest = shard(read_local(folder, Columns()), tmp_path / "s", Columns(), shard_size=4)
+    manifest = shard(read_local(folder, SampleColumns()), tmp_path / "s", SampleColumns(), shard_size=4)
     (tmp_path / "s" / "00001.parquet").unlink()
     with pytest.raises(DataError, match=r"00001\.parquet is listed in the manifest and not there"):
         shard_paths(manifest, tmp_path / "s")
@@ -243,7 +243,7 @@ def test_a_missing_shard_is_named(folder, tmp_path):
 def test_a_hub_data_set_is_read_as_the_datasets_library_reads_it(folder, tmp_path):
     """The snapshot of a hub repository in imagefolder form, from which the library makes its own columns."""
     shutil.copytree(folder, tmp_path / "snapshot" / "train")
-    columns = Columns(labels=("page",))
+    columns = SampleColumns(labels=("page",))
     samples = list(read_hub(tmp_path / "snapshot", "train", None, columns))
     assert len(samples) == 7
     assert samples[2].captions == ("photo 2", "picture 2")
@@ -267,7 +267,7 @@ def write_webdataset(folder, shards, per_shard=5):
                     archive.addfile(entry, io.BytesIO(content))
 
 
-WEBDATASET = Columns(image="webp", captions=None, labels=("cls",))
+WEBDATASET = SampleColumns(image="webp", captions=None, labels=("cls",))
 
 
 @pytest.mark.parametrize(("split", "shards"), [("train", 3), ("test", 1)])
@@ -299,7 +299,7 @@ def test_classes_of_a_parquet_source_are_their_names(tmp_path):
     rows = {"img": [{"bytes": picture(i), "path": None} for i in range(4)], "fine": [0, 1, 1, 0]}
     (tmp_path / "data").mkdir()
     hf.Dataset.from_dict(rows, features).to_parquet(tmp_path / "data" / "test-00000-of-00001.parquet")
-    columns = Columns(image="img", captions=None, labels=("fine",))
+    columns = SampleColumns(image="img", captions=None, labels=("fine",))
     samples = list(read_hub(tmp_path, "test", None, columns))
     assert [sample.labels["fine"] for sample in samples] == ["apple", "bear", "bear", "apple"]
     assert samples[1].image == picture(1)
@@ -309,9 +309,9 @@ def test_classes_of_a_parquet_source_are_their_names(tmp_path):
     ("split", "columns", "message"),
     [
         ("test", WEBDATASET, "split test: .* Mend 'files', 'split' or 'subset'"),
-        ("train", Columns(image="img", captions=None), "no column 'img'; there are cls, webp"),
-        ("train", Columns(image="webp", captions="text"), "no column 'text'"),
-        ("train", Columns(image="webp", captions=None, labels=("label",)), "no column 'label'"),
+        ("train", SampleColumns(image="img", captions=None), "no column 'img'; there are cls, webp"),
+        ("train", SampleColumns(image="webp", captions="text"), "no column 'text'"),
+        ("train", SampleColumns(image="webp", captions=None, labels=("label",)), "no column 'label'"),
     ],
 )
 def test_a_split_or_column_that_a_hub_data_set_lacks_is_named(tmp_path, split, columns, message):
@@ -346,7 +346,7 @@ def sample(number: int, size: int = 0, **facts) -> Sample:
     return Sample(f"{number:04d}", facts.pop("image", None), None, facts.pop("captions", ("x" * size,)), **facts)
 
 
-PLAIN, TEXTS = Columns(), Columns(image=None)
+PLAIN, TEXTS = SampleColumns(), SampleColumns(image=None)
 
 
 def test_shards_are_cut_by_bytes_too(tmp_path, monkeypatch):
@@ -367,7 +367,7 @@ def test_more_bytes_than_a_shard_holds_are_read_again(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "inspect", lambda content: ())
     content = np.random.default_rng(0).bytes(2**25)
     photos = (sample(i, image=content[i:] + content[:i], captions=()) for i in range(9))
-    manifest = shard(photos, tmp_path / "s", Columns(captions=None), workers=1)
+    manifest = shard(photos, tmp_path / "s", SampleColumns(captions=None), workers=1)
     assert [entry["samples"] for entry in manifest["shards"]] == [8, 1]
     for path in shard_paths(manifest, tmp_path / "s"):
         for cell in tables.read(path, ["image"])["image"].combine_chunks().field("bytes"):
@@ -381,8 +381,8 @@ def test_the_digest_tells_samples_and_not_how_they_are_cut(folder, tmp_path):
 
     whole = digest()
     assert whole == digest(shard_size=2) != digest(count=6)
-    assert digest(Columns(group="page")) != whole
-    assert digest(Columns(labels=("page",))) != whole
+    assert digest(SampleColumns(group="page")) != whole
+    assert digest(SampleColumns(labels=("page",))) != whole
     rows = metadata(folder)
     (folder / "images/1.png").write_bytes(picture(100))
     assert digest() != whole
@@ -390,7 +390,7 @@ def test_the_digest_tells_samples_and_not_how_they_are_cut(folder, tmp_path):
     assert digest() == whole
     write_metadata(folder, [*rows[1:], rows[0]])
     assert digest() != whole
-    manifest = shard(read_local(folder, Columns()), tmp_path / "s", Columns(), shard_size=4)
+    manifest = shard(read_local(folder, SampleColumns()), tmp_path / "s", SampleColumns(), shard_size=4)
     footers = [tables.made_by(path)["digest"] for path in shard_paths(manifest, tmp_path / "s")]
     assert footers == [entry["digest"] for entry in manifest["shards"]]
     assert len(set(footers)) == 2
@@ -409,7 +409,7 @@ def test_what_is_done_to_images_is_counted_and_said(tmp_path):
     Image.new("L", (2000, 1)).save(tmp_path / "d/strip.png")
     for name in ("photo.heic", "notes.txt", "more.txt", "README"):
         (tmp_path / "d" / name).write_bytes(b"x")
-    columns = Columns(captions=None)
+    columns = SampleColumns(captions=None)
     manifest = shard(read_local(tmp_path / "d", columns), tmp_path / "s", columns, on_error="skip")
     assert manifest["images"] == {images.TURNED: 1, images.FLATTENED: 1, images.SCALED: 1}
     assert manifest["left_out"] == {".heic": 1, ".txt": 2, "no ending": 1}
@@ -440,7 +440,9 @@ def test_text_that_is_not_unicode_is_a_bad_sample(tmp_path, broken):
 def test_reasons_are_the_same_in_every_run(folder, tmp_path):
     (folder / "images/1.png").write_bytes(b"no image")
     (folder / "images/2.png").write_bytes(picture(2)[:100])
-    first, second = (shard(read_local(folder, Columns()), tmp_path / name, Columns(), on_error="skip") for name in "ab")
+    first, second = (
+        shard(read_local(folder, SampleColumns()), tmp_path / name, SampleColumns(), on_error="skip") for name in "ab"
+    )
     assert first == second
     assert "0x" not in json.dumps(first["bad"])
 
@@ -462,7 +464,7 @@ def test_a_manifest_or_shard_of_another_data_set_is_refused(tmp_path):
     manifests = {}
     for name in ("photos", "other"):
         samples = [Sample(f"{name}{i}", None, None, ("x",)) for i in range(4)]
-        made = shard(samples, tmp_path / name, Columns(image=None), shard_size=2)
+        made = shard(samples, tmp_path / name, SampleColumns(image=None), shard_size=2)
         manifests[name] = tmp_path / f"{name}.json"
         manifests[name].write_text(json.dumps({"dataset": name, **made}))
     manifest = read_manifest(manifests["photos"], "photos")

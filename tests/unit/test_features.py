@@ -8,7 +8,7 @@ import torch
 
 from prh import modalities
 from prh.datasets.local_data import read_local
-from prh.datasets.samples import Columns, Sample
+from prh.datasets.samples import Sample, SampleColumns
 from prh.datasets.sharding import shard
 from prh.datasets.shards import shard_paths
 from prh.features import extraction
@@ -24,7 +24,7 @@ from tests.unit.test_encoders import TEXTS, entry, language_model, tokenizer
 
 def write_shards(folder, captions, shard_size=4):
     samples = [Sample(f"s{i}", picture(i), None, tuple(texts)) for i, texts in enumerate(captions)]
-    manifest = shard(samples, folder, Columns(), shard_size=shard_size)
+    manifest = shard(samples, folder, SampleColumns(), shard_size=shard_size)
     return shard_paths(manifest, folder)
 
 
@@ -229,8 +229,8 @@ def test_texts_are_as_large_as_their_padded_tokens():
 
 def test_real_captions_align_with_real_words(real, tmp_path):
     """Flickr8k captions through the real vectors: two captions of a picture are nearer than those of two pictures."""
-    samples = read_local(real / "flickr1k", Columns())
-    manifest = shard(samples, tmp_path / "s", Columns(), count=100)
+    samples = read_local(real / "flickr1k", SampleColumns())
+    manifest = shard(samples, tmp_path / "s", SampleColumns(), count=100)
     folder = real / "weights/language/glove25"
     encoder = modalities.load(entry(modality="language", library="word_vectors"), folder)
     first, second = (

@@ -23,7 +23,7 @@ from prh.datasets import hub_data
 from prh.datasets.errors import DataError
 from prh.datasets.hub_reading import read_hub
 from prh.datasets.local_data import read_local
-from prh.datasets.samples import Columns
+from prh.datasets.samples import SampleColumns
 from prh.downloads import failures, transfer, web
 from prh.downloads.failures import FetchError
 from prh.downloads.hub import find
@@ -669,7 +669,7 @@ def test_only_the_named_files_of_a_data_set(hub, tmp_path):
     entry = dataset_entry(files=["data/train-00000*"])
     assert hub_data.fetch(entry, tmp_path) == (commit, None)
     assert set(content(tmp_path)) == {"data/train-00000-of-00002.parquet"}
-    assert len(list(read_hub(tmp_path, "train", None, Columns()))) == 5
+    assert len(list(read_hub(tmp_path, "train", None, SampleColumns()))) == 5
     hub_data.fetch({**entry, "files": ["data/test*"]}, tmp_path)
     assert set(content(tmp_path)) == {"data/test-00000-of-00001.parquet"}
     with pytest.raises(DataError, match=r"me/pictures has no file val/\*; it has README.md, data.*Mend 'files'"):
@@ -741,5 +741,5 @@ def test_an_archive_of_the_web_as_data_set(hub, tmp_path):
     done = run("download_dataset.py", hub, "--spec", spec, "--lock", lock, "--output", tmp_path / "mine/source.json")
     assert done.returncode == 0, done.stderr
     root = Path(json.loads((tmp_path / "mine/source.json").read_text())["root"])
-    assert len(list(read_local(root, Columns()))) == 3
+    assert len(list(read_local(root, SampleColumns()))) == 3
     assert read(lock)["datasets"]["mine"]["url"] == url

@@ -1,9 +1,10 @@
 """Programs run by a forkserver: as if they ran where they were called, and none outlives who waits for it."""
 
+import importlib.util
 import json
 import os
-import re
 import resource
+import shlex
 import shutil
 import signal
 import socket
@@ -51,11 +52,16 @@ class Forkserver:
         script = self.folder / name
         if not script.is_file() or script.read_text() != code:
             script.write_text(code)
-        options.setdefault("env", os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"})
-        command = [sys.executable, "-IS", self.client, self.name, str(script), *arguments]
-        return subprocess.Popen(
-            command, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
-        )
+        return self.shell("-c", shlex.join(["python", str(script), *arguments]), **options)
+
+    def shell(self, *arguments: str, **options) -> subprocess.Popen:
+        """Call the shell of jobs, as Snakemake does; ``options`` are those of Popen."""
+        options.setdefault("stdout", subprocess.PIPE)
+        options.setdefault("stderr", subprocess.PIPE)
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        reach = {"PATH": path, "FORKSERVER": self.name, "FORKSERVER_PYTHON": sys.executable}
+        environment = options.pop("env", os.environ) | reach
+        return subprocess.Popen([self.client.with_name("forkshell"), *arguments], text=True, env=environment, **options)
 
     def run(self, code: str, *arguments: str, **options) -> tuple[int, str, str]:
         process = self.start(code, *arguments, **options)
@@ -76,7 +82,7 @@ class Forkserver:
 
 @pytest.fixture
 def program(repository):
-    return repository / "workflow_scripts/forkserver.py"
+    return repository / "forkserver/forkserver.py"
 
 
 @pytest.fixture
@@ -182,7 +188,7 @@ def test_no_program_outlives_the_server_and_later_ones_start_anew(server, tmp_pa
     wait_for(lambda: not is_alive(job))
     _, error = client.communicate(timeout=60)
     assert client.returncode == 1
-    assert error.endswith("job.py ended with the process that it was forked from; run it again.\n")
+    assert error == "error: a job ended with the process that it was forked from; run it again.\n"
     assert not server.forks()
 
 
@@ -209,9 +215,10 @@ def test_a_program_may_choose_how_it_starts_processes(server):
 
 
 def test_standard_files_may_be_closed(server, tmp_path):
-    arguments = [sys.executable, "-IS", server.client, server.name, str(tmp_path / "job.py")]
+    arguments = [sys.executable, "-IS", server.client, "-c", f"python {tmp_path}/job.py"]
     (tmp_path / "job.py").write_text(f"import os; open({str(tmp_path / 'out')!r}, 'w').write(str(os.getppid()))")
-    subprocess.run(["sh", "-c", '"$@" <&- >&- 2>&-', "sh", *map(str, arguments)], check=True, timeout=60)
+    command = ["sh", "-c", '"$@" <&- >&- 2>&-', "sh", *map(str, arguments)]
+    subprocess.run(command, env=os.environ | {"FORKSERVER": server.name}, check=True, timeout=60)
     assert (tmp_path / "out").read_text() == str(server.process.pid)
 
 
@@ -256,22 +263,26 @@ with socket.socket(socket.AF_UNIX) as server:
 """
 
 
-def answer(server: Forkserver, *program: str, before: str = "") -> str:
-    """What the server says to a process that asks for a program without looking who serves."""
-    command = [sys.executable, "-c", f"{before}\n{ASK}", server.name, *program]
+def answer(server: Forkserver, *arguments: str, before: str = "") -> str:
+    """What the server says to a process that asks as a client does, but without looking who serves."""
+    command = [sys.executable, "-c", f"{before}\n{ASK}", server.name, *arguments]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout.strip()
 
 
 def test_a_request_for_no_program_is_refused(server, tmp_path):
     (tmp_path / "job.py").touch()
-    assert answer(server) == "fresh"
-    assert answer(server, str(tmp_path / "job.py")) == "0"
+    command = f"python {tmp_path}/job.py"
+    client = str(server.client)
+    for arguments in ([], [client], [client, "-c"], [client, "-c", ""], [client, "-x", command], ["-c", command]):
+        assert answer(server, *arguments) == "fresh", arguments
+    assert answer(server, client, "-c", command) == "0"
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_other_users_are_refused(server, tmp_path):
     (tmp_path / "job.py").write_text(f"open({str(tmp_path / 'made')!r}, 'w')")
-    assert answer(server, str(tmp_path / "job.py"), before="import os, socket; os.setuid(65534)") == "fresh"
+    request = [str(server.client), "-c", f"python {tmp_path}/job.py"]
+    assert answer(server, *request, before="import os, socket; os.setuid(65534)") == "fresh"
     assert server.forks()
     assert not (tmp_path / "made").exists()
 
@@ -280,7 +291,7 @@ def test_a_library_that_starts_threads_is_not_forked(tmp_path, program):
     (tmp_path / "threaded.py").write_text(
         "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()"
     )
-    for file in (program, program.with_name("forkclient.py")):
+    for file in (program, program.with_name("forkclient.py"), program.with_name("forkshell")):
         shutil.copy(file, tmp_path)
     server = Forkserver(tmp_path, tmp_path / program.name, ["threaded"])
     assert not server.forks()
@@ -301,7 +312,82 @@ print(os.getppid(), torch.get_num_threads(), {pool["num_threads"] for pool in th
     server.end()
 
 
-def test_all_programs_that_are_forked_exist(repository):
-    named = re.findall(r'"(\w+\.py)"', (repository / "rules/forkserver.smk").read_text())
-    assert len(named) > 10
-    assert all((repository / "workflow_scripts" / name).is_file() for name in named)
+def test_programs_say_what_they_want_imported_beforehand(repository):
+    sys.path.insert(0, str(repository / "forkserver"))
+    from forklaunch import preload_of
+
+    wanted = {path.name: preload_of(path) for path in repository.glob("workflow_scripts/*.py")}
+    for path in repository.glob("workflow_scripts/*.py"):
+        assert path.read_text().count("PRELOAD") == (wanted[path.name] is not None), f"{path} reads it"
+    assert "torch" in wanted["features.py"]
+    assert wanted["download_model.py"] is None  # the hub is read offline in forks
+    assert len([names for names in wanted.values() if names]) > 10
+    for name in {name for names in wanted.values() for name in names or ()}:
+        assert importlib.util.find_spec(name), f"{name} cannot be imported"
+
+
+PARENT = "import os, sys; print(os.getppid(), *sys.argv[1:])"
+
+
+def test_a_command_that_needs_no_shell_is_forked_with_its_log(server, tmp_path):
+    (tmp_path / "job.py").write_text(PARENT + "; print('to errors', file=sys.stderr)")
+    log = tmp_path / "a log's own.txt"
+    log.write_text("of an earlier attempt, which was longer than this one\n" * 9)
+    words = ["--spec", '{"name": "it\'s", "k": [1, 2]}', "$HOME `id` \\", "a\nb", ""]
+    command = f"\n  {shlex.join(['python', 'job.py', *words])} > {shlex.quote(log.name)} 2>&1 "
+    assert server.shell("-c", command, cwd=tmp_path, umask=0o027).communicate(timeout=60) == ("", "")
+    assert log.read_text() == f"{server.process.pid} {' '.join(words)}\nto errors\n"
+
+
+def test_a_log_that_cannot_be_written_is_named(server, tmp_path):
+    (tmp_path / "job.py").write_text(PARENT)
+    client = server.shell("-c", f"python {tmp_path}/job.py > {tmp_path}/none/log 2>&1")
+    assert client.communicate(timeout=60) == ("", f"{tmp_path}/none/log: No such file or directory\n")
+    assert client.returncode == 1
+
+
+@pytest.mark.parametrize("command", ["python job.py x > out 2>&1", "python job.py x | cat > out", "echo no fork > out"])
+def test_commands_too_long_for_an_argument_come_in_a_file(server, tmp_path, command):
+    """As Snakemake writes them from 64 KiB on: a script that is called by the shell by its path."""
+    (tmp_path / "job.py").write_text(PARENT)
+    (tmp_path / "script.sh").write_text(f"{command}\n")
+    client = server.shell("-c", f'"{server.client.with_name("forkshell")}" "{tmp_path}/script.sh"', cwd=tmp_path)
+    client.communicate(timeout=60)
+    assert client.returncode == 0
+    said = (tmp_path / "out").read_text().split()
+    assert said[1:] == (["x"] if "job.py" in command else ["fork"])
+    assert (said[0] == str(server.process.pid)) == ("2>&1" in command)
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "says"),
+    [
+        ("echo one two", 0, "one two\n"),
+        ("exit 3", 3, ""),
+        ("false | true; echo on", 1, ""),
+        ("echo $UNSET", 1, ""),
+        ("false; echo on", 1, ""),
+        ("python -c 'print(6 * 7)' | tr 4 5", 0, "52\n"),
+        ("python job.py *.py", 0, "anew job.py\n"),
+        ("python job.py {a,b}", 0, "anew a b\n"),
+        ("python job.py $((1 + 1))", 0, "anew 2\n"),
+        ('python job.py "$WORD"', 0, "anew word\n"),
+        ("python job.py a\\ b", 0, "anew a b\n"),
+        ("python job.py a # b", 0, "anew a\n"),
+        ("python job.py a; echo b", 0, "anew a\nb\n"),
+        ("python job.py a\necho b", 0, "anew a\nb\n"),
+        ("python job.py a && false", 1, "anew a\n"),
+        ("X=1 python job.py a", 0, "anew a\n"),
+        ("python job.py a 2>&1 >/dev/null", 0, ""),
+        ("python job.py 2> /dev/null a", 0, "anew a\n"),
+        ("python job.py 'a' \"b'c\" d'e f'g", 0, "forked a b'c de fg\n"),
+        ("python  job.py\t2 1", 0, "forked 2 1\n"),
+    ],
+)
+def test_what_needs_a_shell_is_run_by_a_bash_that_stops_at_what_fails(server, tmp_path, command, status, says):
+    (tmp_path / "job.py").write_text(
+        f"import os, sys; print('forked' if os.getppid() == {server.process.pid} else 'anew', *sys.argv[1:])"
+    )
+    client = server.shell("-c", command, cwd=tmp_path, env=os.environ | {"WORD": "word"})
+    said, error = client.communicate(timeout=60)
+    assert (client.returncode, said) == (status, says), error

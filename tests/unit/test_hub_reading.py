@@ -13,7 +13,7 @@ from PIL import Image
 
 from prh.datasets.errors import DataError
 from prh.datasets.hub_reading import hub_documents, read_hub
-from prh.datasets.samples import Columns
+from prh.datasets.samples import SampleColumns
 from prh.io import unpacking
 
 
@@ -33,7 +33,7 @@ def write(root, features, **columns):
 
 def test_a_class_of_minus_one_is_none(tmp_path):
     write(tmp_path, {"kind": hf.ClassLabel(names=["ant", "bee", "zebra"])}, kind=[0, -1, 2, -1])
-    labels = [sample.labels for sample in read(tmp_path, Columns(image=None, captions=None, labels=("kind",)))]
+    labels = [sample.labels for sample in read(tmp_path, SampleColumns(image=None, captions=None, labels=("kind",)))]
     assert labels == [{"kind": "ant"}, {}, {"kind": "zebra"}, {}]
 
 
@@ -44,22 +44,22 @@ def test_fields_of_structs_and_lists_of_one_image(tmp_path):
         "sentences": hf.List({"raw": hf.Value("string"), "id": hf.Value("int64")}),
     }
     write(tmp_path, features, image=cells, sentences=[[{"raw": "a", "id": 1}, {"raw": "b", "id": 2}]] * 2)
-    samples = read(tmp_path, Columns(captions="sentences.raw"))
+    samples = read(tmp_path, SampleColumns(captions="sentences.raw"))
     assert [sample.image for sample in samples] == [picture(0), picture(1)]
     assert samples[1].captions == ("a", "b")
     assert list(hub_documents(tmp_path, "train", None, "sentences.raw")) == ["a", "b"] * 2
     with pytest.raises(
         DataError, match=r"split train, row 0: column 'sentences' holds structs with the fields raw, id"
     ):
-        read(tmp_path, Columns(captions="sentences"))
+        read(tmp_path, SampleColumns(captions="sentences"))
     with pytest.raises(DataError, match=r"no column 'phrases\.raw'; there are image, sentences"):
-        read(tmp_path, Columns(captions="phrases.raw"))
+        read(tmp_path, SampleColumns(captions="phrases.raw"))
 
 
 def test_the_id_can_be_said(tmp_path):
     write(tmp_path, {"text": hf.Value("string"), "key": hf.Value("string")}, text=["a", "b"], key=["x", "y"])
-    assert [s.sample_id for s in read(tmp_path, Columns(image=None, sample_id="key"))] == ["x", "y"]
-    assert [s.sample_id for s in read(tmp_path, Columns(image=None))] == ["00000000", "00000001"]
+    assert [s.sample_id for s in read(tmp_path, SampleColumns(image=None, sample_id="key"))] == ["x", "y"]
+    assert [s.sample_id for s in read(tmp_path, SampleColumns(image=None))] == ["00000000", "00000001"]
 
 
 def test_images_in_a_zip_are_read(tmp_path):
@@ -68,7 +68,9 @@ def test_images_in_a_zip_are_read(tmp_path):
         archive.writestr("metadata.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         for i in range(3):
             archive.writestr(f"{i}.png", picture(i))
-    assert [(s.captions, s.image) for s in read(tmp_path, Columns())] == [((f"t{i}",), picture(i)) for i in range(3)]
+    assert [(s.captions, s.image) for s in read(tmp_path, SampleColumns())] == [
+        ((f"t{i}",), picture(i)) for i in range(3)
+    ]
 
 
 @pytest.mark.parametrize("name", ["../../secret.png", "{root}/secret.png"])
@@ -80,11 +82,11 @@ def test_nothing_outside_of_the_repository_is_read(tmp_path, name):
     rows = [{"file_name": "0.png", "text": "x"}, {"file_name": name, "text": "x"}]
     (tmp_path / "a/train/metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(DataError, match="Invalid metadata file_name"):
-        read(tmp_path / "a", Columns())
+        read(tmp_path / "a", SampleColumns())
     (tmp_path / "b").mkdir()
     cells = pa.array([{"bytes": None, "path": name}, {"bytes": picture(1), "path": "1.png"}])
     pq.write_table(pa.table({"image": cells, "text": ["a", "b"]}), tmp_path / "b/train-0.parquet")
-    first, second = read(tmp_path / "b", Columns())
+    first, second = read(tmp_path / "b", SampleColumns())
     assert (first.image, second.image) == (None, picture(1))
     assert "lies outside of the folder" in first.fault
 
@@ -93,7 +95,7 @@ def test_nothing_outside_of_the_repository_is_read(tmp_path, name):
                                               ("train.csv", "text,n\na,1\nb,2\n")])  # fmt: skip
 def test_rows_whose_types_the_library_does_not_know_beforehand(tmp_path, name, content):
     (tmp_path / name).write_text(content)
-    assert [s.captions for s in read(tmp_path, Columns(image=None))] == [("a",), ("b",)]
+    assert [s.captions for s in read(tmp_path, SampleColumns(image=None))] == [("a",), ("b",)]
 
 
 def damage_json(root):
@@ -138,7 +140,7 @@ def empty_zip(root):
 def test_a_damaged_file_is_named(tmp_path, damage, message):
     damage(tmp_path)
     for reading in (
-        lambda: read(tmp_path, Columns(image=None)),
+        lambda: read(tmp_path, SampleColumns(image=None)),
         lambda: list(hub_documents(tmp_path, "train", None, "text")),
     ):
         with pytest.raises((DataError, ValueError), match=message) as caught:
@@ -157,7 +159,7 @@ def test_a_bomb_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(unpacking, "FREELY", 1_000_000)
     pq.write_table(pa.table({"text": ["x" * 20_000] * 200}), tmp_path / "train-0.parquet", compression="zstd")
     for reading in (
-        lambda: read(tmp_path, Columns(image=None)),
+        lambda: read(tmp_path, SampleColumns(image=None)),
         lambda: list(hub_documents(tmp_path, "train", None, "text")),
     ):
         with pytest.raises(DataError, match=r"train-0\.parquet is not read: its"):

@@ -16,7 +16,7 @@ from prh.datasets import parquet_files
 from prh.datasets.documents import read_documents
 from prh.datasets.errors import DataError
 from prh.datasets.local_data import read_local
-from prh.datasets.samples import Columns
+from prh.datasets.samples import SampleColumns
 from prh.datasets.sharding import shard
 from prh.io import text_files, unpacking
 from prh.io.text_files import TextError
@@ -33,7 +33,7 @@ PICTURES = [picture(i) for i in range(4)]
 TEXTS = ["a cat", "a dog", "a tree", "a house"]
 
 
-PLAIN = Columns()
+PLAIN = SampleColumns()
 
 
 def samples(root, columns=PLAIN, **chosen):
@@ -123,7 +123,7 @@ def test_no_image_outside_of_the_folder_is_read(photos, name):
     ],
 )
 def test_an_image_that_is_missing_is_a_bad_sample(photos, tmp_path, cell, fault):
-    columns = Columns()
+    columns = SampleColumns()
     path = parquet(photos, image=[cell, "images/1.png"], text=TEXTS[:2])
     read = samples(path)
     assert read[0].image is None
@@ -152,7 +152,7 @@ def test_what_is_no_image_is_named(tmp_path, column, message):
 
 def captions(tmp_path, column, name="text", more=None):
     path = parquet(tmp_path, text=column, **(more or {}))
-    return [sample.captions for sample in samples(path, Columns(image=None, captions=name))]
+    return [sample.captions for sample in samples(path, SampleColumns(image=None, captions=name))]
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_captions_that_are_none_are_refused(tmp_path, column, name, message):
 @pytest.mark.parametrize("value", [None, "", "  \n", float("nan"), [None], ["fine", " "]])
 def test_an_empty_caption_is_a_bad_sample(tmp_path, value):
     (tmp_path / "metadata.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in ("ok", value)))
-    columns = Columns(image=None)
+    columns = SampleColumns(image=None)
     manifest = shard(read_local(tmp_path, columns), tmp_path / "s", columns, on_error="skip")
     assert manifest["bad"] == [{"sample_id": "00000001", "reason": "empty caption"}]
 
@@ -221,7 +221,7 @@ def test_an_empty_caption_is_a_bad_sample(tmp_path, value):
 )
 def test_labels_of_every_type(tmp_path, column, expected):
     path = parquet(tmp_path, text=TEXTS, label=column)
-    read = samples(path, Columns(image=None, labels=("label",), group="label"))
+    read = samples(path, SampleColumns(image=None, labels=("label",), group="label"))
     assert [sample.labels.get("label") for sample in read] == expected
     assert [sample.group_id for sample in read] == expected
 
@@ -229,7 +229,7 @@ def test_labels_of_every_type(tmp_path, column, expected):
 @pytest.mark.parametrize("value", [[1, 2], {"a": 1}, b"x", float("inf")])
 def test_a_label_that_is_no_class_is_refused(tmp_path, value):
     path = parquet(tmp_path, text=TEXTS[:1], label=[value])
-    for columns in (Columns(image=None, labels=("label",)), Columns(image=None, group="label")):
+    for columns in (SampleColumns(image=None, labels=("label",)), SampleColumns(image=None, group="label")):
         with pytest.raises(DataError, match="row 0: column 'label' should hold one class, group or id and holds"):
             samples(path, columns)
 
@@ -238,16 +238,16 @@ def test_a_class_of_the_datasets_library_has_its_name_and_minus_one_none(tmp_pat
     features = hf.Features({"text": hf.Value("string"), "kind": hf.ClassLabel(names=["ant", "bee", "zebra"])})
     rows = {"text": TEXTS, "kind": [0, -1, 2, None]}
     hf.Dataset.from_dict(rows, features).to_parquet(tmp_path / "d.parquet")
-    read = samples(tmp_path, Columns(image=None, labels=("kind",)))
+    read = samples(tmp_path, SampleColumns(image=None, labels=("kind",)))
     assert [sample.labels.get("kind") for sample in read] == ["ant", None, "zebra", None]
     metadata = pq.read_schema(tmp_path / "d.parquet").metadata
     pq.write_table(pa.table({"text": TEXTS[:1], "kind": [3]}).replace_schema_metadata(metadata), tmp_path / "d.parquet")
     with pytest.raises(DataError, match="column 'kind' holds class 3, of 3 classes"):
-        samples(tmp_path, Columns(image=None, labels=("kind",)))
+        samples(tmp_path, SampleColumns(image=None, labels=("kind",)))
 
 
 def ids(path, sample_id):
-    return [sample.sample_id for sample in samples(path, Columns(image=None, sample_id=sample_id))]
+    return [sample.sample_id for sample in samples(path, SampleColumns(image=None, sample_id=sample_id))]
 
 
 def test_which_column_is_the_id_can_be_said(tmp_path):
@@ -259,14 +259,14 @@ def test_which_column_is_the_id_can_be_said(tmp_path):
     with pytest.raises(DataError, match="no column 'nome' with ids; it has"):
         ids(path, "nome")
     with pytest.raises(DataError, match=r"2 bad samples .*; 'sample_id' says which column is the id"):
-        shard(read_local(path, Columns(image=None)), tmp_path / "s", Columns(image=None))
+        shard(read_local(path, SampleColumns(image=None)), tmp_path / "s", SampleColumns(image=None))
 
 
 def test_ids_that_are_none(tmp_path):
     path = parquet(tmp_path, text=TEXTS[:2], ids=[[1], [2]], some=["a", None])
     with pytest.raises(DataError, match="column 'ids' should hold one class, group or id and holds a list of 1"):
         ids(path, "ids")
-    faults = [sample.fault for sample in samples(path, Columns(image=None, sample_id="some"))]
+    faults = [sample.fault for sample in samples(path, SampleColumns(image=None, sample_id="some"))]
     assert faults == [None, "no id in column 'some'"]
 
 
@@ -274,8 +274,8 @@ def test_the_id_of_metadata_is_the_file_name_unless_said(photos):
     rows = [{"file_name": f"images/{i}.png", "text": TEXTS[i], "key": f"k{i}", "id": i} for i in range(2)]
     (photos / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert [sample.sample_id for sample in samples(photos)] == ["images/0.png", "images/1.png"]
-    assert [sample.sample_id for sample in samples(photos, Columns(sample_id="key"))] == ["k0", "k1"]
-    assert [sample.sample_id for sample in samples(photos, Columns(sample_id=None))] == ["00000000", "00000001"]
+    assert [sample.sample_id for sample in samples(photos, SampleColumns(sample_id="key"))] == ["k0", "k1"]
+    assert [sample.sample_id for sample in samples(photos, SampleColumns(sample_id=None))] == ["00000000", "00000001"]
 
 
 # ---- metadata -------------------------------------------------------------------------------------------------
@@ -335,14 +335,14 @@ def test_metadata_that_cannot_be_read_names_file_and_line(photos, name, content,
 def test_a_file_name_that_is_none_is_a_bad_sample(photos, tmp_path, name):
     rows = [{"file_name": "images/0.png", "text": "x"}, {"file_name": name, "text": "x"}]
     (photos / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    manifest = shard(samples(photos), tmp_path / "s", Columns(), on_error="skip")
+    manifest = shard(samples(photos), tmp_path / "s", SampleColumns(), on_error="skip")
     reason = f"image missing (its file_name is {json.dumps(name)})"
     assert manifest["bad"] == [{"sample_id": "line 2", "reason": reason}]
 
 
 def test_an_empty_cell_of_csv_is_nothing(photos):
     (photos / "metadata.csv").write_text("file_name,text,label\nimages/0.png,a,\nimages/1.png,,x\n")
-    read = samples(photos, Columns(labels=("label",)))
+    read = samples(photos, SampleColumns(labels=("label",)))
     assert [(sample.captions, sample.labels) for sample in read] == [(("a",), {}), (("",), {"label": "x"})]
 
 
@@ -351,7 +351,7 @@ def test_an_empty_cell_of_csv_is_nothing(photos):
 def test_metadata_of_texts_alone(tmp_path, name, by_file):
     rows = [json.dumps({"text": text}) for text in TEXTS] if name.endswith("jsonl") else ["text", *TEXTS]
     (tmp_path / name).write_text("\n".join(rows))
-    read = read_local(tmp_path / name if by_file else tmp_path, Columns(image=None))
+    read = read_local(tmp_path / name if by_file else tmp_path, SampleColumns(image=None))
     assert read.form == f"{name}: texts"
     assert [sample.captions for sample in read] == [(text,) for text in TEXTS]
     assert read_documents(tmp_path) == TEXTS
@@ -360,7 +360,7 @@ def test_metadata_of_texts_alone(tmp_path, name, by_file):
 # ---- images in folders ----------------------------------------------------------------------------------------
 
 
-FOLDERS = Columns(captions=None, labels=("class",))
+FOLDERS = SampleColumns(captions=None, labels=("class",))
 
 
 def classes(root):
@@ -397,10 +397,10 @@ def test_folders_have_no_captions_and_one_label(photos):
     with pytest.raises(DataError, match=r"holds images in folders and no metadata\.jsonl, .*: set captions: null"):
         samples(photos)
     with pytest.raises(DataError, match="the only label is 'class', there is no 'kind'"):
-        samples(photos, Columns(captions=None, labels=("kind",)))
+        samples(photos, SampleColumns(captions=None, labels=("kind",)))
     with pytest.raises(DataError, match="whose ids are their paths: no column 'name'"):
-        samples(photos, Columns(captions=None, sample_id="name"))
-    numbered = samples(photos, Columns(captions=None, sample_id=None))
+        samples(photos, SampleColumns(captions=None, sample_id="name"))
+    numbered = samples(photos, SampleColumns(captions=None, sample_id=None))
     assert [sample.sample_id for sample in numbered] == [f"{i:08d}" for i in range(4)]
 
 
@@ -422,13 +422,13 @@ def test_a_damaged_parquet_file_is_named(tmp_path):
         with pytest.raises(
             DataError, match=r"d\.parquet is not a complete Parquet file, or not one that can be read \("
         ):
-            shard(read_local(path, Columns()), tmp_path / "s", Columns())
+            shard(read_local(path, SampleColumns()), tmp_path / "s", SampleColumns())
 
 
 def test_text_that_is_not_utf8_in_a_parquet_file_is_named(tmp_path):
     column = pa.array([b"caf\xe9"]).view(pa.string())
     with pytest.raises(DataError, match=r"d\.parquet is not a complete .*(utf-8|UTF8)"):
-        samples(parquet(tmp_path, text=column), Columns(image=None))
+        samples(parquet(tmp_path, text=column), SampleColumns(image=None))
 
 
 def test_a_parquet_file_that_unpacks_out_of_proportion_is_refused(tmp_path, monkeypatch):
@@ -476,4 +476,4 @@ def test_millions_of_nothing_are_a_bomb(tmp_path, text):
     pq.write_table(pa.table({"text": text}), path, compression="zstd")
     assert path.stat().st_size < 20_000
     with pytest.raises(DataError, match=r"x\.parquet is not read: its .* bytes unpack to .*; if you trust it"):
-        list(read_local(path, Columns(image=None)))
+        list(read_local(path, SampleColumns(image=None)))

@@ -32,7 +32,7 @@ def test_each_job_is_timed_beside_its_log(rules):
     for name, text in rules.items():
         logs = re.findall(r'"<logs>/(.*)\.log"', text)
         assert logs, name
-        assert re.findall(r'"<benchmarks>/(.*)\.tsv"', text) == logs, name
+        assert re.findall(r'"<timings>/(.*)\.tsv"', text) == logs, name
 
 
 def test_a_profile_fits_on_a_screen(repository):

@@ -10,7 +10,7 @@ import pytest
 from prh.alignment import representations
 from prh.core.neighbours import nearest
 from prh.core.preparation import prepare
-from prh.datasets.samples import Columns, Sample
+from prh.datasets.samples import Sample, SampleColumns
 from prh.datasets.sharding import shard
 from prh.io import tables
 from tests.unit.test_datasets import picture
@@ -20,7 +20,7 @@ from tests.unit.test_datasets import picture
 def shards(tmp_path):
     groups = ["b", "b", None, "a", None, "b"]
     samples = [Sample(f"s{i}", picture(i), None, ("x",), group_id=group) for i, group in enumerate(groups)]
-    shard(samples, tmp_path / "shards", Columns(), shard_size=4)
+    shard(samples, tmp_path / "shards", SampleColumns(), shard_size=4)
     return tmp_path / "shards"
 
 

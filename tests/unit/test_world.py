@@ -15,7 +15,7 @@ from prh.core import alignment
 from prh.core.preparation import prepare
 from prh.io import tables
 from prh.world import idealised
-from prh.world.idealised import UNTOLD, World, build
+from prh.world.idealised import UNTOLD, IdealisedWorld, build
 from prh.world.pictures import draw_events, draw_kernels, learnt_kernel, neighbourhood
 from prh.world.written import write_multiple_choice
 
@@ -23,16 +23,16 @@ CHANCE = 0.03  # how far from k / (n - 1) an alignment may be and still be calle
 
 
 @pytest.fixture(scope="module")
-def default() -> World:
+def default() -> IdealisedWorld:
     return build()
 
 
 @pytest.fixture(scope="module")
-def small() -> World:
+def small() -> IdealisedWorld:
     return build(64, seed=1)
 
 
-def align(world: World, features: np.ndarray) -> float:
+def align(world: IdealisedWorld, features: np.ndarray) -> float:
     """Mutual kNN with reality of one layer, prepared as the workflow prepares it."""
     layers = [prepare(np.asarray(layer, np.float32)) for layer in (features, world.reality_features())]
     return alignment.align(*layers, k=10).best

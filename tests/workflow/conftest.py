@@ -154,7 +154,7 @@ def small_real_mini(repository: Path, folder: Path) -> dict:
 
 
 def lay_out(repository: Path, folder: Path, settings: dict) -> Workflow:
-    for name in ("rules", "workflow_scripts", "profiles", "envs"):
+    for name in ("rules", "workflow_scripts", "forkserver", "profiles", "envs"):
         shutil.copytree(repository / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(repository / "resources", folder / "resources")
     shutil.copy(repository / "Snakefile", folder)

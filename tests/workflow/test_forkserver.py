@@ -18,7 +18,7 @@ pytestmark = [
 
 def servers(workflow) -> list[psutil.Process]:
     """The servers of runs in the folder of a workflow, and their forks."""
-    program = str(workflow.folder / "workflow_scripts/forkserver.py")
+    program = str(workflow.folder / "forkserver/forkserver.py")
     return [process for process in psutil.process_iter(["cmdline"]) if program in (process.info["cmdline"] or ())]
 
 
@@ -51,7 +51,7 @@ def test_forks_make_what_processes_make(repository, tmp_path):
         workflow.run()
         made[forkserver] = tables_of(workflow.folder / "results")
     assert {name.split("/")[0] for name in made[True]} == {
-        *("datasets", "features", "neighbours", "alignment", "benchmarks", "tables")
+        *("datasets", "features", "neighbours", "alignment", "competence", "tables")
     }
     assert made[True].keys() == made[False].keys()
     assert [name for name, content in made[True].items() if content != made[False][name]] == []
@@ -82,22 +82,3 @@ def test_forks_end_with_a_snakemake_that_is_killed_alone(workflow):
     workflow.snakemake("--unlock")
     workflow.run()
     assert workflow.would_run() == {}
-
-
-@pytest.mark.parametrize(("limit", "waits"), [([], False), (["--max-jobs-per-timespan", "50/1s"], True)])
-def test_snakemake_does_not_wait_for_a_limit_that_nobody_gave(workflow, limit, waits):
-    """The last job takes a quarter of a second, a limit is looked at again after a whole one."""
-    table = next(workflow.folder.glob("results/tables/layers/**/*.parquet"))
-    table.unlink()
-    (workflow.folder / "asking.smk").write_text(
-        """
-include: "Snakefile"
-
-import threading
-
-onsuccess:
-    print("timers:", any(isinstance(thread, threading.Timer) for thread in threading.enumerate()))
-"""
-    )
-    done = workflow.run("--snakefile", "asking.smk", *limit, "--", str(table.relative_to(workflow.folder)))
-    assert f"timers: {waits}" in done.stdout

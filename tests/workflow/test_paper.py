@@ -16,7 +16,7 @@ STAGES = {
     "models": {"download_model"},
     "features": {"features"},
     "alignment": {"neighbours", "alignment", "best_layers"},
-    "benchmarks": {
+    "competence": {
         *("probes", "bits_per_byte", "harness", "download_text", "download_task"),
         "scores",
     },

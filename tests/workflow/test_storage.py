@@ -12,7 +12,7 @@ from tests.workflow.conftest import lay_out, small_world
 pytestmark = [pytest.mark.slow, pytest.mark.whole]
 
 BUCKET = "prh-results"
-COMPUTED = {"features", "neighbours", "alignment", "benchmarks", "tables", "figures", "logs", "timings"}
+COMPUTED = {"features", "neighbours", "alignment", "competence", "tables", "figures", "logs", "timings"}
 IN_PLACE = {"datasets", "models", "texts", "tasks"}
 
 

@@ -7,7 +7,7 @@ Names are loaded on first use, so that a job that draws a figure never imports t
 from importlib import import_module
 
 _HOMES = {
-    "Alignment": "prh.core.alignment",
+    "PairAlignment": "prh.core.alignment",
     "Representation": "prh.core.metrics",
     "Study": "prh.studies",
     "StudyTables": "prh.studies",

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from prh.core.alignment import Alignment, compare
+from prh.core.alignment import PairAlignment, compare
 from prh.core.calibration import benjamini_hochberg
 from prh.core.metrics import METRICS, Representation
 from prh.core.preparation import Precision
@@ -166,7 +166,7 @@ def _sweep_order(n: int, seed: int, groups: np.ndarray | None) -> np.ndarray:
     return order[np.argsort(rng.permutation(len(kinds))[label], kind="stable")]
 
 
-def _score_table(model_x: str, model_y: str, found: Alignment) -> pa.Table:
+def _score_table(model_x: str, model_y: str, found: PairAlignment) -> pa.Table:
     layer_x, layer_y = np.indices(found.scores.shape)
     count = found.scores.size
     columns = {
@@ -181,7 +181,7 @@ def _score_table(model_x: str, model_y: str, found: Alignment) -> pa.Table:
     return pa.table(columns, schema=tables.ALIGNMENT)
 
 
-def _best_row(model_x: str, model_y: str, found: Alignment) -> dict[str, object]:
+def _best_row(model_x: str, model_y: str, found: PairAlignment) -> dict[str, object]:
     chance = METRICS[found.metric].chance
     (low, high), (ties_x, ties_y) = found.interval or (None, None), found.ties or (None, None)
     chosen_low, chosen_high = found.chosen_interval or (None, None)

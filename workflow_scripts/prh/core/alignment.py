@@ -2,7 +2,7 @@
 
 The best of ~1,000 layer pairs is high by chance and by choice. Four numbers say how high, each from the same tables:
 the permutation null of the maximum (``calibration``), the interval (``intervals``), the cross-fitted score, and the
-optimism of the maximum. See ``Alignment``.
+optimism of the maximum. See ``PairAlignment``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from prh.core.scoring import best_pair, metric_called, scores
 
 
 @dataclass(frozen=True)
-class Alignment:
+class PairAlignment:
     """How much two models agree, and how far that can be trusted.
 
     Attributes
@@ -89,7 +89,7 @@ def align(
     device: str | None = None,
     memory_gb: float = 2.0,
     **options: Any,
-) -> Alignment:
+) -> PairAlignment:
     """Align two models given as their layers; ``compare`` on two ``Representation`` objects made of them.
 
     Nothing is prepared: layers are compared as they are. Call ``prepare`` on both first to follow the paper.
@@ -117,7 +117,7 @@ def align(
 
     Returns
     -------
-    Alignment
+    PairAlignment
         Of all layer pairs, the best one, and the evidence that was asked for.
 
     Raises
@@ -151,7 +151,7 @@ def compare(
     subsamples: int = 0,
     splits: int = 0,
     seed: int = 0,
-) -> Alignment:
+) -> PairAlignment:
     """Alignment of two representations. What belongs to ``x`` alone is kept in it, ready for the next ``y``.
 
     Parameters
@@ -178,7 +178,7 @@ def compare(
 
     Returns
     -------
-    Alignment
+    PairAlignment
         Of all layer pairs, the best one, and the evidence that was asked for.
 
     Raises
@@ -221,7 +221,7 @@ def compare(
         optimism = found.get("optimism")
         if optimism is not None:
             found["chosen_interval"] = intervals.ends(best, spread, alpha, bounded=traits.bounded, optimism=optimism)
-    return Alignment(traits.name, k, x.gallery, table, best, layers, **found)
+    return PairAlignment(traits.name, k, x.gallery, table, best, layers, **found)
 
 
 def _ties(x: Representation, y: Representation, k: int | None, layers: tuple[int, int]) -> tuple[float, float] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prh.datasets.errors import DataError
 from prh.datasets.local_data import read_local
-from prh.datasets.samples import Columns
+from prh.datasets.samples import SampleColumns
 from prh.io import text_files
 
 
@@ -21,7 +21,7 @@ def read_documents(path: Path) -> list[str]:
     if path.suffix == ".txt":
         documents = text_files.lines(path)
     else:
-        read = read_local(path, Columns(image=None))
+        read = read_local(path, SampleColumns(image=None))
         documents = [caption for sample in read for caption in sample.captions]
     documents = [document for document in documents if document.strip()]
     if not documents:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from prh.datasets import parquet_files, samples
 from prh.datasets.errors import DataError
 from prh.datasets.local_data import subset as subset_of
-from prh.datasets.samples import Columns, Sample
+from prh.datasets.samples import Sample, SampleColumns
 from prh.io import files, text_files
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def read_hub(
     root: Path,
     split: str,
     subset: str | None,
-    columns: Columns,
+    columns: SampleColumns,
     chosen: Mapping[str, int | None] | None = None,
     only: Sequence[str] | None = None,
 ) -> Iterator[Sample]:

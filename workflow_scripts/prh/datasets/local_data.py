@@ -13,7 +13,7 @@ import numpy as np
 from prh.datasets import local_forms, parquet_files, samples
 from prh.datasets.errors import DataError
 from prh.datasets.local_forms import FILE_NAME
-from prh.datasets.samples import AUTO, Columns, Sample
+from prh.datasets.samples import AUTO, Sample, SampleColumns
 from prh.io import text_files
 
 
@@ -31,7 +31,7 @@ class Reading:
         return iter(self.samples)
 
 
-def read_local(root: Path, columns: Columns, chosen: Mapping[str, int | None] | None = None) -> Reading:
+def read_local(root: Path, columns: SampleColumns, chosen: Mapping[str, int | None] | None = None) -> Reading:
     """Samples of a folder or file, in a stable order.
 
     ``chosen`` may name {"samples": count, "shuffle_seed": seed}; with a seed a random subset is read, still in the
@@ -64,7 +64,7 @@ def subset(rows: Iterable, samples: int | None = None, shuffle_seed: int | None 
 # ---- a file of metadata ---------------------------------------------------------------------------------------
 
 
-def _read_metadata(root: Path, path: Path, columns: Columns, chosen: Mapping) -> Reading:
+def _read_metadata(root: Path, path: Path, columns: SampleColumns, chosen: Mapping) -> Reading:
     try:
         rows = [(i, line, row) for i, (line, row) in enumerate(local_forms.metadata_rows(path))]
     except (local_forms.FormError, text_files.TextError) as error:
@@ -85,7 +85,9 @@ def _read_metadata(root: Path, path: Path, columns: Columns, chosen: Mapping) ->
     return Reading((_metadata_sample(row, i, columns, read, path, line) for i, line, row in picked), form)
 
 
-def _metadata_sample(row: dict, index: int, columns: Columns, read: samples.Read, path: Path, line: int) -> Sample:
+def _metadata_sample(
+    row: dict, index: int, columns: SampleColumns, read: samples.Read, path: Path, line: int
+) -> Sample:
     """The sample in a row of metadata: its file_name is its image and, unless another column is named, its id."""
     if FILE_NAME not in row:
         return samples.sample_of(row, index, columns, read, f"{path}, line {line}")
@@ -104,7 +106,7 @@ def _metadata_sample(row: dict, index: int, columns: Columns, read: samples.Read
 # ---- Parquet files --------------------------------------------------------------------------------------------
 
 
-def _read_parquet(root: Path, paths: tuple[Path, ...], columns: Columns, chosen: Mapping) -> Reading:
+def _read_parquet(root: Path, paths: tuple[Path, ...], columns: SampleColumns, chosen: Mapping) -> Reading:
     keep = None
     if chosen.get("shuffle_seed") is not None:
         keep = set(subset(range(sum(map(parquet_files.count_rows, paths))), **chosen))
@@ -112,7 +114,9 @@ def _read_parquet(root: Path, paths: tuple[Path, ...], columns: Columns, chosen:
     return Reading(_parquet_samples(root, paths, columns, keep), form)
 
 
-def _parquet_samples(root: Path, paths: tuple[Path, ...], columns: Columns, keep: set[int] | None) -> Iterator[Sample]:
+def _parquet_samples(
+    root: Path, paths: tuple[Path, ...], columns: SampleColumns, keep: set[int] | None
+) -> Iterator[Sample]:
     start = 0
     for path in paths:
         there = parquet_files.column_names(path)
@@ -128,11 +132,11 @@ def _parquet_samples(root: Path, paths: tuple[Path, ...], columns: Columns, keep
         start += number
 
 
-def _with_images(path: Path, columns: Columns, there: list[str]) -> Columns:
+def _with_images(path: Path, columns: SampleColumns, there: list[str]) -> SampleColumns:
     """``columns`` with the one that names the images as in a file of metadata, where there is none of images."""
     if columns.image is None or samples.root_of(columns.image, there) in there:
         return columns
-    if columns.image == Columns.image and FILE_NAME in there:
+    if columns.image == SampleColumns.image and FILE_NAME in there:
         return replace(columns, image=FILE_NAME)
     known = ", ".join(sorted(there))
     raise DataError(f"{path}: no column '{columns.image}' with images; it has {known}.")
@@ -141,7 +145,7 @@ def _with_images(path: Path, columns: Columns, there: list[str]) -> Columns:
 # ---- images in folders ----------------------------------------------------------------------------------------
 
 
-def _read_folders(root: Path, form: local_forms.Form, columns: Columns, chosen: Mapping) -> Reading:
+def _read_folders(root: Path, form: local_forms.Form, columns: SampleColumns, chosen: Mapping) -> Reading:
     if columns.captions is not None:
         raise DataError(
             f"{root} holds images in folders and no metadata.jsonl, so there are no captions: set captions: null."
@@ -160,7 +164,7 @@ def _read_folders(root: Path, form: local_forms.Form, columns: Columns, chosen: 
     )
 
 
-def _folder_sample(root: Path, path: Path, index: int, columns: Columns) -> Sample:
+def _folder_sample(root: Path, path: Path, index: int, columns: SampleColumns) -> Sample:
     name = path.relative_to(root).as_posix()
     image, fault = (None, None) if columns.image is None else samples.read_image(path)
     return Sample(

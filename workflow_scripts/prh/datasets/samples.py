@@ -44,7 +44,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Columns:
+class SampleColumns:
     """The columns of the source that hold image, captions, labels, group and id (None: the source has none).
 
     A name such as ``sentences.raw`` reaches into structs: field raw of column sentences. ``sample_id``: "auto" takes
@@ -75,7 +75,7 @@ def root_of(name: str, there: Collection[str]) -> str:
 
 
 def sample_of(
-    row: Mapping[str, object], index: int, columns: Columns, read: Read, where: str, names: Mapping | None = None
+    row: Mapping[str, object], index: int, columns: SampleColumns, read: Read, where: str, names: Mapping | None = None
 ) -> Sample:
     """The sample in a row of a table.
 
@@ -85,7 +85,7 @@ def sample_of(
         Values by column.
     index : int
         Number of the row in the source, from 0: its id where it has none.
-    columns : Columns
+    columns : SampleColumns
         Which columns hold what.
     read : callable
         Reads the file that stands in the place of an image.
@@ -211,7 +211,7 @@ def _kind(value: object) -> str:
     return f"the {type(value).__name__} {shown if len(shown) <= 40 else shown[:40] + '...'}"
 
 
-def _sample_id(row: Mapping, index: int, columns: Columns, where: str) -> tuple[str, str | None]:
+def _sample_id(row: Mapping, index: int, columns: SampleColumns, where: str) -> tuple[str, str | None]:
     """The id of a row, and what is wrong with it."""
     number = f"{index:08d}"
     if columns.sample_id is None:

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from prh.datasets.errors import DataError
 from prh.datasets.local_data import Reading
-from prh.datasets.samples import Columns, Sample
+from prh.datasets.samples import Sample, SampleColumns
 from prh.io import files, images, tables
 from prh.jobs.progress import Progress
 
@@ -45,12 +45,12 @@ class Verdicts:
     """Labels, and how many samples have -1 there. Many sources mean by it that there is no class, others a class."""
 
 
-def problem(sample: Sample, columns: Columns) -> str | None:
+def problem(sample: Sample, columns: SampleColumns) -> str | None:
     """What is wrong with a sample, in a few words; None if nothing is. The image is decoded to its last pixel."""
     return _examined(sample, columns)[0]
 
 
-def _examined(sample: Sample, columns: Columns) -> tuple[str | None, tuple[str, ...]]:
+def _examined(sample: Sample, columns: SampleColumns) -> tuple[str | None, tuple[str, ...]]:
     """What is wrong with a sample (None: nothing is), and what is done to its image when it is decoded."""
     notes: tuple[str, ...] = ()
     if sample.fault is not None:
@@ -81,7 +81,9 @@ def _is_unicode(sample: Sample) -> bool:
     return True
 
 
-def _checked(samples: Iterable[Sample], columns: Columns, verdicts: Verdicts, workers: int | None) -> Iterator[Sample]:
+def _checked(
+    samples: Iterable[Sample], columns: SampleColumns, verdicts: Verdicts, workers: int | None
+) -> Iterator[Sample]:
     """The good samples, in order; ``verdicts`` grow. Images are decoded by ``workers`` threads."""
     seen: set[str] = set()
     with ThreadPoolExecutor(workers) as pool:
@@ -120,7 +122,7 @@ def batches(samples: Iterable[Sample], size: int, most: float = math.inf) -> Ite
 def shard(
     samples: Iterable[Sample],
     folder: Path,
-    columns: Columns,
+    columns: SampleColumns,
     *,
     count: int | None = None,
     shard_size: int = 512,

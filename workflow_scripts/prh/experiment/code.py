@@ -33,6 +33,8 @@ WING = (
 """Packages and modules that cannot change a number: their code is no part of any digest, nor is from which of their
 files a program imports, and what they import is not followed."""
 
+IDLE = {"__all__", "PRELOAD"}
+"""Constants that change no result: what a module hands on, and what is imported before a program (forkserver/)."""
 SPEAKERS = {"log", "logger", "logging", "warnings"}
 SAYING = {"debug", "info", "warning", "error", "exception", "critical", "warn"}
 SPOKEN = {"help", "description", "epilog", "metavar"}
@@ -249,7 +251,7 @@ def _is_idle(node: object, is_init: bool) -> bool:
     if isinstance(node, ast.ImportFrom | ast.Import) and (is_init or _is_from_wing(node)):
         return True
     names = node.targets if isinstance(node, ast.Assign) else []
-    return any(isinstance(name, ast.Name) and name.id == "__all__" for name in names)
+    return bool(names) and all(isinstance(name, ast.Name) and name.id in IDLE for name in names)
 
 
 def _is_from_wing(node: ast.ImportFrom | ast.Import) -> bool:

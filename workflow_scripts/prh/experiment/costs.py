@@ -127,8 +127,8 @@ def stages(plan: Plan, fetched: list[Download], tflops: float, bandwidth: float)
         Stage("features", jobs["features"], 0, disk, memory(model for _, model in runs),
               work / 3600 + idle["features"], work / 3600),
         Stage("alignment", jobs["alignment"], 0, *_alignment(plan, counts, idle["alignment"])),
-        Stage("benchmarks", jobs["benchmarks"], brought["texts"], brought["texts"], memory(plan.scored()),
-              scoring + probing + brought["texts"] / bandwidth / 3600 + idle["benchmarks"], scoring),
+        Stage("competence", jobs["competence"], brought["texts"], brought["texts"], memory(plan.scored()),
+              scoring + probing + brought["texts"] / bandwidth / 3600 + idle["competence"], scoring),
         Stage("studies", jobs["studies"], 0, 0, 0, idle["studies"]),
     ]  # fmt: skip
 
@@ -223,7 +223,7 @@ def _jobs(plan: Plan) -> dict[str, int]:
         "features": len(plan.runs()),
         "alignment": searched * len(rows) + len(metrics) * len(rows) + 1 + len(swept)
         + sum(len(plan.models_of(dataset)) for dataset, _ in sweeps),
-        "benchmarks": len(plan.probe_runs()) + scored + 1 if any("scores" in study.reads for study in studies) else 0,
+        "competence": len(plan.probe_runs()) + scored + 1 if any("scores" in study.reads for study in studies) else 0,
         "studies": len(studies) + sum(study.table is not None for study in studies),
     }  # fmt: skip
 

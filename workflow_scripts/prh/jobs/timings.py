@@ -21,8 +21,8 @@ SCHEMA = {
 }
 
 
-def collect(benchmarks: Path, logs: Path) -> pl.DataFrame:
-    """One row per job below ``benchmarks``, {stage}/{job}.tsv (schema SCHEMA): the last time it ran.
+def collect(times: Path, logs: Path) -> pl.DataFrame:
+    """One row per job below ``times``, {stage}/{job}.tsv (schema SCHEMA): the last time it ran.
 
     seconds is from the start of the job to its end, work_seconds without the start of Python and its imports.
     cpu_seconds and peak_mb (10^6 bytes) are what the job counted itself and told at the end of {stage}/{job}.log below
@@ -30,7 +30,7 @@ def collect(benchmarks: Path, logs: Path) -> pl.DataFrame:
     line of numbers, or that is no table, is left out.
     """
     rows = []
-    for path in sorted(benchmarks.rglob("*.tsv")):
+    for path in sorted(times.rglob("*.tsv")):
         try:
             table = pl.read_csv(path.read_bytes(), separator="\t", infer_schema=False)  # bytes: a path may hold a *
         except (pl.exceptions.PolarsError, UnicodeDecodeError, OSError) as error:  # OSError: a folder, no permission
@@ -39,7 +39,7 @@ def collect(benchmarks: Path, logs: Path) -> pl.DataFrame:
             continue
         if table.height == 0 or not {"s", "cpu_time", "max_rss"} <= set(table.columns):
             continue
-        relative = path.relative_to(benchmarks)
+        relative = path.relative_to(times)
         place = relative.with_suffix("")
         last = table.row(-1, named=True)
         seconds, cpu, peak = (_number(last[name]) for name in ("s", "cpu_time", "max_rss"))

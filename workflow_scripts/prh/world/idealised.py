@@ -36,7 +36,7 @@ _POSITIONS, _NAMES, _NUISANCE, _TASKS, _CAPTIONS, _WALKS, _QUESTIONS = range(7)
 
 
 @dataclass(frozen=True, eq=False)
-class World:
+class IdealisedWorld:
     """M events, how often each follows each, and how each is seen and called. Make one with :func:`build`.
 
     Attributes
@@ -222,7 +222,7 @@ class World:
         return np.random.default_rng([self.seed, *stream])
 
 
-def build(events: int = 512, *, scale: float = 1.25, image_size: int = 32, seed: int = 0) -> World:
+def build(events: int = 512, *, scale: float = 1.25, image_size: int = 32, seed: int = 0) -> IdealisedWorld:
     """Build the world of ``events`` events.
 
     Parameters
@@ -255,7 +255,7 @@ def build(events: int = 512, *, scale: float = 1.25, image_size: int = 32, seed:
     if h.min() <= 0:
         raise ValueError(f"no walk over {events} events has a PMI of scale {scale}; give a smaller one, as 1.25.")
     names = _names(np.random.default_rng([seed, _NAMES]), events)
-    return World(positions, h / h.sum(), float(step), names, image_size, seed)
+    return IdealisedWorld(positions, h / h.sum(), float(step), names, image_size, seed)
 
 
 def _spread(rng: np.random.Generator, count: int, spacing: float) -> np.ndarray:

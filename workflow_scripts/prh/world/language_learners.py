@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from prh.io import files, text_files
 from prh.world import training
-from prh.world.idealised import World
+from prh.world.idealised import IdealisedWorld
 
 # It takes seconds to import.
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _PADDING, _START, _UNKNOWN = "<pad>", "<s>", "<unk>"
 
 
 def train_language(
-    world: World,
+    world: IdealisedWorld,
     out_dir: str | Path,
     *,
     architecture: str = "gpt2",
@@ -58,7 +58,7 @@ def train_language(
     steps, batch, context, learning_rate
         ``steps`` of AdamW on ``batch`` sequences of ``context`` words; the rate warms up, then falls to 0.
     density
-        How events are told: see :meth:`prh.world.idealised.World.captions`.
+        How events are told: see :meth:`prh.world.idealised.IdealisedWorld.captions`.
     seed
         Of the weights, the walks and the batches. With one seed, learners of different settings still begin with
         different weights.
@@ -112,7 +112,7 @@ def train_language(
         return training.train(model, loss, save, Path(out_dir), settings, checkpoint_every)
 
 
-def _word_tokenizer(world: World, context: int) -> PreTrainedTokenizerFast:
+def _word_tokenizer(world: IdealisedWorld, context: int) -> PreTrainedTokenizerFast:
     """One token per word. It adds nothing to a text, so the features of a caption are of its words alone."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

@@ -12,7 +12,7 @@ from scipy.spatial.distance import squareform
 
 from prh.figures import style
 from prh.io import tables
-from prh.world.idealised import World
+from prh.world.idealised import IdealisedWorld
 from prh.world.written import events_of
 
 PANELS_IN_ROW = 4
@@ -51,7 +51,7 @@ def draw_events(rows: Mapping[str, Sequence[tuple[np.ndarray, str]]], *, title: 
     return fig
 
 
-def neighbourhood(world: World, event: int, count: int) -> dict[str, list[tuple[np.ndarray, str]]]:
+def neighbourhood(world: IdealisedWorld, event: int, count: int) -> dict[str, list[tuple[np.ndarray, str]]]:
     """Rows for :func:`draw_events`: a walk from ``event``, and the ``count`` events that go with it best and least."""
     walk = next(walk for walk in world.walks(20 * world.size, count, seed=0) if walk[0] == event)
     by_pmi = np.argsort(-world.pmi[event], kind="stable")

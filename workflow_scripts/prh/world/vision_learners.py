@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from prh.io import files
 from prh.world import training
-from prh.world.idealised import World
+from prh.world.idealised import IdealisedWorld
 
 OBJECTIVES = ("temporal_contrastive", "next_event", "autoencoder", "supervised", "random")
 
@@ -28,7 +28,7 @@ _EMBEDDING = 64  # numbers that the contrastive loss compares
 
 
 def train_vision(
-    world: World,
+    world: IdealisedWorld,
     out_dir: str | Path,
     *,
     architecture: str,
@@ -58,7 +58,7 @@ def train_vision(
         "autoencoder"
             Draw the image again from one feature vector.
         "supervised"
-            Name the region of the event, a label of :meth:`prh.world.idealised.World.tasks`.
+            Name the region of the event, a label of :meth:`prh.world.idealised.IdealisedWorld.tasks`.
         "random"
             Keep the weights as they were drawn; ``steps`` is not looked at.
     steps, batch, learning_rate
@@ -117,7 +117,7 @@ def _backbone(architecture: str, model_args: dict, images: torch.Tensor) -> nn.M
 
 
 def _objective(
-    name: str, width: int, world: World, images: torch.Tensor, seed: int
+    name: str, width: int, world: IdealisedWorld, images: torch.Tensor, seed: int
 ) -> tuple[nn.Module, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]:
     """The head that an objective puts on features [batch, width], and its loss of the head's output and the events.
 
@@ -172,7 +172,7 @@ def _info_nce(embedded: torch.Tensor, together: torch.Tensor) -> torch.Tensor:
     return -(together * guess).sum() / together.sum().clamp(min=1)
 
 
-def _timm_config(world: World, architecture: str, model_args: dict, backbone: nn.Module) -> dict:
+def _timm_config(world: IdealisedWorld, architecture: str, model_args: dict, backbone: nn.Module) -> dict:
     """The config.json of a timm ``local-dir`` folder: images go in as they are, neither resized nor cropped."""
     known = backbone.pretrained_cfg
     return {

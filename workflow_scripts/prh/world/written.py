@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from prh.io.files import writing
-from prh.world.idealised import World
+from prh.world.idealised import IdealisedWorld
 
 
-def write_dataset(world: World, folder: str | Path, *, density: float = 1.0, shuffled: bool = False) -> Path:
+def write_dataset(world: IdealisedWorld, folder: str | Path, *, density: float = 1.0, shuffled: bool = False) -> Path:
     """Write the events as a folder of images with metadata.jsonl: file_name, text, and the label of every task."""
     folder = Path(folder)
     (folder / "images").mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def events_of(sample_ids: Sequence[str]) -> np.ndarray:
 
 
 def write_multiple_choice(questions: list[dict], folder: str | Path, *, task: str = "world_continuation") -> Path:
-    """Write ``questions`` (of :meth:`World.multiple_choice`) as a task of lm-evaluation-harness that needs no network.
+    """Write ``questions`` (of `IdealisedWorld.multiple_choice`) as a task of lm-evaluation-harness without a network.
 
     Returns the task file ``folder/{task}.yaml``; give ``folder`` as ``TaskManager(include_path=...)`` and ask for
     ``task``.

@@ -12,11 +12,11 @@ rule probes:
             for dataset in plan.probe_datasets(wildcards.dataset)
         ],
     output:
-        "<results>/benchmarks/probes/{dataset}/{model}.parquet",
+        "<results>/competence/probes/{dataset}/{model}.parquet",
     log:
         "<logs>/probes/{dataset}/{model}.log",
     benchmark:
-        "<benchmarks>/probes/{dataset}/{model}.tsv"
+        "<timings>/probes/{dataset}/{model}.tsv"
     conda:
         "../envs/prh.yaml"
     params:
@@ -41,7 +41,7 @@ rule download_text:
     log:
         "<logs>/download_text/{text}.log",
     benchmark:
-        "<benchmarks>/download_text/{text}.tsv"
+        "<timings>/download_text/{text}.tsv"
     localrule: True
     conda:
         "../envs/prh.yaml"
@@ -58,11 +58,11 @@ rule bits_per_byte:
         text=local("<results>/texts/{text}.jsonl"),
         weights=local("<results>/models/{model}/weights.json"),
     output:
-        "<results>/benchmarks/bits_per_byte/{text}/{model}.parquet",
+        "<results>/competence/bits_per_byte/{text}/{model}.parquet",
     log:
         "<logs>/bits_per_byte/{text}/{model}.log",
     benchmark:
-        "<benchmarks>/bits_per_byte/{text}/{model}.tsv"
+        "<timings>/bits_per_byte/{text}/{model}.tsv"
     conda:
         "../envs/prh.yaml"
     threads: compute.threads
@@ -88,7 +88,7 @@ rule download_task:
     log:
         "<logs>/download_task/{task}.log",
     benchmark:
-        "<benchmarks>/download_task/{task}.tsv"
+        "<timings>/download_task/{task}.tsv"
     localrule: True
     conda:
         "../envs/prh.yaml"
@@ -105,12 +105,12 @@ rule harness:
         task=local("<results>/tasks/{task}/{task}.yaml"),
         weights=local("<results>/models/{model}/weights.json"),
     output:
-        results="<results>/benchmarks/harness/{task}/{model}.json",
-        scores="<results>/benchmarks/harness/{task}/{model}.parquet",
+        results="<results>/competence/harness/{task}/{model}.json",
+        scores="<results>/competence/harness/{task}/{model}.parquet",
     log:
         "<logs>/harness/{task}/{model}.log",
     benchmark:
-        "<benchmarks>/harness/{task}/{model}.tsv"
+        "<timings>/harness/{task}/{model}.tsv"
     conda:
         "../envs/prh.yaml"
     threads: compute.threads
@@ -132,14 +132,14 @@ rule harness:
 rule scores:
     input:
         measured=[
-            *(f"<results>/benchmarks/probes/{dataset}/{model}.parquet" for dataset, model in plan.probe_runs()),
+            *(f"<results>/competence/probes/{dataset}/{model}.parquet" for dataset, model in plan.probe_runs()),
             *(
-                f"<results>/benchmarks/bits_per_byte/{text}/{model}.parquet"
+                f"<results>/competence/bits_per_byte/{text}/{model}.parquet"
                 for text in plan.texts
                 for model in plan.scored()
             ),
             *(
-                f"<results>/benchmarks/harness/{task}/{model}.parquet"
+                f"<results>/competence/harness/{task}/{model}.parquet"
                 for task in plan.harness
                 for model in plan.scored()
             ),
@@ -149,7 +149,7 @@ rule scores:
     log:
         "<logs>/scores.log",
     benchmark:
-        "<benchmarks>/scores.tsv"
+        "<timings>/scores.tsv"
     conda:
         "../envs/prh.yaml"
     params:

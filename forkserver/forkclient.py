@@ -1,9 +1,11 @@
-"""Run a program as a fork of the process that serves NAME (forkserver.py), as if it ran here.
+"""A shell that has programs run as forks of a server (forkserver.py) where it can, and is bash where it cannot.
 
-python -IS forkclient.py NAME features.py ...
+    python -IS forkclient.py -c COMMAND
+    python -IS forkclient.py FILE           commands that are too long for an argument
 
-It starts before every job, and so imports little: the server reads the arguments, folder, environment and umask from
-what the kernel knows of this process, and is sent its standard files.
+The server is the one that the environment names in FORKSERVER. This starts before every job, and so imports little: the
+server reads the command, folder, environment and umask from what the kernel knows of this process, and is sent its
+standard files.
 """
 
 import os
@@ -12,7 +14,9 @@ import socket
 import sys
 
 FRESH = "fresh"
-"""What a server answers that does not fork for a program: run it yourself."""
+"""What a server answers that does not fork for a command: run it yourself."""
+SHELL = ("bash", "-euo", "pipefail")
+"""What runs it then, as strict as the shell that Snakemake gives to jobs."""
 
 
 def peer(connection: socket.socket) -> tuple[int, int]:
@@ -24,8 +28,8 @@ def peer(connection: socket.socket) -> tuple[int, int]:
     return credentials[0], credentials[1]
 
 
-def run(name: str, program: list[str]) -> int:
-    """Run ``program`` (file name and arguments) at the server called ``name``, or become it where there is none.
+def run(arguments: list[str]) -> int:
+    """Have a command, given by the arguments of a shell, run by the server; become bash where none forks for it.
 
     Returns its exit status, 128 + n if signal n ended it.
     """
@@ -33,12 +37,12 @@ def run(name: str, program: list[str]) -> int:
         pass
     os.close(spare)
     interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the program too: see how it ends
-    answer = ask(name)
+    answer = ask(os.environ.get("FORKSERVER", ""))
     if answer == FRESH:
         signal.signal(signal.SIGINT, interrupted)
-        os.execvp("python", ["python", *program])
+        os.execvp(SHELL[0], [*SHELL, *arguments])
     if not answer:
-        sys.exit(f"error: {program[0]} ended with the process that it was forked from; run it again.")
+        sys.exit("error: a job ended with the process that it was forked from; run it again.")
     status = int(answer)
     return status if status >= 0 else 128 - status
 
@@ -57,6 +61,6 @@ def ask(name: str) -> str:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
+    if len(sys.argv) < 2:
         sys.exit(__doc__)
-    sys.exit(run(sys.argv[1], sys.argv[2:]))
+    sys.exit(run(sys.argv[1:]))

@@ -7,6 +7,9 @@ standard files of the process that asks for it, and that one ends as the program
 before; the program and its own modules are read when it starts. For Linux, and for programs that use no CUDA (a fork
 cannot, once its parent has looked for a GPU) and leave nothing to atexit (before Python 3.13 forks do not run it).
 What libraries read from the environment when they are imported, they read from the server's.
+
+A request is a shell command. One that needs no shell, ``python PROGRAM ARGUMENTS > LOG 2>&1`` with its arguments quoted
+as by ``shlex.quote``, is run here; any other is left to bash.
 """
 
 from __future__ import annotations
@@ -29,6 +32,10 @@ from forkclient import FRESH, peer
 
 PATIENCE = 10.0
 """Seconds within which a request must have come once its connection stands."""
+CLIENT = os.fsencode(Path(__file__).with_name("forkclient.py"))
+WORD = r"""(?:[\w@%+=:,./-]|'[^']*'|"[^"$`\\]*")+"""
+"""A word of a command that means itself, whatever the shell: plain letters, and what is quoted."""
+COMMAND = re.compile(rf"\s*python((?:[ \t]+{WORD})+?)(?:[ \t]+>[ \t]*({WORD})[ \t]+2>&1)?\s*", re.ASCII)
 
 
 class Request(NamedTuple):
@@ -37,6 +44,7 @@ class Request(NamedTuple):
     client: socket.socket
     files: list[int]  # standard input, output and error
     program: list[str]
+    log: str | None  # where its output and errors go, if not there
     folder: str
     umask: int
     environment: dict[bytes, bytes]
@@ -127,7 +135,7 @@ def receive(listener: socket.socket) -> Request | None:
         _, files, _, _ = socket.recv_fds(client, 1, 3)
         if len(files) < 3:
             raise ValueError
-        return Request(client, files, *described(process, listener.getsockname()[1:]))
+        return Request(client, files, *described(process))
     except (OSError, ValueError, TypeError) as error:
         if isinstance(error, PermissionError):
             warnings.warn(f"programs are not forked, for the kernel does not say what to run: {error}", stacklevel=1)
@@ -137,19 +145,43 @@ def receive(listener: socket.socket) -> Request | None:
         return None
 
 
-def described(process: int, name: bytes) -> tuple[list[str], str, int, dict[bytes, bytes]]:
-    """What the kernel knows of a process: arguments (those after ``name``), folder, umask and environment.
+def described(process: int) -> tuple[list[str], str | None, str, int, dict[bytes, bytes]]:
+    """What the kernel knows of a process: the program that it is to run and its log, folder, umask and environment.
 
-    Raises ValueError if it is not a client of the server called ``name``, OSError if it has ended or may not be read.
+    Raises ValueError if it is no client or its command needs a shell, OSError if it has ended or may not be read.
     """
     of = Path(f"/proc/{process}")
     arguments, environment = ((of / file).read_bytes().split(b"\0")[:-1] for file in ("cmdline", "environ"))
-    program = [os.fsdecode(argument) for argument in arguments[arguments.index(name) + 1 :]]
-    if not program:
-        raise ValueError
+    match arguments[arguments.index(CLIENT) + 1 :]:
+        case [b"-c", command]:
+            program, log = words(os.fsdecode(command))
+        case [file]:
+            program, log = words(os.fsdecode((of / "cwd" / os.fsdecode(file)).read_bytes()))
+        case _:
+            raise ValueError
     umask = int(re.search(r"^Umask:\s*(\d+)", (of / "status").read_text(), re.MULTILINE)[1], base=8)
     settings = dict(entry.split(b"=", 1) for entry in reversed(environment) if b"=" in entry)  # the first counts
-    return program, os.readlink(of / "cwd"), umask, settings
+    return program, log, os.readlink(of / "cwd"), umask, settings
+
+
+def words(command: str) -> tuple[list[str], str | None]:
+    """The program of a command with its arguments, and the file that its output and errors go to, if one does.
+
+    Raises ValueError for a command in which a shell has more to do.
+
+    >>> words("python a.py --name 'two words' > a.log 2>&1")
+    (['a.py', '--name', 'two words'], 'a.log')
+    """
+    parts = COMMAND.fullmatch(command)
+    if parts is None:
+        raise ValueError
+    program, log = parts.groups()
+    return [unquoted(word) for word in re.findall(WORD, program, re.ASCII)], log and unquoted(log)
+
+
+def unquoted(word: str) -> str:
+    """What a word means."""
+    return re.sub(r"""'([^']*)'|"([^"]*)\"""", lambda part: part[1] if part[2] is None else part[2], word)
 
 
 def reply(client: socket.socket, answer: str) -> None:
@@ -198,6 +230,8 @@ def become(request: Request, sockets: Sequence[socket.socket], server: int) -> N
         os.close(source)
     os.chdir(request.folder)
     os.umask(request.umask)
+    if request.log is not None:
+        write_to(request.log)
     loaded_for = os.environ.get("OMP_NUM_THREADS")
     os.environ.clear()
     os.environb.update(request.environment)
@@ -209,6 +243,17 @@ def become(request: Request, sockets: Sequence[socket.socket], server: int) -> N
     if threads and threads != loaded_for:
         limit_threads(int(threads))
     run_path(request.program[0], run_name="__main__")
+
+
+def write_to(log: str) -> None:
+    """Send the output and the errors of this process to a file, which begins anew."""
+    try:
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    except OSError as error:
+        sys.exit(f"{log}: {error.strerror}")
+    for target in (1, 2):
+        os.dup2(file, target)
+    os.close(file)
 
 
 def limit_threads(count: int) -> None:
