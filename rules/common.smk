@@ -182,6 +182,11 @@ def local_weights(wildcards):
     return [local(str(root / name if root.is_dir() else root)) for name in files.sizes(root)]
 
 
+def weights_of(wildcards):
+    """What is known of a model's weights; nothing for a model without any."""
+    return local("<results>/models/{model}/weights.json") if plan.has_weights(wildcards.model) else []
+
+
 def local_task(wildcards):
     """The files of a local task of lm-eval."""
     folder = plan.harness[wildcards.task].path

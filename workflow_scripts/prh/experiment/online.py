@@ -6,7 +6,6 @@ card of a data set). Nothing is kept, and nothing is locked.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,8 +24,9 @@ from prh.downloads.transfer import human
 from prh.experiment.plan import ELSEWHERE, MADE
 from prh.experiment.schema import Experiment
 from prh.io.addresses import redacted
-from prh.models import repositories
-from prh.models.repositories import ModelError
+from prh.io.functions import resolved
+from prh.modalities import known
+from prh.models import hub_checks, repositories
 
 AT_ONCE = 8
 """Sources that are asked at the same time."""
@@ -161,25 +161,13 @@ def _model(snapshot: Snapshot, entry: Mapping, folder: Path) -> Iterator[tuple[b
         if entry["library"] == "transformers" or "/" in entry["id"]:
             yield True, "it has no config.json, by which its architecture is known"
         return
-    config = _json(snapshot, "config.json", folder)
+    config = hub_checks.content_of(snapshot, "config.json", folder)
     if entry["library"] == "timm":
         yield _known_to_timm(config)
         return
     yield _known_to_transformers(config, entry)
-    if entry["modality"] == "language":
-        yield _tokenizer(snapshot, config, entry, folder)
-    elif not {"preprocessor_config.json", "processor_config.json"} & set(snapshot.files):
-        yield True, "it has no preprocessor_config.json, which says how its images are prepared"
-
-
-def _json(snapshot: Snapshot, name: str, folder: Path) -> dict:
-    try:
-        content = json.loads(snapshot.fetch_file(name, folder).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"its {name} is not JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise ModelError(f"its {name} is no JSON object")
-    return content
+    if check := known()[entry["modality"]].repository:
+        yield from resolved(check)(snapshot, config, entry, folder)
 
 
 def _known_to_timm(config: Mapping) -> tuple[bool, str]:
@@ -204,24 +192,3 @@ def _known_to_transformers(config: Mapping, entry: Mapping) -> tuple[bool, str]:
             return False, f"{architecture}, by code of its own"
         return True, f"{architecture} is code of its own: read it, then set trust_remote_code: true"
     return True, f"transformers {transformers.__version__} knows no model_type {kind!r}, which its config.json names"
-
-
-def _tokenizer(snapshot: Snapshot, config: Mapping, entry: Mapping, folder: Path) -> tuple[bool, str]:
-    """The class of the tokenizer, and whether the files that it reads are there."""
-    from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES, tokenizer_class_from_name
-
-    name = "tokenizer_config.json"
-    settings = _json(snapshot, name, folder) if name in snapshot.files else {}
-    named = settings.get("tokenizer_class") or TOKENIZER_MAPPING_NAMES.get(config.get("model_type"))
-    if "AutoTokenizer" in (settings.get("auto_map") or {}):
-        if entry["trust_remote_code"]:
-            return False, f"tokenizer {named}, by code of its own"
-        return True, f"its tokenizer {named} is code of its own: read it, then set trust_remote_code: true"
-    known = tokenizer_class_from_name(named) if isinstance(named, str) else None
-    read = {"tokenizer.json"} | set(getattr(known, "vocab_files_names", {}).values())
-    there = sorted(read & set(snapshot.files))
-    if known is None and "tokenizer.json" not in there:
-        return True, f"transformers knows no tokenizer class {named!r}, and there is no tokenizer.json"
-    if not there:
-        return True, f"it has no tokenizer: none of {', '.join(sorted(read))} is there"
-    return False, f"tokenizer {named or 'of'} ({', '.join(there)})"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from prh.modalities import given
 from prh.studies.base import StudyTables
 
 
@@ -23,7 +24,7 @@ def strongest_pair(best: pl.DataFrame) -> tuple[str, str]:
 
     ``best`` holds the rows of one data set, metric and k. The kernel of a world, being no model, is left out.
     """
-    pairs = best.filter(pl.col("modality_x") != "world", pl.col("modality_y") != "world")
+    pairs = best.filter(*(~pl.col(f"modality_{side}").is_in(given()) for side in "xy"))
     across = pairs.filter(pl.col("modality_x") != pl.col("modality_y"))
     pairs = pairs if across.is_empty() else across
     if pairs.is_empty():
