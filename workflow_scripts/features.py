@@ -31,9 +31,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="features table to write")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--gpus", type=int, default=1, help="GPUs to hold, unless the device is cpu")
+    parser.add_argument("--gpus", type=int, default=1, help="GPUs to hold, unless the device is cpu; for 0 it is")
     parser.add_argument("--batch-size", type=batch_size, default="auto", help="samples in a batch, or auto")
     arguments = parser.parse_args()
+    if not arguments.gpus:
+        arguments.device = "cpu"
     with files.making(arguments.output), holding_gpus(arguments.gpus, arguments.device):
         run(arguments)
 

@@ -8,16 +8,20 @@ from importlib import import_module
 
 _HOMES = {
     "Alignment": "prh.core.alignment",
+    "Cost": "prh.modalities",
+    "Modality": "prh.modalities",
+    "ModelEntry": "prh.experiment.schema",
     "Representation": "prh.core.metrics",
     "Study": "prh.studies",
     "StudyTables": "prh.studies",
     "Target": "prh.studies",
+    "WeightsEntry": "prh.experiment.schema",
     "align": "prh.core.alignment",
     "compare": "prh.core.alignment",
     "metric": "prh.core.metrics",
     "metrics": "prh.core.metrics",
     "prepare": "prh.core.preparation",
-    "register": "prh.studies",
+    "register": "prh.experiment.plugins",
 }
 
 __all__ = sorted(_HOMES)

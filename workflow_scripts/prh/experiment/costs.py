@@ -134,7 +134,9 @@ def _device(experiment: Experiment) -> str:
 
 
 def _count(entry: Mapping, size: float | None) -> float:
-    """Parameters of a model, also of one in a folder here; 0 where nothing tells them."""
+    """Parameters of a model, also of one in a folder here; 0 where nothing tells them or it has no weights."""
+    if "source" not in entry:
+        return 0.0
     if size is None and entry.get("source") == "local":
         size = sum(file.stat().st_size for file in Path(entry["path"]).rglob("*") if file.is_file())
     return parameters(entry, size) or 0.0

@@ -21,7 +21,7 @@ from prh.downloads import hub, web
 from prh.downloads.hub import Snapshot
 from prh.downloads.lockfile import Lock
 from prh.downloads.transfer import human
-from prh.experiment.plan import ELSEWHERE, MADE
+from prh.experiment.plan import MADE, is_elsewhere
 from prh.experiment.schema import Experiment
 from prh.io.addresses import redacted
 from prh.io.functions import resolved
@@ -59,7 +59,7 @@ def elsewhere(experiment: Experiment) -> list[tuple[str, dict]]:
         (kind, entry.model_dump(mode="json"))
         for kind in MADE
         for entry in getattr(experiment, kind)
-        if entry.source in ELSEWHERE
+        if is_elsewhere(entry)
     ]
 
 

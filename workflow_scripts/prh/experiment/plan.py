@@ -45,6 +45,11 @@ def _is_exact(entry: BaseModel) -> bool:
     return bool(sha256 or (revision and COMMIT.fullmatch(revision)))
 
 
+def is_elsewhere(entry: BaseModel) -> bool:
+    """Whether an entry is fetched from elsewhere."""
+    return getattr(entry, "source", None) in ELSEWHERE
+
+
 class Plan:
     """The jobs of an experiment, by the names that stand in their paths."""
 
@@ -98,7 +103,7 @@ class Plan:
             (kind, entry.name): results / made.format(entry.name)
             for kind, made in MADE.items()
             for entry in getattr(self.experiment, kind)
-            if entry.source in ELSEWHERE and not _is_exact(entry)
+            if is_elsewhere(entry) and not _is_exact(entry)
         }
 
     def given(self) -> list[str]:
