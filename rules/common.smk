@@ -19,6 +19,7 @@ from prh.jobs import runs
 from prh.experiment.loading import ConfigError, load
 from prh.experiment.job_specs import JobSpecs
 from prh.datasets.local_forms import METADATA
+from prh.datasets.sources import source_of
 from prh.downloads.lockfile import adopt, lock_path
 from prh.experiment.plan import Plan
 from prh.experiment.registries import expand
@@ -165,10 +166,11 @@ def row_digests(kind):
 def local_source(wildcards):
     """What changes when a local data set changes: its metadata, or the folder or file itself."""
     entry = plan.datasets[wildcards.dataset]
-    if entry.source != "local":
+    here = source_of(entry).lies_here(entry)
+    if here is None:
         return []
-    metadata = (Path(entry.path, name) for name in METADATA)
-    return local(str(next((path for path in metadata if path.is_file()), entry.path)))
+    metadata = (Path(here, name) for name in METADATA)
+    return local(str(next((path for path in metadata if path.is_file()), here)))
 
 
 def local_weights(wildcards):

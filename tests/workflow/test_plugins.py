@@ -1,4 +1,4 @@
-"""A metric, a modality and a study from outside of the workflow, from a folder of the user's, run for real."""
+"""A metric, a modality, a source of data and a study, each a file in a folder of the user's, run for real."""
 
 import os
 import re
@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import yaml
 
-from tests.workflow.conftest import lay_out, vision, words, write_data, write_word_vectors
+from tests.workflow.conftest import WORDS, lay_out, vision, words, write_data, write_word_vectors
 
 pytestmark = pytest.mark.slow
 
@@ -58,6 +58,29 @@ def load(entry, root, device, dtype):
 
 prh.register(prh.Modality("letters", entry=Letters, load=load, reads=("captions",), colour="#CC79A7"))
 '''
+SOURCE = '''
+"""A source of data of one's own: sentences that are made up."""
+import json
+from typing import Literal
+
+import prh
+
+
+class Generated(prh.DatasetEntry):
+    source: Literal["generated"]
+    image: None = None
+    words: list[str]
+
+
+def fetch(entry, folder, **how):
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [{"text": f"{first} {second}"} for first in entry.words for second in entry.words]
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in rows))
+    return folder
+
+
+prh.register(prh.Source("generated", entry=Generated, fetch=fetch))
+'''
 STUDY = '''
 """A study of one's own: in one file, which draws with whatever it likes."""
 from matplotlib.figure import Figure
@@ -90,7 +113,10 @@ def own(repository, tmp_path_factory):
     write_data(folder / "data")
     write_word_vectors(folder / "words", 0)
     experiment = {
-        "datasets": [{"name": "colours", "source": "local", "path": "data"}],
+        "datasets": [
+            {"name": "colours", "source": "local", "path": "data"},
+            {"name": "made", "source": "generated", "words": WORDS[:5], "use": "control"},
+        ],
         "models": [
             vision("vit", "test_vit"),
             vision("resnet", "test_resnet"),
@@ -105,10 +131,10 @@ def own(repository, tmp_path_factory):
             "subsamples": 0,
             "splits": 0,
         },
-        "plugins": ["own/my metric.py", "own/letters.py", "my_studies.spread"],
+        "plugins": ["own/my metric.py", "own/letters.py", "own/generated.py", "my_studies.spread"],
     }
     workflow = lay_out(repository, folder, experiment)
-    for name, text in {"own/my metric.py": METRIC, "own/beside.py": "SHARE = 1.0\n", "own/letters.py": MODALITY, "my_studies/__init__.py": "",
+    for name, text in {"own/my metric.py": METRIC, "own/beside.py": "SHARE = 1.0\n", "own/letters.py": MODALITY, "own/generated.py": SOURCE, "my_studies/__init__.py": "",
                        "my_studies/spread.py": STUDY}.items():  # fmt: skip
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
@@ -119,6 +145,10 @@ def own(repository, tmp_path_factory):
 def test_what_comes_from_outside_runs_through_the_workflow(own):
     best = own.table("tables/alignment.parquet")
     assert set(best["metric"]) == {"same_nearest"}
+    assert set(best.filter(best["dataset"] == "made")["model_y"]) == {"words"}
+    assert own.table("features/made/vowels.parquet").height == 25
+    assert (own.folder / "results/datasets/made/source/metadata.jsonl").is_file()
+    best = best.filter(best["dataset"] == "colours")
     letters = best.filter((best["modality_x"] == "letters") | (best["modality_y"] == "letters"))
     assert set(letters["model_x"]) | set(letters["model_y"]) == {"vit", "resnet", "words", "vowels"}
     features = own.table("features/colours/vowels.parquet")
@@ -143,6 +173,8 @@ def test_what_comes_from_outside_runs_through_the_workflow(own):
         ("own/letters.py", "A modality of one's own", "My modality", {}),
         ("own/letters.py", "text.count(letter)", "text.lower().count(letter)",
          {"features": 1, "neighbours": 1, "alignment": 1, "best_layers": 1}),
+        ("own/generated.py", "A source of data of one's own", "My data", {}),
+        ("own/generated.py", "{first} {second}", "{second} {first}", {"download_dataset": 1}),
         ("my_studies/spread.py", "figure.subplots().hist(", "figure.subplots().plot(", {"study": 1, "draw": 1}),
     ],
 )  # fmt: skip
@@ -173,6 +205,8 @@ def test_a_plugin_is_watched_as_the_code_of_the_workflow_is(own, file, old, new,
          "modality 'smell' reads 'odour'; it can read image, captions"),
         ("sees.py", "import prh\nprh.register(prh.Modality('vision', prh.ModelEntry, print))\n",
          "there is a modality 'vision' already"),
+        ("hubs.py", "import prh\nprh.register(prh.Source('hub', prh.DatasetEntry, print))\n",
+         "there is a source 'hub' already"),
         ("registers.py", "import prh\nprh.register(print)\n", "cannot be registered; it must be a Modality or a"),
         ("reads.py", "import prh\nprh.register(prh.Study('s', lambda plan: (), reads=('tea',), draw=print))\n",
          "study 's' reads 'tea'; it can read best, models"),
@@ -200,5 +234,8 @@ def test_prh_plan_imports_no_plugin_unless_it_is_told_to(own):
     environment = {**os.environ, **own.environment}
     refused = subprocess.run(command, cwd=own.folder, env=environment, capture_output=True, text=True)
     assert refused.returncode
-    assert "names plugins, which are code (own/my metric.py, own/letters.py, my_studies.spread): read them" in refused.stderr
+    assert (
+        "names plugins, which are code (own/my metric.py, own/letters.py, own/generated.py, my_studies.spread): read them"
+        in refused.stderr
+    )
     assert subprocess.run([*command, "--plugins"], cwd=own.folder, env=environment).returncode == 0

@@ -9,9 +9,11 @@ from importlib import import_module
 _HOMES = {
     "Alignment": "prh.core.alignment",
     "Cost": "prh.modalities",
+    "DatasetEntry": "prh.experiment.schema",
     "Modality": "prh.modalities",
     "ModelEntry": "prh.experiment.schema",
     "Representation": "prh.core.metrics",
+    "Source": "prh.datasets.sources",
     "Study": "prh.studies",
     "StudyTables": "prh.studies",
     "Target": "prh.studies",

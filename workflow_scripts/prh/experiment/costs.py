@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from prh.datasets.sources import source_of
 from prh.downloads.transfer import human
 from prh.experiment.downloads import Download, downloads, parameters
 from prh.experiment.plan import MADE, Plan, with_activations
@@ -192,8 +193,13 @@ def _alignment(plan: Plan, counts: Mapping[str, float], idle: float) -> tuple[fl
 
 def samples(plan: Plan, dataset: str) -> int:
     """How many samples a data set gives."""
+    return _told_samples(plan, dataset) or SAMPLES
+
+
+def _told_samples(plan: Plan, dataset: str) -> int | None:
+    """How many samples a data set gives at most, as far as its entry says."""
     entry = plan.datasets[dataset]
-    return entry.samples or (plan.experiment.world.events if entry.source == "world" else SAMPLES)
+    return source_of(entry).samples(entry, plan.experiment.world)
 
 
 def depth(count: float) -> float:
@@ -254,7 +260,7 @@ def report(experiment: Experiment, lock: Path | None, online: bool, tflops: floa
         sizes = (human(value) if value else "-" for value in (stage.download, stage.disk, stage.memory))
         hours = (_short(stage.hours), *(() if on_cpu else (_short(stage.held),)))
         rows.append((stage.name, str(stage.jobs), *sizes, *hours))
-    vague = [name for name, entry in plan.datasets.items() if entry.samples is None and entry.source != "world"]
+    vague = [name for name in plan.datasets if _told_samples(plan, name) is None]
     notes = [
         f"An estimate, for {tflops:.3g} TFLOP/s ({known}) and {human(bandwidth)}/s (--bandwidth),\n"
         "jobs one after another, an empty results folder, "

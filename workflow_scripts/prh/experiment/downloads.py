@@ -12,7 +12,7 @@ from prh.datasets import hub_data
 from prh.downloads import web
 from prh.downloads.failures import FetchError
 from prh.downloads.lockfile import Lock
-from prh.experiment.online import AT_ONCE, elsewhere, look_up
+from prh.experiment.online import AT_ONCE, elsewhere, look_up, origin, size_of_source
 from prh.experiment.plan import MADE
 from prh.experiment.schema import Experiment
 from prh.modalities import known
@@ -65,7 +65,7 @@ def downloads(experiment: Experiment, lock: Path | None, online: bool) -> list[D
 
 
 def _download(kind: str, entry: Mapping, results: Path, lock: Path | None, online: bool) -> Download:
-    source = entry.get("id") if entry["source"] == "hub" else entry.get("url", "lm-eval's own")
+    source = origin(kind, entry)
     here = (results / MADE[kind].format(entry["name"])).is_file()
     notes = ["is here"] if here else ["gated: needs a token"] if entry.get("gated") else []
     size = None
@@ -85,6 +85,8 @@ def _download(kind: str, entry: Mapping, results: Path, lock: Path | None, onlin
 
 def _asked(kind: str, entry: Mapping, lock: Lock) -> tuple[int | None, str]:
     """The size of a source, and whether it has moved on since it was locked. Nothing is locked or downloaded."""
+    if size := size_of_source(kind, entry):
+        return size(), ""
     if entry["source"] == "url":
         return web.size_of_url(entry["url"]), ""
     snapshot, note, _ = look_up(kind, entry, lock)

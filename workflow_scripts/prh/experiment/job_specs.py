@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from prh.core.metrics import METRICS
+from prh.datasets.sources import source_of
 from prh.experiment import code
 from prh.experiment.plan import Plan
 from prh.experiment.specs import Spec, differences
@@ -47,13 +48,18 @@ class JobSpecs:
     def download_dataset(self, dataset: str) -> Spec:
         """The entry of a data set; with the world, for one that comes from there; with the sizes of files here."""
         entry = self.plan.datasets[dataset]
-        watched = {"files": _sizes(Path(entry.path))} if entry.source == "local" else {}
-        return _spec(self._with_world("dataset", entry, NOT_IN_DATA) | watched, "download_dataset.py")
+        source = source_of(entry)
+        path = source.lies_here(entry)
+        settings = {"dataset": differences(entry, without=NOT_IN_DATA)}
+        settings |= {} if path is None else {"files": _sizes(Path(path))}
+        settings |= {"world": self._world} if source.is_of_world else {}
+        return _spec(settings, "download_dataset.py", code.home(source.fetch))
 
     def shard_dataset(self, dataset: str) -> Spec:
         """The entry of a data set: what it consists of, and how it is cut."""
-        entry = differences(self.plan.datasets[dataset], without=NOT_IN_DATA)
-        return _spec({"dataset": entry}, "shard_dataset.py")
+        entry = self.plan.datasets[dataset]
+        settings = {"dataset": differences(entry, without=NOT_IN_DATA)}
+        return _spec(settings, "shard_dataset.py", code.home(source_of(entry).read))
 
     def download_model(self, model: str) -> Spec:
         """What the weights of a model depend on; with the files, for one that lies here."""

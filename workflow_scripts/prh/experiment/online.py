@@ -6,17 +6,20 @@ card of a data set). Nothing is kept, and nothing is locked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
 from prh.competence import harness_tasks
 from prh.datasets import hub_data
+from prh.datasets.sources import known as known_sources
 from prh.downloads import hub, web
 from prh.downloads.hub import Snapshot
 from prh.downloads.lockfile import Lock
@@ -64,7 +67,6 @@ def elsewhere(experiment: Experiment) -> list[tuple[str, dict]]:
 
 
 def _finding(kind: str, entry: Mapping, lock: Path | None) -> Finding:
-    source = entry.get("id") if entry["source"] == "hub" else redacted(entry.get("url") or "lm-eval's own task")
     facts: list[str] = []
     problems: list[str] = []
     try:
@@ -72,11 +74,30 @@ def _finding(kind: str, entry: Mapping, lock: Path | None) -> Finding:
             (problems if is_problem else facts).append(sentence)
     except (ValueError, OSError) as error:  # errors of prh are ValueErrors, each one sentence
         problems.append(" ".join(str(error).split()))
-    return Finding(kind.removesuffix("s"), entry["name"], str(source), tuple(facts), tuple(problems))
+    return Finding(kind.removesuffix("s"), entry["name"], redacted(origin(kind, entry)), tuple(facts), tuple(problems))
+
+
+def origin(kind: str, entry: Mapping) -> str:
+    """Where an entry is fetched from, in a word."""
+    if entry["source"] == "hub":
+        return entry["id"]
+    return entry.get("url") or ("lm-eval's own" if kind == "harness" else entry["source"])
+
+
+def size_of_source(kind: str, entry: Mapping) -> Callable[[], int | None] | None:
+    """What asks for the size of a data set whose source is from outside; None for all else, of which more is known."""
+    source = known_sources()[entry["source"]] if kind == "datasets" else None
+    if source is None or isinstance(source.entry, str):
+        return None
+    return partial(source.size or (lambda _entry: None), SimpleNamespace(**entry))
 
 
 def _answers(kind: str, entry: Mapping, lock: Lock) -> Iterator[tuple[bool, str]]:
     """(whether it is a problem, what there is to say) of a source. Raises an error of prh where no more can be told."""
+    if own_size := size_of_source(kind, entry):
+        size = own_size()
+        yield False, "of unknown size" if size is None else human(size)
+        return
     if entry["source"] == "url":
         size = web.size_of_url(entry["url"])
         yield False, "of unknown size" if size is None else human(size)

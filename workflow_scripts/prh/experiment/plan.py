@@ -14,7 +14,8 @@ from pydantic import BaseModel
 from prh.core.metrics import METRICS
 from prh.core.preparation import preparation_arguments
 from prh.core.sweeps import can_sweep
-from prh.experiment.schema import Experiment
+from prh.datasets.sources import source_of
+from prh.experiment.schema import DatasetEntry, Experiment
 from prh.modalities import modality_of
 from prh.studies import Study, Target, known
 
@@ -27,7 +28,7 @@ MADE = {
 }
 
 ELSEWHERE = ("hub", "url", "lm_eval")
-"""Sources of entries that are fetched."""
+"""Sources of models, texts and tasks that are fetched."""
 COMMIT = re.compile("[0-9a-f]{40}")
 
 WEIGHT_BYTES = {"4bit": 0.5, "8bit": 1, "float32": 4, "bfloat16": 2, "float16": 2}
@@ -47,6 +48,8 @@ def _is_exact(entry: BaseModel) -> bool:
 
 def is_elsewhere(entry: BaseModel) -> bool:
     """Whether an entry is fetched from elsewhere."""
+    if isinstance(entry, DatasetEntry):
+        return source_of(entry).is_elsewhere
     return getattr(entry, "source", None) in ELSEWHERE
 
 

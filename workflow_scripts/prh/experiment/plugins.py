@@ -1,4 +1,4 @@
-"""Plugins: metrics, modalities and studies from outside of the workflow.
+"""Plugins: metrics, modalities, sources of data sets and studies from outside of the workflow.
 
 An experiment names files and modules under ``plugins``; installed packages name theirs as entry points of the groups
 `GROUPS`. A plugin registers what it brings when it is imported: a metric by ``@prh.metric``, all else by
@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import TypeVar
 
 GROUPS = ("prh.metrics", "prh.modalities", "prh.sources", "prh.studies")
-KINDS = {"Modality": "prh.modalities", "Study": "prh.studies"}
+KINDS = {"Modality": "prh.modalities", "Source": "prh.datasets.sources", "Study": "prh.studies"}
 """What can be registered, and where its registry is."""
 VARIABLE = "PRH_PLUGINS"
 
@@ -49,7 +49,10 @@ def load(plugins: Sequence[str], folder: str | Path = ".") -> None:
 
 
 def register(brought: T) -> T:
-    """Make a modality or a study known. Raises ValueError for a name that is taken, TypeError for anything else."""
+    """Make a modality, a source or a study known.
+
+    Raises ValueError for a name that is taken, and TypeError for anything else.
+    """
     for kind, module in KINDS.items():
         registry = import_module(module)
         if isinstance(brought, getattr(registry, kind)):

@@ -6,7 +6,7 @@
 from prh.experiment.schema.alignment import Alignment
 from prh.experiment.schema.base import Section
 from prh.experiment.schema.compute import Compute
-from prh.experiment.schema.datasets import Dataset, HubDataset, LocalDataset, UrlDataset, WorldDataset
+from prh.experiment.schema.datasets import Dataset, DatasetEntry, HubDataset, LocalDataset, UrlDataset, WorldDataset
 from prh.experiment.schema.experiment import Experiment
 from prh.experiment.schema.figures import Figures
 from prh.experiment.schema.models import (
@@ -31,6 +31,7 @@ __all__ = [
     "Checkpoint",
     "Compute",
     "Dataset",
+    "DatasetEntry",
     "Experiment",
     "Figures",
     "From",
