@@ -168,14 +168,15 @@ def test_what_comes_from_outside_runs_through_the_workflow(own):
     ("file", "old", "new", "jobs"),
     [
         ("own/my metric.py", "A metric of one's own.", "My metric.", {}),
-        ("own/my metric.py", "a[:, 0] == b[:, 0]", "b[:, 0] == a[:, 0]", {"alignment": 4, "best_layers": 1}),
-        ("own/beside.py", "1.0", "0.5", {"alignment": 4, "best_layers": 1}),
+        ("own/my metric.py", "a[:, 0] == b[:, 0]", "b[:, 0] == a[:, 0]", {"alignment": 6, "best_layers": 1}),
+        ("own/beside.py", "1.0", "0.5", {"alignment": 6, "best_layers": 1}),
         ("own/letters.py", "A modality of one's own", "My modality", {}),
         ("own/letters.py", "text.count(letter)", "text.lower().count(letter)",
-         {"features": 1, "neighbours": 1, "alignment": 1, "best_layers": 1}),
+         {"features": 2, "neighbours": 2, "alignment": 2, "best_layers": 1}),
         ("own/generated.py", "A source of data of one's own", "My data", {}),
-        ("own/generated.py", "{first} {second}", "{second} {first}", {"download_dataset": 1}),
-        ("my_studies/spread.py", "figure.subplots().hist(", "figure.subplots().plot(", {"study": 1, "draw": 1}),
+        ("own/generated.py", "{first} {second}", "{second} {first}",
+         {"download_dataset": 1, "shard_dataset": 1, "features": 2, "neighbours": 2, "alignment": 2, "best_layers": 1}),
+        ("my_studies/spread.py", "figure.subplots().hist(", "figure.subplots().plot(", {"study": 2, "draw": 2}),
     ],
 )  # fmt: skip
 def test_a_plugin_is_watched_as_the_code_of_the_workflow_is(own, file, old, new, jobs):
@@ -185,7 +186,7 @@ def test_a_plugin_is_watched_as_the_code_of_the_workflow_is(own, file, old, new,
     path.write_text(before.replace(old, new))
     try:
         would = own.would_run()
-        studies = {"study": 2, "draw": 5} if "alignment" in jobs else {}
+        studies = {"study": 4, "draw": 9} if "alignment" in jobs else {}
         assert would == jobs | studies
     finally:
         path.write_text(before)
