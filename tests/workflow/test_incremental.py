@@ -178,13 +178,21 @@ register(Study("nothing", targets=lambda plan: (), reads=("best",), draw="prh.st
 """
 
 
+NEW_MODALITY = """
+from prh.experiment.schema import ModelEntry
+from prh.modalities.base import Modality, register
+
+register(Modality("smell", entry=ModelEntry, load=print))
+"""
+
+
 def test_what_the_experiment_does_not_name_runs_nothing(workflow):
     library = workflow.folder / "workflow_scripts/prh"
     (library / "core/metrics/nothing.py").write_text(NEW_METRIC)
     append(workflow, "prh/core/metrics/__init__.py", "\nfrom prh.core.metrics.nothing import nothing_knn\n")
     (library / "studies/nothing").mkdir()
     (library / "studies/nothing/__init__.py").write_text(NEW_STUDY)
-    (library / "modalities/smell.py").write_text("def load(entry, root, device, dtype):\n    return None\n")
+    (library / "modalities/declarations/smell.py").write_text(NEW_MODALITY)
     append(workflow, "prh/core/metrics/kernels.py")
     append(workflow, "prh/core/metrics/subspaces.py")
     append(workflow, "prh/modalities/language.py")
