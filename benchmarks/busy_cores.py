@@ -28,8 +28,8 @@ def extract(threads: int, others: bool) -> float:
     from PIL import Image
 
     from prh import modalities
-    from prh.features import extraction
     from prh.io import tables
+    from prh.modalities.image_batches import encode_images
 
     torch.set_num_threads(threads)
     entry = {"name": "resnet", "modality": "vision", "library": "timm", "source": "random", "id": "test_resnet"}
@@ -47,7 +47,7 @@ def extract(threads: int, others: bool) -> float:
         busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 if others else 0)]
         try:
             start = time.monotonic()
-            list(extraction.encode_images(encoder, [shard], workers=threads))
+            list(encode_images(encoder, [shard], workers=threads))
             return time.monotonic() - start
         finally:
             for process in busy:

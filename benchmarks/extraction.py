@@ -32,8 +32,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from statistics import median
+from types import SimpleNamespace
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 
@@ -51,6 +53,7 @@ from prh.datasets.sharding import shard
 from prh.datasets.shards import shard_paths
 from prh.experiment.schema import LanguageModel, VisionModel
 from prh.features import extraction
+from prh.modalities import image_batches, text_batches
 from prh.modalities.language import LanguageEncoder
 from prh.modalities.vision import VisionEncoder
 from prh.models import memory
@@ -173,7 +176,7 @@ def time_images(
 
     batches = {size: [encoder.as_input(batch) for batch in ready.split(size)] for size in IMAGE_BATCHES}
     best = _fastest({size: lambda size=size: bare(size) for size in IMAGE_BATCHES}, clock)
-    ways = {"prh": lambda: list(extraction.encode_images(encoder, shards)), "bare": lambda: bare(best)}
+    ways = {"prh": lambda: list(image_batches.encode_images(encoder, shards)), "bare": lambda: bare(best)}
     seconds = _in_turns(ways, arguments.repetitions, clock)
     _speed_row(name, "images/s", len(samples), len(samples), seconds, best, len(samples) / decoding)
 
@@ -192,7 +195,7 @@ def time_texts(
     batches = {
         tokens: [
             _padded([items[i] for i in batch], max(lengths[i] for i in batch))
-            for batch in extraction.length_batches(lengths, tokens)
+            for batch in text_batches.length_batches(lengths, tokens)
         ]
         for tokens in TOKEN_BATCHES
     }
@@ -205,11 +208,11 @@ def time_texts(
                 encoder.module(input_ids=ids, attention_mask=mask)
 
     best = _fastest({tokens: lambda tokens=tokens: bare(tokens) for tokens in TOKEN_BATCHES}, clock)
-    found = extraction.encode_texts(encoder, chosen)
+    found = text_batches.encode_texts(encoder, chosen)
     for layer, expected in zip(found, official_loop(encoder.module, plain), strict=True):
         np.testing.assert_allclose(layer[: len(looped)], expected, atol=1e-3, rtol=1e-3)
     ways = {
-        "prh": lambda: extraction.encode_texts(encoder, chosen),
+        "prh": lambda: text_batches.encode_texts(encoder, chosen),
         "bare": lambda: bare(best),
         "loop": lambda: official_loop(encoder.module, plain),
     }
@@ -275,7 +278,9 @@ def peak_memory(kind: str, folder: Path, real: Path, threads: int) -> tuple[str,
         if name is None:
             return None
         output = Path(made) / "features.parquet"
-        extraction.extract(encoder, shards, output, model=name, digest="", caption="all" if kind == "language" else 0)
+        entry = SimpleNamespace(caption="all", template="{caption}")
+        encode = partial((text_batches if kind == "language" else image_batches).encode, entry=entry)
+        extraction.extract(encoder, shards, output, model=name, digest="", encode=encode)
         size = output.stat().st_size / 2**20
     peaks = (resource.getrusage(who).ru_maxrss / 2**10 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return name, size, *peaks

@@ -22,6 +22,7 @@ from prh.jobs.devices import visible_gpus
 from prh.experiment.loading import ConfigError, load
 from prh.experiment.job_specs import JobSpecs
 from prh.datasets.local_forms import METADATA
+from prh.datasets.sources import source_of
 from prh.downloads.lockfile import adopt, lock_path
 from prh.experiment.plan import Plan
 from prh.experiment.registries import expand
@@ -168,10 +169,11 @@ def row_digests(kind):
 def local_source(wildcards):
     """What changes when a local data set changes: its metadata, or the folder or file itself."""
     entry = plan.datasets[wildcards.dataset]
-    if entry.source != "local":
+    here = source_of(entry).lies_here(entry)
+    if here is None:
         return []
-    metadata = (Path(entry.path, name) for name in METADATA)
-    return local(str(next((path for path in metadata if path.is_file()), entry.path)))
+    metadata = (Path(here, name) for name in METADATA)
+    return local(str(next((path for path in metadata if path.is_file()), here)))
 
 
 def local_weights(wildcards):
@@ -183,6 +185,11 @@ def local_weights(wildcards):
         return []
     root = Path(entry.path)
     return [local(str(root / name if root.is_dir() else root)) for name in files.sizes(root)]
+
+
+def weights_of(wildcards):
+    """What is known of a model's weights; nothing for a model without any."""
+    return local("<results>/models/{model}/weights.json") if plan.has_weights(wildcards.model) else []
 
 
 def local_task(wildcards):
@@ -235,6 +242,61 @@ def rows_of(wildcards, ending="parquet"):
     metric = plan.measures[wildcards.measure]["metric"]
     models = plan.models_of(wildcards.dataset)
     return [f"<results>/alignment/{wildcards.dataset}/{metric}/{model}.{ending}" for model in models]
+
+
+def reads_of(path):
+    """(argument, stage, names, path) of each table that a study reads: which job makes it, and where."""
+    study, target = plan.targets[path]
+    dataset, metric, k = (target.rows.get(key) for key in ("dataset", "metric", "k"))
+    for name in study.reads:
+        match name:
+            case "best":
+                yield name, "best_layers", (), "<results>/tables/alignment.parquet"
+            case "models":
+                yield name, "best_layers", (), "<results>/tables/models.parquet"
+            case "scores":
+                yield name, "scores", (), "<results>/tables/scores.parquet"
+            case "sweep":
+                measure = plan.measure(metric, k)
+                yield name, "best_layers", (), f"<results>/tables/{dataset}/{measure}/n_sweep.parquet"
+            case "rows":
+                for model in plan.models_of(dataset):
+                    yield name, "alignment", (
+                        dataset,
+                        metric,
+                    ), f"<results>/alignment/{dataset}/{metric}/{model}.parquet"
+
+
+def draws_of(path):
+    """The same of each table that a picture is drawn from: those that its study makes, or those that it reads."""
+    study, _ = plan.targets[path]
+    if study.table is None:
+        yield from reads_of(path)
+        return
+    yield "table", "study", (path,), f"<results>/tables/{path}.parquet"
+    if study.has_statistics:
+        yield "statistics", "study", (path,), f"<results>/tables/{path}_statistics.parquet"
+
+
+def tables_from(of, wildcard):
+    """The lists of arguments for the tables that ``of`` tells, of the study that a wildcard names."""
+    return lists(
+        reads=lambda wildcards: [name for name, *_ in of(getattr(wildcards, wildcard))],
+        tables="tables",
+        tables_specs=lambda wildcards: [
+            spec_of(stage, *names).digest for _, stage, names, _ in of(getattr(wildcards, wildcard))
+        ],
+    )
+
+
+def named_outputs(wildcards, input, output):
+    """The outputs of a job as options by their names."""
+    return shlex.join(word for name, path in output.items() for word in (f"--{name}", path))
+
+
+def with_tables(has_statistics):
+    """The paths of studies with a table of their own, with or without statistics."""
+    return [path for path, (study, _) in plan.targets.items() if study.table and study.has_statistics is has_statistics]
 
 
 def hold_results():

@@ -6,7 +6,7 @@ rule features:
         manifest=local("<results>/datasets/{dataset}/manifest.json"),
         # made again with the same content, the manifest is unchanged; so the folder's own age means nothing
         shards=ancient(local("<results>/datasets/{dataset}/shards")),
-        weights=local("<results>/models/{model}/weights.json"),
+        weights=weights_of,
     output:
         "<results>/features/{dataset}/{model}.parquet",
     log:
@@ -14,7 +14,7 @@ rule features:
     benchmark:
         "<timings>/features/{dataset}/{model}.tsv"
     wildcard_constraints:
-        model=one_of(plan.by_source("hub", "local", "url", "random", "world")),
+        model=one_of(plan.encoded()),
     conda:
         "../envs/prh.yaml"
     threads: compute.threads
@@ -24,12 +24,13 @@ rule features:
     params:
         program=program("features.py"),
         spec=spec("features", "dataset", "model"),
+        lists=lists(weights="weights"),  # or none
         # how a feature is computed does not change it, so a change here runs nothing again
         device=untracked(compute.device),
         batch_size=untracked(str(compute.batch_size)),
     shell:
         "python {params.program:q} --spec {params.spec:q} --dataset {wildcards.dataset:q} --manifest {input.manifest:q}"
-        " --shards {input.shards:q} --weights {input.weights:q} --output {output:q} --threads {threads}"
+        " --shards {input.shards:q} {params.lists} --output {output:q} --threads {threads}"
         " --device {params.device:q} --gpus {resources.gpu} --batch-size {params.batch_size:q} > {log:q} 2>&1"
 
 
@@ -44,7 +45,7 @@ rule reality:
     benchmark:
         "<timings>/features/{dataset}/{model}.tsv"
     wildcard_constraints:
-        model=one_of(plan.realities()),
+        model=one_of(plan.given()),
     conda:
         "../envs/prh.yaml"
     params:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from prh.experiment.arguments import ProgramParser
 from prh.figures import style
+from prh.io.functions import resolved
 from prh.jobs.command import failing_in_one_sentence
 from prh.studies import known, reading
-from prh.studies.base import resolved
 
 PRELOAD = ["matplotlib.pyplot"]
 

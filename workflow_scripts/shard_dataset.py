@@ -7,12 +7,12 @@ from pathlib import Path
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 
 from prh.datasets import sharding
-from prh.datasets.hub_reading import read_hub
-from prh.datasets.local_data import read_local
 from prh.datasets.samples import SampleColumns
+from prh.datasets.sources import source_of
 from prh.experiment.arguments import ProgramParser
 from prh.experiment.schema import Dataset
 from prh.io import files
+from prh.io.functions import resolved
 from prh.jobs.command import failing_in_one_sentence
 
 
@@ -28,11 +28,7 @@ def main() -> None:
     source = files.fetched(arguments.source)
     columns = SampleColumns(entry.image, entry.captions, tuple(entry.labels), entry.group, entry.sample_id)
     chosen = {"samples": entry.samples, "shuffle_seed": entry.shuffle_seed}
-    if entry.source == "hub":
-        root = Path(source["root"])
-        samples = read_hub(root, entry.split, entry.subset, columns, chosen, source["split"])
-    else:
-        samples = read_local(Path(source["root"]), columns, chosen)
+    samples = resolved(source_of(entry).read)(entry, source, columns, chosen)
     manifest = sharding.shard(
         samples,
         arguments.shards,

@@ -8,10 +8,10 @@ import torch
 from prh.experiment.arguments import ProgramParser
 from prh.experiment.schema import Model, World
 from prh.io import files
+from prh.io.functions import resolved
 from prh.jobs.command import failing_in_one_sentence
+from prh.modalities import modality_of
 from prh.world import idealised
-from prh.world.language_learners import train_language
-from prh.world.vision_learners import train_vision
 
 PRELOAD = ["torch", "timm", "transformers.modeling_utils"]
 
@@ -24,10 +24,7 @@ def main() -> None:
     torch.set_num_threads(1)  # weights are the same from run to run for one number of threads
     entry, folder = arguments.spec.entry("model", Model), arguments.output.parent / "files"
     place = idealised.build(**arguments.spec.entry("world", World).model_dump())
-    if entry.modality == "language":
-        train_language(place, folder, **entry.training.model_dump())
-    else:
-        train_vision(place, folder, **entry.training.model_dump(), model_args=entry.model_args)
+    resolved(modality_of(entry).train)(place, folder, entry)
     weights = {"source": "world", "root": str(folder), "revision": None, "files": files.listing(folder)}
     with files.writing(arguments.output) as part:
         part.write_text(json.dumps(weights, indent=1), encoding="utf-8")

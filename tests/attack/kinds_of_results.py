@@ -127,7 +127,7 @@ def _score_kinds() -> list[Kind]:
     def collect(root: Path) -> str:
         return content(results.collect_scores(root))
 
-    probed, bits = "competence/probes/photos", "benchmarks/bits_per_byte/t"
+    probed, bits = "competence/probes/photos", "competence/bits_per_byte/t"
     return [
         _table(f"{probed}/v2.parquet", collect, "scores of a probe", model=f"{probed}/v1.parquet",
                settings=f"{bits}/l1.parquet"),

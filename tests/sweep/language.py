@@ -124,7 +124,7 @@ def _loaded(family: str, folder: Path) -> Outcome:
 
 def _compared(family: str, encoder, scored: str) -> Outcome:
     """Our features of texts in the batches that are allowed, against hidden states of each text alone."""
-    from prh.features.extraction import encode_texts
+    from prh.modalities.text_batches import encode_texts
 
     ours = [torch.from_numpy(layer) for layer in encode_texts(encoder, TEXTS)]
     farthest = 0.0

@@ -65,7 +65,11 @@ def test_the_schema_of_an_experiment_uses_no_other_code_of_it():
     """Every job reads its entry through the schema: it must be quick to import, and know nothing of plans or checks."""
     for path in (LIBRARY / "experiment/schema").glob("*.py"):
         used = {name.rpartition(".")[0] for name in imported(path) if name.startswith("prh.")}
-        assert all(name.startswith(("prh.experiment.schema.", "prh.io.")) for name in used), path
+        registries = {
+            "prh.modalities.base",
+            "prh.datasets.sources.base",
+        }  # light, and asked which entries there are besides
+        assert all(name.startswith(("prh.experiment.schema.", "prh.io.")) for name in used - registries), path
 
 
 def test_no_file_is_too_long_to_be_read_at_once():

@@ -1,6 +1,8 @@
 """Extraction: the same features whatever the batch, the order or the interruption, and errors that name the sample."""
 
 import sys
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,9 +14,11 @@ from prh.datasets.samples import Sample, SampleColumns
 from prh.datasets.sharding import shard
 from prh.datasets.shards import shard_paths
 from prh.features import extraction
-from prh.features.extraction import FeatureError, extract, length_batches
+from prh.features.extraction import FeatureError
 from prh.io import tables
+from prh.modalities import image_batches, text_batches
 from prh.modalities.language import LanguageEncoder
+from prh.modalities.text_batches import length_batches
 from prh.modalities.word_vectors import WordVectors
 from prh.models.repositories import ModelError
 from prh.models.selftest import SelfTest
@@ -32,6 +36,13 @@ def write_shards(folder, captions, shard_size=4):
 def shards(tmp_path):
     captions = [[TEXTS[i % 4], " ".join(["a cat"] * (1 + i % 5))] for i in range(11)]
     return write_shards(tmp_path / "shards", captions)
+
+
+def extract(encoder, shards, output, *, caption=0, template="{caption}", **how):
+    """As `extraction.extract`, the samples cut as the modality of the encoder has it."""
+    cut = image_batches if hasattr(encoder, "decode") else text_batches
+    entry = SimpleNamespace(caption=caption, template=template)
+    extraction.extract(encoder, shards, output, encode=partial(cut.encode, entry=entry), **how)
 
 
 def layers_of(path):
@@ -68,10 +79,10 @@ def test_batch_size_does_not_change_features(shards, tmp_path, llama, vit, batch
 
 def test_progress_counts_samples_batch_by_batch(shards, llama, vit):
     told = []
-    list(extraction.encode_images(vit, shards, batch_size=3, advance=told.append))
+    list(image_batches.encode_images(vit, shards, batch_size=3, advance=told.append))
     assert told == [3, 1, 3, 1, 3]
     told = []
-    list(extraction.encode_captions(llama, shards, caption="all", batch_size=3, advance=told.append))
+    list(text_batches.encode_captions(llama, shards, caption="all", batch_size=3, advance=told.append))
     assert told == [1.5, 1.5, 1] * 2 + [1.5, 1.5]
 
 
@@ -94,9 +105,12 @@ def test_rows_are_in_sample_order_with_a_footer(shards, tmp_path, llama):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_processes_ahead_of_the_model_decode_what_its_own_threads_do(shards, vit, workers):
-    images = extraction._Images(shards, vit.decode)
+    images = image_batches._Images(shards, vit.decode)
     batches = [[(0, 0), (0, 1), (0, 2)], [(1, 0)], [(1, 1), (1, 3)]]
-    ahead, in_turns = extraction._decoded_ahead(images, batches, workers), extraction._decoded_in_turns(images, batches)
+    ahead, in_turns = (
+        image_batches._decoded_ahead(images, batches, workers),
+        image_batches._decoded_in_turns(images, batches),
+    )
     for one, other in zip(ahead, in_turns, strict=True):
         assert torch.equal(one, other)
 
@@ -224,7 +238,7 @@ def test_a_bad_feature_names_model_layer_and_sample(shards, tmp_path, value):
 
 def test_texts_are_as_large_as_their_padded_tokens():
     items = [(torch.zeros(length), torch.ones(length)) for length in (7, 3, 3)]
-    assert extraction._padded_tokens(items) == 21
+    assert text_batches._padded_tokens(items) == 21
 
 
 def test_real_captions_align_with_real_words(real, tmp_path):
@@ -234,7 +248,7 @@ def test_real_captions_align_with_real_words(real, tmp_path):
     folder = real / "weights/language/glove25"
     encoder = modalities.load(entry(modality="language", library="word_vectors"), folder)
     first, second = (
-        next(extraction.encode_captions(encoder, shard_paths(manifest, tmp_path / "s"), caption=caption))[0]
+        next(text_batches.encode_captions(encoder, shard_paths(manifest, tmp_path / "s"), caption=caption))[0]
         for caption in (0, 1)
     )
     unit = [layer / np.linalg.norm(layer, axis=1, keepdims=True) for layer in (first, second)]
@@ -244,4 +258,4 @@ def test_real_captions_align_with_real_words(real, tmp_path):
 def test_captions_that_a_tokenizer_does_not_know_give_no_features():
     encoder = LanguageEncoder(language_model("gpt2"), tokenizer(), name="m")
     with pytest.raises(ModelError, match=r"model 'm': 50% of the tokens of 1 texts are unknown"):
-        extraction.encode_texts(encoder, ["zork"])
+        text_batches.encode_texts(encoder, ["zork"])

@@ -163,7 +163,7 @@ def test_learners_of_both_modalities_find_the_pmi(tmp_path, monkeypatch):
     from prh import modalities
     from prh.core import alignment
     from prh.core.preparation import prepare
-    from prh.features import extraction
+    from prh.modalities.text_batches import encode_texts
 
     monkeypatch.undo()
     world = build(128)
@@ -185,9 +185,9 @@ def test_learners_of_both_modalities_find_the_pmi(tmp_path, monkeypatch):
     )
     images = torch.stack([seer.decode(image) for image in world.images()])
     reality = [prepare(world.reality_features())]
-    language = prepare(extraction.encode_texts(reader, world.captions()))
+    language = prepare(encode_texts(reader, world.captions()))
     vision = prepare([layer.numpy() for layer in seer.encode(images)])
-    shuffled = prepare(extraction.encode_texts(reader, world.captions(shuffled=True)))
+    shuffled = prepare(encode_texts(reader, world.captions(shuffled=True)))
     assert alignment.align(language, reality).best > 0.8
     assert alignment.align(vision, reality).best > 0.5
     assert alignment.align(vision, language).best > 0.5

@@ -12,9 +12,9 @@ import torch
 from prh import modalities
 from prh.competence.bits_per_byte import bits_per_byte
 from prh.competence.causal_models import load_causal
-from prh.features.extraction import encode_texts, length_batches
 from prh.io import tables
 from prh.modalities import language
+from prh.modalities.text_batches import encode_texts, length_batches
 from prh.models import text_checks
 from prh.models.repositories import ModelError, may_be_causal
 from prh.models.selftest import SelfTest, distance

@@ -132,7 +132,7 @@ def test_what_a_job_says_and_is_wrapped_in_runs_nothing(workflow, module, old, n
 
 
 def test_new_keys_with_their_defaults_run_nothing(workflow):
-    for section, file in {"_Model": "models", "_Dataset": "datasets", "Alignment": "alignment"}.items():
+    for section, file in {"ModelEntry": "models", "DatasetEntry": "datasets", "Alignment": "alignment"}.items():
         edit(
             workflow,
             f"prh/experiment/schema/{file}.py",
@@ -178,13 +178,21 @@ register(Study("nothing", targets=lambda plan: (), reads=("best",), draw="prh.st
 """
 
 
+NEW_MODALITY = """
+from prh.experiment.schema import ModelEntry
+from prh.modalities.base import Modality, register
+
+register(Modality("smell", entry=ModelEntry, load=print))
+"""
+
+
 def test_what_the_experiment_does_not_name_runs_nothing(workflow):
     library = workflow.folder / "workflow_scripts/prh"
     (library / "core/metrics/nothing.py").write_text(NEW_METRIC)
     append(workflow, "prh/core/metrics/__init__.py", "\nfrom prh.core.metrics.nothing import nothing_knn\n")
     (library / "studies/nothing").mkdir()
     (library / "studies/nothing/__init__.py").write_text(NEW_STUDY)
-    (library / "modalities/smell.py").write_text("def load(entry, root, device, dtype):\n    return None\n")
+    (library / "modalities/declarations/smell.py").write_text(NEW_MODALITY)
     append(workflow, "prh/core/metrics/kernels.py")
     append(workflow, "prh/core/metrics/kernel_alignment.py")
     append(workflow, "prh/core/metrics/subspaces.py")

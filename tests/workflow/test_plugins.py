@@ -1,4 +1,4 @@
-"""Metrics and studies from outside of the workflow, one of each from a folder of the user's, run for real."""
+"""A metric, a modality, a source of data and a study, each a file in a folder of the user's, run for real."""
 
 import os
 import re
@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import yaml
 
-from tests.workflow.conftest import lay_out, vision, words, write_data, write_word_vectors
+from tests.workflow.conftest import WORDS, lay_out, vision, words, write_data, write_word_vectors
 
 pytestmark = pytest.mark.slow
 
@@ -25,6 +25,61 @@ from beside import SHARE
             per_query=True, chance=lambda k, n: 1 / (n - 1))
 def same_nearest(x, y):
     return SHARE * np.array([[np.mean(a[:, 0] == b[:, 0]) for b in y.knn(1)] for a in x.knn(1)])
+'''
+MODALITY = '''
+"""A modality of one's own: which letters a caption has, by a rule that learned nothing."""
+from typing import Literal
+
+import numpy as np
+
+import prh
+
+
+class Letters(prh.ModelEntry):
+    modality: Literal["letters"]
+    alphabet: str = "abcdefghijklmnopqrstuvwxyz"
+
+
+class Counts:
+    layer_names, parameters = ["counts", "shares"], None
+
+    def __init__(self, alphabet):
+        self.alphabet = alphabet
+
+    def encode(self, samples):
+        texts = [" ".join(captions) for captions in samples["captions"].to_pylist()]
+        counts = np.array([[text.count(letter) for letter in self.alphabet] for text in texts], float)
+        return [counts, counts / counts.sum(1, keepdims=True)]
+
+
+def load(entry, root, device, dtype):
+    return Counts(entry.alphabet)
+
+
+prh.register(prh.Modality("letters", entry=Letters, load=load, reads=("captions",), colour="#CC79A7"))
+'''
+SOURCE = '''
+"""A source of data of one's own: sentences that are made up."""
+import json
+from typing import Literal
+
+import prh
+
+
+class Generated(prh.DatasetEntry):
+    source: Literal["generated"]
+    image: None = None
+    words: list[str]
+
+
+def fetch(entry, folder, **how):
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [{"text": f"{first} {second}"} for first in entry.words for second in entry.words]
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in rows))
+    return folder
+
+
+prh.register(prh.Source("generated", entry=Generated, fetch=fetch))
 '''
 STUDY = '''
 """A study of one's own: in one file, which draws with whatever it likes."""
@@ -58,8 +113,16 @@ def own(repository, tmp_path_factory):
     write_data(folder / "data")
     write_word_vectors(folder / "words", 0)
     experiment = {
-        "datasets": [{"name": "colours", "source": "local", "path": "data"}],
-        "models": [vision("vit", "test_vit"), vision("resnet", "test_resnet"), words("words", "words")],
+        "datasets": [
+            {"name": "colours", "source": "local", "path": "data"},
+            {"name": "made", "source": "generated", "words": WORDS[:5], "use": "control"},
+        ],
+        "models": [
+            vision("vit", "test_vit"),
+            vision("resnet", "test_resnet"),
+            words("words", "words"),
+            {"name": "vowels", "modality": "letters", "alphabet": "aeiou"},
+        ],
         "alignment": {
             "metrics": ["same_nearest"],
             "k": [3],
@@ -68,10 +131,10 @@ def own(repository, tmp_path_factory):
             "subsamples": 0,
             "splits": 0,
         },
-        "plugins": ["own/my metric.py", "my_studies.spread"],
+        "plugins": ["own/my metric.py", "own/letters.py", "own/generated.py", "my_studies.spread"],
     }
     workflow = lay_out(repository, folder, experiment)
-    for name, text in {"own/my metric.py": METRIC, "own/beside.py": "SHARE = 1.0\n", "my_studies/__init__.py": "",
+    for name, text in {"own/my metric.py": METRIC, "own/beside.py": "SHARE = 1.0\n", "own/letters.py": MODALITY, "own/generated.py": SOURCE, "my_studies/__init__.py": "",
                        "my_studies/spread.py": STUDY}.items():  # fmt: skip
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
@@ -79,9 +142,20 @@ def own(repository, tmp_path_factory):
     return workflow
 
 
-def test_a_metric_and_a_study_from_outside_run_through_the_workflow(own):
+def test_what_comes_from_outside_runs_through_the_workflow(own):
     best = own.table("tables/alignment.parquet")
     assert set(best["metric"]) == {"same_nearest"}
+    assert set(best.filter(best["dataset"] == "made")["model_y"]) == {"words"}
+    assert own.table("features/made/vowels.parquet").height == 25
+    assert (own.folder / "results/datasets/made/source/metadata.jsonl").is_file()
+    best = best.filter(best["dataset"] == "colours")
+    letters = best.filter((best["modality_x"] == "letters") | (best["modality_y"] == "letters"))
+    assert set(letters["model_x"]) | set(letters["model_y"]) == {"vit", "resnet", "words", "vowels"}
+    features = own.table("features/colours/vowels.parquet")
+    assert [features[f"layer_0{i}"].dtype.shape for i in range(2)] == [(5,), (5,)]
+    assert not (own.folder / "results/models/vowels").exists(), "it has no weights"
+    drawn = (own.folder / "results/figures/colours/same_nearest/alignment_matrix.svg").read_text()
+    assert "#cc79a7" in drawn.lower()
     assert best["score"].is_between(0, 1).all()
     assert best["chance"].unique().to_list() == [1 / 23]
     spread = pl.read_parquet(own.folder / "results/tables/colours/same_nearest/spread.parquet")
@@ -94,11 +168,17 @@ def test_a_metric_and_a_study_from_outside_run_through_the_workflow(own):
     ("file", "old", "new", "jobs"),
     [
         ("own/my metric.py", "A metric of one's own.", "My metric.", {}),
-        ("own/my metric.py", "a[:, 0] == b[:, 0]", "b[:, 0] == a[:, 0]", {"alignment": 3, "best_layers": 1}),
-        ("own/beside.py", "1.0", "0.5", {"alignment": 3, "best_layers": 1}),
-        ("my_studies/spread.py", "figure.subplots().hist(", "figure.subplots().plot(", {"study": 1, "draw": 1}),
+        ("own/my metric.py", "a[:, 0] == b[:, 0]", "b[:, 0] == a[:, 0]", {"alignment": 6, "best_layers": 1}),
+        ("own/beside.py", "1.0", "0.5", {"alignment": 6, "best_layers": 1}),
+        ("own/letters.py", "A modality of one's own", "My modality", {}),
+        ("own/letters.py", "text.count(letter)", "text.lower().count(letter)",
+         {"features": 2, "neighbours": 2, "alignment": 2, "best_layers": 1}),
+        ("own/generated.py", "A source of data of one's own", "My data", {}),
+        ("own/generated.py", "{first} {second}", "{second} {first}",
+         {"download_dataset": 1, "shard_dataset": 1, "features": 2, "neighbours": 2, "alignment": 2, "best_layers": 1}),
+        ("my_studies/spread.py", "figure.subplots().hist(", "figure.subplots().plot(", {"study": 2, "draw": 2}),
     ],
-)
+)  # fmt: skip
 def test_a_plugin_is_watched_as_the_code_of_the_workflow_is(own, file, old, new, jobs):
     path = own.folder / file
     before = path.read_text()
@@ -106,7 +186,7 @@ def test_a_plugin_is_watched_as_the_code_of_the_workflow_is(own, file, old, new,
     path.write_text(before.replace(old, new))
     try:
         would = own.would_run()
-        studies = {"study": 2, "draw": 5} if "alignment" in jobs else {}
+        studies = {"study": 4, "draw": 9} if "alignment" in jobs else {}
         assert would == jobs | studies
     finally:
         path.write_text(before)
@@ -122,6 +202,13 @@ def test_a_plugin_is_watched_as_the_code_of_the_workflow_is(own, file, old, new,
         ("leaves.py", "import sys\nsys.exit('bye')\n", r"plugins: leaves\.py cannot be loaded, line 2 \(SystemExit: bye\)"),
         ("taken.py", "import prh\n@prh.metric(summary='', needs='features', symmetric=True, bounded=True)\n"
          "def cka(x, y): pass\n", "there is a metric 'cka' already"),
+        ("smells.py", "import prh\nprh.register(prh.Modality('smell', prh.ModelEntry, print, reads=('odour',)))\n",
+         "modality 'smell' reads 'odour'; it can read image, captions"),
+        ("sees.py", "import prh\nprh.register(prh.Modality('vision', prh.ModelEntry, print))\n",
+         "there is a modality 'vision' already"),
+        ("hubs.py", "import prh\nprh.register(prh.Source('hub', prh.DatasetEntry, print))\n",
+         "there is a source 'hub' already"),
+        ("registers.py", "import prh\nprh.register(print)\n", "cannot be registered; it must be a Modality or a"),
         ("reads.py", "import prh\nprh.register(prh.Study('s', lambda plan: (), reads=('tea',), draw=print))\n",
          "study 's' reads 'tea'; it can read best, models"),
     ],
@@ -148,5 +235,8 @@ def test_prh_plan_imports_no_plugin_unless_it_is_told_to(own):
     environment = {**os.environ, **own.environment}
     refused = subprocess.run(command, cwd=own.folder, env=environment, capture_output=True, text=True)
     assert refused.returncode
-    assert "names plugins, which are code (own/my metric.py, my_studies.spread): read them" in refused.stderr
+    assert (
+        "names plugins, which are code (own/my metric.py, own/letters.py, own/generated.py, my_studies.spread): read them"
+        in refused.stderr
+    )
     assert subprocess.run([*command, "--plugins"], cwd=own.folder, env=environment).returncode == 0

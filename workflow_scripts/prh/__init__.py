@@ -7,17 +7,23 @@ Names are loaded on first use, so that a job that draws a figure never imports t
 from importlib import import_module
 
 _HOMES = {
+    "Cost": "prh.modalities",
+    "DatasetEntry": "prh.experiment.schema",
+    "Modality": "prh.modalities",
+    "ModelEntry": "prh.experiment.schema",
     "PairAlignment": "prh.core.alignment",
     "Representation": "prh.core.metrics",
+    "Source": "prh.datasets.sources",
     "Study": "prh.studies",
     "StudyTables": "prh.studies",
     "Target": "prh.studies",
+    "WeightsEntry": "prh.experiment.schema",
     "align": "prh.core.alignment",
     "compare": "prh.core.alignment",
     "metric": "prh.core.metrics",
     "metrics": "prh.core.metrics",
     "prepare": "prh.core.preparation",
-    "register": "prh.studies",
+    "register": "prh.experiment.plugins",
 }
 
 __all__ = sorted(_HOMES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import datasets
 from huggingface_hub.utils import filter_repo_objects
@@ -12,6 +13,9 @@ from huggingface_hub.utils import filter_repo_objects
 from prh.datasets.errors import DataError
 from prh.downloads import hub
 from prh.downloads.lockfile import Lock
+
+if TYPE_CHECKING:
+    from prh.experiment.schema import HubDataset
 
 CARDS = ("README.md", "dataset_infos.json")
 """What a repository says of itself, such as which file belongs to which subset and split."""
@@ -34,6 +38,12 @@ def fetch(entry: Mapping, folder: Path, lock: Lock | None = None) -> tuple[str, 
     split = files_of_split(snapshot.files, folder, entry["subset"], entry["split"])
     snapshot.fetch(snapshot.files if split is None else [*cards, *split], folder)
     return snapshot.commit, split
+
+
+def fetch_source(entry: HubDataset, folder: Path, *, lock: Lock, **_how: Any) -> tuple[Path, dict[str, object]]:
+    """`fetch`, as a source has it: where it lies, and its revision and the files of its split."""
+    revision, split = fetch(entry.model_dump(), folder, lock)
+    return folder, {"revision": revision, "split": split}
 
 
 def matching(names: Iterable[str], patterns: Sequence[str], repository: str) -> list[str]:

@@ -19,6 +19,13 @@ from prh.io import files, text_files
 if TYPE_CHECKING:
     import datasets
 
+    from prh.experiment.schema import HubDataset
+
+
+def read_source(entry: HubDataset, fetched: Mapping, columns: SampleColumns, chosen: Mapping) -> Iterator[Sample]:
+    """`read_hub`, as a source has it: the samples of what `prh.datasets.hub_data.fetch_source` has fetched."""
+    return read_hub(Path(fetched["root"]), entry.split, entry.subset, columns, chosen, fetched["split"])
+
 
 def read_hub(
     root: Path,

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from prh.core import sample_sizes
 from prh.core.metrics import METRICS
+from prh.datasets.sources import source_of
 from prh.experiment.messages import meant
 from prh.experiment.schema import LISTS, Dataset, Experiment
 from prh.experiment.schema.base import unusable_path
 from prh.io.addresses import redacted
-from prh.models import timm_names
+from prh.modalities import modality_of
 
 
 def mistakes_in(experiment: Experiment, folder: Path) -> list[str]:
@@ -100,20 +101,9 @@ def _probe_mistakes(experiment: Experiment) -> list[str]:
 
 
 def _model_mistakes(experiment: Experiment) -> list[str]:
-    """Architectures that timm does not have: a job would say so after hours of others."""
-    mistakes = []
-    for model in experiment.models:
-        if model.modality != "vision":
-            continue
-        named = model.training.architecture if model.training else model.id
-        is_read = model.library == "timm" and (model.source != "local" or not Path(str(model.path)).is_dir())
-        if named is None or not is_read:
-            continue
-        if model.source != "hub" and ("/" in named or ":" in named):
-            mistakes.append(f"models, entry '{model.name}': {named!r} is no name of an architecture of timm.")
-        elif mistake := timm_names.mistake(named):
-            mistakes.append(f"models, entry '{model.name}': {mistake}.")
-    return mistakes
+    """What the modality of an entry knows to be wrong with it: a job would say so after hours of others."""
+    told = ((model.name, modality_of(model).mistake(model)) for model in experiment.models)
+    return [f"models, entry '{name}': {mistake}." for name, mistake in told if mistake]
 
 
 def _alike_addresses(experiment: Experiment) -> list[str]:
@@ -187,9 +177,7 @@ def _size_mistakes(experiment: Experiment) -> list[str]:
 
 def _samples(entry: Dataset, experiment: Experiment) -> int | None:
     """How many samples a data set has at most, as far as its entry says."""
-    if entry.source == "world":
-        return min(entry.samples or experiment.world.events, experiment.world.events)
-    return entry.samples
+    return source_of(entry).samples(entry, experiment.world)
 
 
 def listed_for_halves(k: int) -> int:

@@ -11,19 +11,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from prh.datasets.sources import source_of
 from prh.downloads.transfer import human
-from prh.experiment.downloads import STORED, Download, downloads, parameters
+from prh.experiment.downloads import Download, downloads, parameters
 from prh.experiment.plan import MADE, Plan, with_activations
-from prh.experiment.schema import Experiment
+from prh.experiment.schema import Experiment, Model
+from prh.modalities import modality_of
 
 SHAPE = 1.2e5
 """A transformer of depth L and width 100 L has about 12 L (100 L)^2 = SHAPE L^3 parameters."""
-VISION_TOKENS, CAPTION_TOKENS = 257, 32
-"""Tokens of an image (224 pixels in patches of 14) and of a caption."""
-DECODED = 200
-"""Images that one process decodes in a second."""
-CAPTIONS = 5
-"""Captions of a sample, where all are read."""
 TEXT_BYTES, BYTES_PER_TOKEN = 18e6, 4.5
 """Bytes of a text without a bound, and of a token."""
 QUESTIONS = {"hellaswag": (10_042, 400, 0), "gsm8k": (1_319, 150, 256)}
@@ -98,7 +94,7 @@ def speed(experiment: Experiment) -> tuple[float, str]:
 def stages(plan: Plan, fetched: list[Download], tflops: float, bandwidth: float) -> list[Stage]:
     """The costs of every stage. ``tflops``: 10^12 products a second that are sustained; ``bandwidth``: bytes/s."""
     device, sizes = _device(plan.experiment), {(item.kind, item.name): item.size for item in fetched}
-    entries = {name: model.model_dump(mode="json") for name, model in plan.models.items() if model.modality != "world"}
+    entries = {name: plan.models[name].model_dump(mode="json") for name in plan.encoded()}
     counts = {name: _count(entry, sizes.get(("models", name))) for name, entry in entries.items()}
     brought = {kind: sum(size or 0 for (of, _), size in sizes.items() if of == kind) for kind in MADE}
     brought["texts"] += brought.pop("harness")
@@ -109,7 +105,7 @@ def stages(plan: Plan, fetched: list[Download], tflops: float, bandwidth: float)
         n, count = samples(plan, dataset), counts[model]
         kept = len(plan.probed_layers(dataset)) / depth(count) if plan.probed_layers(dataset) else 1
         disk += n * width(count) * min(kept, 1) * 4 * COMPRESSED
-        work += _forward_seconds(entries[model], count, n, tflops)
+        work += _forward_seconds(plan.models[model], count, n, tflops)
     scoring = sum(_scoring_seconds(plan, name, counts[name], tflops) for name in plan.scored()) / 3600
     probing = sum(_probing_seconds(plan, *run, counts) for run in plan.probe_runs()) / 3600
 
@@ -139,14 +135,16 @@ def _device(experiment: Experiment) -> str:
 
 
 def _count(entry: Mapping, size: float | None) -> float:
-    """Parameters of a model, also of one in a folder here; 0 where nothing tells them."""
-    if size is None and entry["source"] == "local":
+    """Parameters of a model, also of one in a folder here; 0 where nothing tells them or it has no weights."""
+    if "source" not in entry:
+        return 0.0
+    if size is None and entry.get("source") == "local":
         size = sum(file.stat().st_size for file in Path(entry["path"]).rglob("*") if file.is_file())
     return parameters(entry, size) or 0.0
 
 
 def _scoring_seconds(plan: Plan, model: str, count: float, tflops: float) -> float:
-    """One language model on all texts and tasks."""
+    """One model on all texts and tasks."""
     experiment = plan.experiment
     tokens = sum((text.bytes or TEXT_BYTES) / BYTES_PER_TOKEN * 2 for text in experiment.texts)  # windows overlap
     device = _device(experiment)
@@ -158,23 +156,23 @@ def _scoring_seconds(plan: Plan, model: str, count: float, tflops: float) -> flo
         tokens += asked * length * (1 + (task.shots or 0))
         step = max(reading, 2 * count * WRITTEN_AT_ONCE / (tflops * 1e12))
         writing += asked / WRITTEN_AT_ONCE * written * step
-    return 2 * count * tokens / (tflops * 1e12) + writing + STORED["language"] * count / READ_RATE
+    return (
+        2 * count * tokens / (tflops * 1e12) + writing + modality_of(plan.models[model]).cost.stored * count / READ_RATE
+    )
 
 
 def _probing_seconds(plan: Plan, dataset: str, model: str, counts: Mapping[str, float]) -> float:
-    """One vision model (which may be of the world) on all tasks of a data set, on a CPU."""
+    """One model (which may be of the world) on all tasks of a data set, on a CPU."""
     wide = 100 * depth(counts.get(model, 0))
     tasks = [probe for probe in plan.experiment.probes if probe.train == dataset]
     rows = sum(min(probe.limit, samples(plan, dataset)) * (probe.classes or 10) for probe in tasks)
     return PROBE_STEPS * 4 * rows * wide / CPU_FLOPS
 
 
-def _forward_seconds(entry: Mapping, count: float, n: int, tflops: float) -> float:
-    loading = STORED[entry["modality"]] * count / READ_RATE
-    if entry["modality"] == "vision":
-        return max(2 * count * VISION_TOKENS / (tflops * 1e12), 1 / DECODED) * n + loading
-    repeats = CAPTIONS if entry.get("caption") == "all" else 1
-    return 2 * count * CAPTION_TOKENS * repeats * n / (tflops * 1e12) + loading
+def _forward_seconds(entry: Model, count: float, n: int, tflops: float) -> float:
+    """One model on so many samples: a pass over each, or its preparation where that takes longer."""
+    cost = modality_of(entry).cost
+    return max(2 * count * cost.tokens(entry) / (tflops * 1e12), cost.preparing) * n + cost.stored * count / READ_RATE
 
 
 def _alignment(plan: Plan, counts: Mapping[str, float], idle: float) -> tuple[float, float, float, float]:
@@ -195,8 +193,13 @@ def _alignment(plan: Plan, counts: Mapping[str, float], idle: float) -> tuple[fl
 
 def samples(plan: Plan, dataset: str) -> int:
     """How many samples a data set gives."""
+    return _told_samples(plan, dataset) or SAMPLES
+
+
+def _told_samples(plan: Plan, dataset: str) -> int | None:
+    """How many samples a data set gives at most, as far as its entry says."""
     entry = plan.datasets[dataset]
-    return entry.samples or (plan.experiment.world.events if entry.source == "world" else SAMPLES)
+    return source_of(entry).samples(entry, plan.experiment.world)
 
 
 def depth(count: float) -> float:
@@ -219,7 +222,7 @@ def _jobs(plan: Plan) -> dict[str, int]:
     scored = (len(experiment.texts) + len(experiment.harness)) * (1 + len(plan.scored()))
     return {
         "datasets": 2 * len(plan.datasets),
-        "models": len(plan.models) - len(plan.realities()),
+        "models": sum(map(plan.has_weights, plan.models)),
         "features": len(plan.runs()),
         "alignment": searched * len(rows) + len(metrics) * len(rows) + 1 + len(swept)
         + sum(len(plan.models_of(dataset)) for dataset, _ in sweeps),
@@ -257,14 +260,17 @@ def report(experiment: Experiment, lock: Path | None, online: bool, tflops: floa
         sizes = (human(value) if value else "-" for value in (stage.download, stage.disk, stage.memory))
         hours = (_short(stage.hours), *(() if on_cpu else (_short(stage.held),)))
         rows.append((stage.name, str(stage.jobs), *sizes, *hours))
-    vague = [name for name, entry in plan.datasets.items() if entry.samples is None and entry.source != "world"]
+    vague = [name for name in plan.datasets if _told_samples(plan, name) is None]
     notes = [
         f"An estimate, for {tflops:.3g} TFLOP/s ({known}) and {human(bandwidth)}/s (--bandwidth),\n"
         "jobs one after another, an empty results folder, "
         f"{'float32 on the CPU' if on_cpu else 'bfloat16 on one GPU; GPU: those of the hours that hold it'}."
     ]
     if fetched and not online:
-        notes.append("The hub was not asked: sizes with ~ are parameters x 4 bytes (vision) or 2 (language).")
+        sized_models = [plan.models[item.name] for item in fetched if item.kind == "models"]
+        stored = {model.modality: f"{modality_of(model).cost.stored:g} ({model.modality})" for model in sized_models}
+        told = f": sizes with ~ are parameters x bytes of a weight, {', '.join(stored.values())}" if stored else ""
+        notes.append(f"The hub was not asked{told}.")
     if vague:
         notes.append(f"{SAMPLES:,} samples are assumed of {', '.join(vague)}: their entries do not say how many.")
     if unsized := [item.name for item in fetched if item.size is None]:

@@ -12,13 +12,11 @@ from prh.datasets import hub_data
 from prh.downloads import web
 from prh.downloads.failures import FetchError
 from prh.downloads.lockfile import Lock
-from prh.experiment.online import AT_ONCE, elsewhere, look_up
+from prh.experiment.online import AT_ONCE, elsewhere, look_up, origin, size_of_source
 from prh.experiment.plan import MADE
 from prh.experiment.schema import Experiment
+from prh.modalities import known
 from prh.models import repositories
-
-STORED = {"vision": 4, "language": 2}
-"""Bytes of a weight in the files of a model."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ def parameters(entry: Mapping, size: float | None = None) -> float | None:
         if match := re.search(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)([mb])(\d)?(?![a-z0-9])", text.lower()):
             number = float(f"{match.group(1)}.{match.group(3)}" if match.group(3) else match.group(1))
             return number * {"m": 1e6, "b": 1e9}[match.group(2)]
-    return None if size is None else size / STORED[entry["modality"]]
+    return None if size is None else size / known()[entry["modality"]].cost.stored
 
 
 def _timm_parameters(entry: Mapping) -> float | None:
@@ -67,7 +65,7 @@ def downloads(experiment: Experiment, lock: Path | None, online: bool) -> list[D
 
 
 def _download(kind: str, entry: Mapping, results: Path, lock: Path | None, online: bool) -> Download:
-    source = entry.get("id") if entry["source"] == "hub" else entry.get("url", "lm-eval's own")
+    source = origin(kind, entry)
     here = (results / MADE[kind].format(entry["name"])).is_file()
     notes = ["is here"] if here else ["gated: needs a token"] if entry.get("gated") else []
     size = None
@@ -81,12 +79,14 @@ def _download(kind: str, entry: Mapping, results: Path, lock: Path | None, onlin
         size = 0
     exact = size is not None
     if not exact and kind == "models" and (count := parameters(entry)):
-        size = count * STORED[entry["modality"]]
+        size = count * known()[entry["modality"]].cost.stored
     return Download(kind, entry["name"], source, size, exact, "; ".join(notes))
 
 
 def _asked(kind: str, entry: Mapping, lock: Lock) -> tuple[int | None, str]:
     """The size of a source, and whether it has moved on since it was locked. Nothing is locked or downloaded."""
+    if size := size_of_source(kind, entry):
+        return size(), ""
     if entry["source"] == "url":
         return web.size_of_url(entry["url"]), ""
     snapshot, note, _ = look_up(kind, entry, lock)

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from prh.core.metrics import EFFECTS, METRICS
+from prh.datasets.sources import source_of
 from prh.experiment import code
 from prh.experiment.plan import Plan
 from prh.experiment.specs import Spec, differences
 from prh.io import files
-from prh.modalities import home_of
+from prh.modalities import colour_of, loader_of, modality_of
 
 # What of a model's entry its weights depend on, what is told in tables or to the scheduler only, and what has no part
 # in its features or scores.
@@ -47,34 +48,40 @@ class JobSpecs:
     def download_dataset(self, dataset: str) -> Spec:
         """The entry of a data set; with the world, for one that comes from there; with the sizes of files here."""
         entry = self.plan.datasets[dataset]
-        watched = {"files": _sizes(Path(entry.path))} if entry.source == "local" else {}
-        return _spec(self._with_world("dataset", entry, NOT_IN_DATA) | watched, "download_dataset.py")
+        source = source_of(entry)
+        path = source.lies_here(entry)
+        settings = {"dataset": differences(entry, without=NOT_IN_DATA)}
+        settings |= {} if path is None else {"files": _sizes(Path(path))}
+        settings |= {"world": self._world} if source.is_of_world else {}
+        return _spec(settings, "download_dataset.py", code.home(source.fetch))
 
     def shard_dataset(self, dataset: str) -> Spec:
         """The entry of a data set: what it consists of, and how it is cut."""
-        entry = differences(self.plan.datasets[dataset], without=NOT_IN_DATA)
-        return _spec({"dataset": entry}, "shard_dataset.py")
+        entry = self.plan.datasets[dataset]
+        settings = {"dataset": differences(entry, without=NOT_IN_DATA)}
+        return _spec(settings, "shard_dataset.py", code.home(source_of(entry).read))
 
     def download_model(self, model: str) -> Spec:
         """What the weights of a model depend on; with the files, for one that lies here."""
         entry = self.plan.models[model]
-        watched = {"files": _contents(Path(entry.path))} if entry.path else {}
+        watched = {"files": _contents(Path(entry.path))} if getattr(entry, "path", None) else {}
         return _spec({"model": differences(entry, only=IN_WEIGHTS), **watched}, "download_model.py")
 
     def train_model(self, model: str) -> Spec:
         """What the training of a model of the world depends on."""
         entry = differences(self.plan.models[model], only=IN_TRAINING)
-        return _spec({"model": entry, "world": self._world}, "train_model.py")
+        train = modality_of(self.plan.models[model]).train
+        return _spec({"model": entry, "world": self._world}, "train_model.py", code.home(train))
 
     # ---- features and their alignment
 
     def features(self, dataset: str, model: str) -> Spec:
         """What the features of a model depend on, besides data and weights."""
         entry, layers = self.plan.models[model], self.plan.probed_layers(dataset)
-        if entry.modality == "world":
+        if modality_of(entry).is_given:
             return _spec({"world": self._world}, "reality.py")
         settings = {"model": differences(entry, without=NOT_IN_FEATURES), **({"layers": layers} if layers else {})}
-        return _spec(settings, "features.py", home_of(entry.modality, entry.library))
+        return _spec(settings, "features.py", code.home(loader_of(entry)), code.home(modality_of(entry).encode))
 
     def neighbours(self) -> Spec:
         """How features are prepared, and how deep neighbours are listed."""
@@ -142,7 +149,7 @@ class JobSpecs:
         full = {
             name: model.id
             for name, model in self.plan.models.items()
-            if model.source == "hub" and not getattr(model, "quantisation", None)
+            if getattr(model, "source", None) == "hub" and not getattr(model, "quantisation", None)
         }
         ids = {name: full.get(name, name) for name in self.plan.models}
         table = {} if self._published is None else {"published": files.sha256(self._published)}
@@ -161,7 +168,11 @@ class JobSpecs:
         study, target = self.plan.targets[path]
         rows = {} if study.table else {"rows": dict(target.rows)}
         settings = {"study": study.name, **rows, "options": dict(target.drawing)}
-        return _spec(settings, "draw.py", code.home(study.draw))
+        modalities = self.plan.modalities(
+            self.plan.models_of(target.rows["dataset"]) if "dataset" in target.rows else ()
+        )
+        colours = tuple((name, colour_of(name)) for name in sorted(modalities))
+        return _spec(settings, "draw.py", code.home(study.draw), declared=colours)
 
     # ---- parts of them
 
@@ -181,13 +192,15 @@ class JobSpecs:
         return differences(self.experiment.alignment, only=names)
 
 
-def _spec(settings: Mapping[str, Any], *roots: str | Path) -> Spec:
-    return Spec(settings, _code(roots))
+def _spec(settings: Mapping[str, Any], *roots: str | Path, declared: tuple = ()) -> Spec:
+    """``declared``: what a job takes from a registry, where the code that declares it holds more than that."""
+    return Spec(settings, _code(roots, declared))
 
 
 @cache
-def _code(roots: tuple[str | Path, ...]) -> str:
-    return code.digest(roots)
+def _code(roots: tuple[str | Path, ...], declared: tuple) -> str:
+    digest = code.digest(roots)
+    return Spec({"code": digest, "declared": declared}).digest if declared else digest
 
 
 @cache

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from prh.datasets import local_forms
+from prh.datasets.sources import source_of
 from prh.experiment import checks, plugins
 from prh.experiment.messages import ConfigError, sentence
 from prh.experiment.schema import Experiment
@@ -55,8 +56,9 @@ def _with_forms(experiment: Experiment, folder: Path) -> Experiment:
     entries = []
     for entry in experiment.datasets:
         open_keys = {"image", "captions"} - entry.model_fields_set
-        if entry.source == "local" and open_keys:
-            lacking = open_keys & local_forms.not_there(folder / entry.path)
+        path = source_of(entry).lies_here(entry)
+        if path is not None and open_keys:
+            lacking = open_keys & local_forms.not_there(folder / path)
             entry = entry.model_copy(update=dict.fromkeys(lacking))
         entries.append(entry)
     return experiment.model_copy(update={"datasets": entries})

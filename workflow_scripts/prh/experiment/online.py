@@ -6,27 +6,30 @@ card of a data set). Nothing is kept, and nothing is locked.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
 from prh.competence import harness_tasks
 from prh.datasets import hub_data
+from prh.datasets.sources import known as known_sources
 from prh.downloads import hub, web
 from prh.downloads.hub import Snapshot
 from prh.downloads.lockfile import Lock
 from prh.downloads.transfer import human
-from prh.experiment.plan import ELSEWHERE, MADE
+from prh.experiment.plan import MADE, is_elsewhere
 from prh.experiment.schema import Experiment
 from prh.io.addresses import redacted
-from prh.models import repositories
-from prh.models.repositories import ModelError
+from prh.io.functions import resolved
+from prh.modalities import known
+from prh.models import hub_checks, repositories
 
 AT_ONCE = 8
 """Sources that are asked at the same time."""
@@ -59,12 +62,11 @@ def elsewhere(experiment: Experiment) -> list[tuple[str, dict]]:
         (kind, entry.model_dump(mode="json"))
         for kind in MADE
         for entry in getattr(experiment, kind)
-        if entry.source in ELSEWHERE
+        if is_elsewhere(entry)
     ]
 
 
 def _finding(kind: str, entry: Mapping, lock: Path | None) -> Finding:
-    source = entry.get("id") if entry["source"] == "hub" else redacted(entry.get("url") or "lm-eval's own task")
     facts: list[str] = []
     problems: list[str] = []
     try:
@@ -72,11 +74,30 @@ def _finding(kind: str, entry: Mapping, lock: Path | None) -> Finding:
             (problems if is_problem else facts).append(sentence)
     except (ValueError, OSError) as error:  # errors of prh are ValueErrors, each one sentence
         problems.append(" ".join(str(error).split()))
-    return Finding(kind.removesuffix("s"), entry["name"], str(source), tuple(facts), tuple(problems))
+    return Finding(kind.removesuffix("s"), entry["name"], redacted(origin(kind, entry)), tuple(facts), tuple(problems))
+
+
+def origin(kind: str, entry: Mapping) -> str:
+    """Where an entry is fetched from, in a word."""
+    if entry["source"] == "hub":
+        return entry["id"]
+    return entry.get("url") or ("lm-eval's own" if kind == "harness" else entry["source"])
+
+
+def size_of_source(kind: str, entry: Mapping) -> Callable[[], int | None] | None:
+    """What asks for the size of a data set whose source is from outside; None for all else, of which more is known."""
+    source = known_sources()[entry["source"]] if kind == "datasets" else None
+    if source is None or isinstance(source.entry, str):
+        return None
+    return partial(source.size or (lambda _entry: None), SimpleNamespace(**entry))
 
 
 def _answers(kind: str, entry: Mapping, lock: Lock) -> Iterator[tuple[bool, str]]:
     """(whether it is a problem, what there is to say) of a source. Raises an error of prh where no more can be told."""
+    if own_size := size_of_source(kind, entry):
+        size = own_size()
+        yield False, "of unknown size" if size is None else human(size)
+        return
     if entry["source"] == "url":
         size = web.size_of_url(entry["url"])
         yield False, "of unknown size" if size is None else human(size)
@@ -161,25 +182,13 @@ def _model(snapshot: Snapshot, entry: Mapping, folder: Path) -> Iterator[tuple[b
         if entry["library"] == "transformers" or "/" in entry["id"]:
             yield True, "it has no config.json, by which its architecture is known"
         return
-    config = _json(snapshot, "config.json", folder)
+    config = hub_checks.content_of(snapshot, "config.json", folder)
     if entry["library"] == "timm":
         yield _known_to_timm(config)
         return
     yield _known_to_transformers(config, entry)
-    if entry["modality"] == "language":
-        yield _tokenizer(snapshot, config, entry, folder)
-    elif not {"preprocessor_config.json", "processor_config.json"} & set(snapshot.files):
-        yield True, "it has no preprocessor_config.json, which says how its images are prepared"
-
-
-def _json(snapshot: Snapshot, name: str, folder: Path) -> dict:
-    try:
-        content = json.loads(snapshot.fetch_file(name, folder).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"its {name} is not JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise ModelError(f"its {name} is no JSON object")
-    return content
+    if check := known()[entry["modality"]].repository:
+        yield from resolved(check)(snapshot, config, entry, folder)
 
 
 def _known_to_timm(config: Mapping) -> tuple[bool, str]:
@@ -204,24 +213,3 @@ def _known_to_transformers(config: Mapping, entry: Mapping) -> tuple[bool, str]:
             return False, f"{architecture}, by code of its own"
         return True, f"{architecture} is code of its own: read it, then set trust_remote_code: true"
     return True, f"transformers {transformers.__version__} knows no model_type {kind!r}, which its config.json names"
-
-
-def _tokenizer(snapshot: Snapshot, config: Mapping, entry: Mapping, folder: Path) -> tuple[bool, str]:
-    """The class of the tokenizer, and whether the files that it reads are there."""
-    from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES, tokenizer_class_from_name
-
-    name = "tokenizer_config.json"
-    settings = _json(snapshot, name, folder) if name in snapshot.files else {}
-    named = settings.get("tokenizer_class") or TOKENIZER_MAPPING_NAMES.get(config.get("model_type"))
-    if "AutoTokenizer" in (settings.get("auto_map") or {}):
-        if entry["trust_remote_code"]:
-            return False, f"tokenizer {named}, by code of its own"
-        return True, f"its tokenizer {named} is code of its own: read it, then set trust_remote_code: true"
-    known = tokenizer_class_from_name(named) if isinstance(named, str) else None
-    read = {"tokenizer.json"} | set(getattr(known, "vocab_files_names", {}).values())
-    there = sorted(read & set(snapshot.files))
-    if known is None and "tokenizer.json" not in there:
-        return True, f"transformers knows no tokenizer class {named!r}, and there is no tokenizer.json"
-    if not there:
-        return True, f"it has no tokenizer: none of {', '.join(sorted(read))} is there"
-    return False, f"tokenizer {named or 'of'} ({', '.join(there)})"

@@ -14,8 +14,9 @@ from pydantic import BaseModel
 from prh.core.metrics import METRICS
 from prh.core.preparation import preparation_arguments
 from prh.core.sweeps import can_sweep
-from prh.experiment.schema import Experiment
-from prh.models.repositories import may_be_causal
+from prh.datasets.sources import source_of
+from prh.experiment.schema import DatasetEntry, Experiment
+from prh.modalities import modality_of
 from prh.studies import Study, Target, known
 
 # What the download of an entry makes, below the results.
@@ -27,7 +28,7 @@ MADE = {
 }
 
 ELSEWHERE = ("hub", "url", "lm_eval")
-"""Sources of entries that are fetched."""
+"""Sources of models, texts and tasks that are fetched."""
 COMMIT = re.compile("[0-9a-f]{40}")
 
 WEIGHT_BYTES = {"4bit": 0.5, "8bit": 1, "float32": 4, "bfloat16": 2, "float16": 2}
@@ -43,6 +44,13 @@ def _is_exact(entry: BaseModel) -> bool:
     """Whether an entry names the very bytes that it means, by a commit or a hash."""
     revision, sha256 = getattr(entry, "revision", None), getattr(entry, "sha256", None)
     return bool(sha256 or (revision and COMMIT.fullmatch(revision)))
+
+
+def is_elsewhere(entry: BaseModel) -> bool:
+    """Whether an entry is fetched from elsewhere."""
+    if isinstance(entry, DatasetEntry):
+        return source_of(entry).is_elsewhere
+    return getattr(entry, "source", None) in ELSEWHERE
 
 
 class Plan:
@@ -67,13 +75,8 @@ class Plan:
 
     def _readers(self, dataset: str) -> list[str]:
         entry = self.datasets[dataset]
-        readable = {
-            "vision": entry.image is not None,
-            "language": entry.captions is not None and entry.use != "probe",
-            "world": entry.source == "world" and entry.use != "probe",
-        }
         wanted = self.models if entry.models is None else entry.models
-        return [name for name, model in self.models.items() if readable[model.modality] and name in wanted]
+        return [name for name, model in self.models.items() if name in wanted and modality_of(model).meets(entry)]
 
     def runs(self) -> list[tuple[str, str]]:
         """Every (dataset, model) of which there are features."""
@@ -85,7 +88,16 @@ class Plan:
 
     def by_source(self, *sources: str) -> list[str]:
         """The models that are seen through weights from one of ``sources``."""
-        return [name for name, model in self.models.items() if model.modality != "world" and model.source in sources]
+        return [name for name in self.models if self.has_weights(name) and self.models[name].source in sources]
+
+    def has_weights(self, model: str) -> bool:
+        """Whether a model has weights; an encoder that learned nothing, or what is given, has none."""
+        entry = self.models[model]
+        return hasattr(entry, "source") and not modality_of(entry).is_given
+
+    def encoded(self) -> list[str]:
+        """The models whose features an encoder computes."""
+        return [name for name in self.models if name not in self.given()]
 
     def fetched(self) -> dict[tuple[str, str], Path]:
         """What the downloads make, by list and name, of the sources whose version a lock file holds."""
@@ -94,22 +106,22 @@ class Plan:
             (kind, entry.name): results / made.format(entry.name)
             for kind, made in MADE.items()
             for entry in getattr(self.experiment, kind)
-            if entry.source in ELSEWHERE and not _is_exact(entry)
+            if is_elsewhere(entry) and not _is_exact(entry)
         }
 
-    def realities(self) -> list[str]:
-        """The models that are the kernel of the world itself."""
-        return [name for name, model in self.models.items() if model.modality == "world"]
+    def given(self) -> list[str]:
+        """The representations that are given: the kernel of the world itself."""
+        return [name for name, model in self.models.items() if modality_of(model).is_given]
 
     def probe_runs(self) -> list[tuple[str, str]]:
-        """Every (training data set, vision model) that is probed; all tasks of one data set are one job."""
+        """Every (training data set, model) that is probed; all tasks of one data set are one job."""
         trained_on = dict.fromkeys(probe.train for probe in self.experiment.probes)
         return [(dataset, model) for dataset in trained_on for model in self._probed(dataset)]
 
     def _probed(self, dataset: str) -> list[str]:
-        """The vision models that are run on all data sets of the probes trained on ``dataset``."""
+        """The models whose features are probed that are run on all data sets of the probes trained on ``dataset``."""
         common = set.intersection(*(set(self.models_of(name)) for name in self.probe_datasets(dataset)))
-        return [name for name in self.of_modality("vision", self.models) if name in common]
+        return [name for name, model in self.models.items() if name in common and modality_of(model).is_probed]
 
     def probed_layers(self, dataset: str) -> list[int]:
         """The layers whose features are kept on a data set that is there for probes only; empty for all layers."""
@@ -123,12 +135,8 @@ class Plan:
         return list(dict.fromkeys([dataset, *tests]))
 
     def scored(self) -> list[str]:
-        """The language models that are scored on text: causal ones, and those that may turn out to be so."""
-        return [
-            name
-            for name, model in self.models.items()
-            if model.modality == "language" and model.library == "transformers" and may_be_causal(model)
-        ]
+        """The models that are scored on text: causal language models, and those that may turn out to be so."""
+        return [name for name, model in self.models.items() if modality_of(model).is_scored(model)]
 
     def row(self, dataset: str, model: str) -> list[str]:
         """The models of a row of the alignment matrix: ``model``, then those before it in the experiment."""
@@ -208,7 +216,7 @@ class Plan:
     def gpus(self, model: str) -> int:
         """How many GPUs a job with a model holds; 0 where the experiment computes on CPUs."""
         entry, compute = self.models[model], self.experiment.compute
-        if compute.device == "cpu":
+        if compute.device == "cpu" or not self.has_weights(model):
             return 0
         if entry.device_map is None:
             return 1
@@ -221,7 +229,7 @@ class Plan:
 
         With device auto, as if no GPU were there: nobody knows before the job starts.
         """
-        weights = self._weights_mb(model, self.experiment.compute.device)
+        weights = self._weights_mb(model, self.experiment.compute.device) if self.has_weights(model) else 0
         return math.ceil((SPARE + weights) * 2 ** (attempt - 1))
 
     def _weights_mb(self, model: str, device: str) -> float:
@@ -232,6 +240,8 @@ class Plan:
     def weight_bytes(self, model: str, device: str) -> float:
         """Bytes of a weight of a model in memory; dtype auto is bfloat16 for ``device`` cuda, float32 for any other."""
         entry = self.models[model]
+        if not self.has_weights(model):
+            return 0
         auto = "bfloat16" if device == "cuda" else "float32"
         return WEIGHT_BYTES[entry.quantisation or (auto if entry.dtype == "auto" else entry.dtype)]
 

@@ -1,24 +1,29 @@
-"""Plugins: metrics and studies from outside of the workflow.
+"""Plugins: metrics, modalities, sources of data sets and studies from outside of the workflow.
 
 An experiment names files and modules under ``plugins``; installed packages name theirs as entry points of the groups
-`GROUPS`. A plugin registers what it brings when it is imported: a metric by ``@prh.metric``, a study by
-``prh.register(prh.Study(...))``. Jobs load the same plugins, which they find in the environment (`VARIABLE`).
+`GROUPS`. A plugin registers what it brings when it is imported: a metric by ``@prh.metric``, all else by
+``prh.register``. Jobs load the same plugins, which they find in the environment (`VARIABLE`).
 """
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import json
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
-GROUPS = ("prh.metrics", "prh.studies")
+GROUPS = ("prh.metrics", "prh.modalities", "prh.sources", "prh.studies")
+KINDS = {"Modality": "prh.modalities", "Source": "prh.datasets.sources", "Study": "prh.studies"}
+"""What can be registered, and where its registry is."""
 VARIABLE = "PRH_PLUGINS"
+
+T = TypeVar("T")
 
 _loaded: dict[Path, ModuleType] = {}
 
@@ -43,6 +48,19 @@ def load(plugins: Sequence[str], folder: str | Path = ".") -> None:
                 raise PluginError(_sentence(f"entry point {entry_point.value} ({group})", error)) from error
 
 
+def register(brought: T) -> T:
+    """Make a modality, a source or a study known.
+
+    Raises ValueError for a name that is taken, and TypeError for anything else.
+    """
+    for kind, module in KINDS.items():
+        registry = import_module(module)
+        if isinstance(brought, getattr(registry, kind)):
+            registry.known()  # first, so that the names of the workflow's own are taken
+            return registry.register(brought)
+    raise TypeError(f"{brought!r} cannot be registered; it must be a {' or a '.join(KINDS)}.")
+
+
 def environment(plugins: Sequence[str], folder: str | Path = ".") -> dict[str, str]:
     """The environment in which jobs load the same plugins by `load_told`."""
     return {VARIABLE: json.dumps({"plugins": list(plugins), "folder": str(Path(folder).resolve())})}
@@ -65,7 +83,7 @@ def _import(name: str, folder: Path) -> None:
     if home not in sys.path:
         sys.path.insert(1, home)  # a plugin may import what lies beside it
     try:
-        _loaded[path] = _from_file(path) if is_file else importlib.import_module(name)
+        _loaded[path] = _from_file(path) if is_file else import_module(name)
     except (Exception, SystemExit) as error:
         raise PluginError(_sentence(name, error)) from error
 

@@ -22,6 +22,8 @@ from typing import Annotated, Any, get_args
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
+from prh.experiment.schema.brought import Brought
+
 RECORD = Path(__file__).with_name("defaults.json")
 
 
@@ -131,13 +133,18 @@ def sections_in(annotation: Any) -> list[type[BaseModel]]:
     """The sections that an annotation allows: itself, beside None, or in a list or a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
+    if isinstance(annotation, Brought):
+        return list(annotation.sections().values())
     return [section for part in get_args(annotation) for section in sections_in(part)]
 
 
 def _class_of(kind: Any, values: Mapping[str, Any]) -> type[BaseModel]:
     if isinstance(kind, type):
         return kind
-    union, told = get_args(kind)[:2]
+    union, told, *others = get_args(kind)
+    for brought in others:
+        if section := brought.section(values.get(brought.key)):
+            return section
     for section in get_args(union):
         described = section.model_fields[told.discriminator]
         if values.get(told.discriminator, described.default) in get_args(described.annotation):

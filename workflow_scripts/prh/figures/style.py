@@ -33,7 +33,6 @@ SMALLEST = 4.5  # below this a figure grows instead
 # Okabe & Ito (2008) without their yellow, which is lost on white; in an order in which neighbours differ most.
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-MODALITY_COLOURS: Mapping[str, str] = {"vision": "#0072B2", "language": "#D55E00", "world": "#009E73"}
 VALUE_MAP = "viridis"
 MISSING_COLOUR = "#E8E8E8"
 NEUTRAL = "#666666"

@@ -165,6 +165,12 @@ def read(path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
         return source.read(columns=list(columns) if columns is not None else None)
 
 
+def rows(path: str | Path) -> int:
+    """How many rows a table has."""
+    with open_table(path) as source:
+        return source.metadata.num_rows
+
+
 def made_by(path: str | Path) -> dict:
     """The footer of a table: what made it ({} if it says nothing). TableError for a damaged one."""
     with open_table(path) as source:

@@ -21,13 +21,23 @@ from torch.nn.utils.rnn import pad_sequence
 
 from prh.models import text_checks, tokenizer_files, tokenizer_proofs
 from prh.models.hooks import hooked
-from prh.models.loading import count_parameters, explained, in_short, load_auto, parameter_count, without_decoder
+from prh.models.loading import (
+    count_parameters,
+    explained,
+    in_short,
+    keys_of,
+    load_auto,
+    parameter_count,
+    without_decoder,
+)
 from prh.models.repositories import ModelError
 from prh.models.selftest import SelfTest
 from prh.models.weights import input_embeddings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from prh.experiment.schema import LanguageModel
 
 log = logging.getLogger(__name__)
 
@@ -262,8 +272,9 @@ def load_tokenizer(entry: Mapping, root: str | Path | None, *, texts: Sequence[s
         return tokenizer_files.load(folder, entry.get("name", ""), trust_remote_code=trust, texts=texts)
 
 
-def load(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> LanguageEncoder:
+def load(entry: LanguageModel, root: Path | None, device: str, dtype: torch.dtype) -> LanguageEncoder:
     """The encoder of a language entry, self-tested, with weights from ``root`` (None for random ones)."""
+    entry = keys_of(entry)
     loaded = load_auto(entry, root, device, dtype)
     encoder = LanguageEncoder(
         text_part(loaded.model),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
@@ -20,10 +21,13 @@ from prh.models import vision_loading, vision_proofs
 from prh.models.blocks import find_layers
 from prh.models.hooks import hooked
 from prh.models.layouts import prove_layouts
-from prh.models.loading import parameter_count
+from prh.models.loading import keys_of, parameter_count
 from prh.models.pooling import Layout, pool
 from prh.models.repositories import ModelError
 from prh.models.selftest import SelfTest
+
+if TYPE_CHECKING:
+    from prh.experiment.schema import VisionModel
 
 
 class VisionEncoder:
@@ -127,12 +131,13 @@ def choose_pooling(wanted: str, names: Sequence[str], layouts: Sequence[Layout])
     return wanted
 
 
-def load(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> VisionEncoder:
+def load(entry: VisionModel, root: Path | None, device: str, dtype: torch.dtype) -> VisionEncoder:
     """The encoder of a vision entry, with weights from ``root`` (None for random ones).
 
     It has proved how its layers are pooled, and that it repeats itself (``selftest``). Raises ModelError for a model
     that does not.
     """
+    entry = keys_of(entry)
     build = vision_loading.from_timm if entry["library"] == "timm" else vision_loading.from_transformers
     parts = build(entry, root, device, dtype)
     model = f"model '{entry['name']}'" if "name" in entry else type(parts.module).__name__

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,6 +14,9 @@ from prh.io import text_files
 from prh.models.checkpoints import refuse_pointers, tensors
 from prh.models.repositories import ModelError
 from prh.models.selftest import SelfTest
+
+if TYPE_CHECKING:
+    from prh.experiment.schema import LanguageModel
 
 
 class WordVectors:
@@ -49,7 +53,7 @@ class WordVectors:
         return [torch.stack([self.vectors[rows.to(self.device)].mean(0) for rows, _ in items])]
 
 
-def load(_entry: Mapping, root: Path, device: str, _dtype: torch.dtype) -> WordVectors:
+def load(_entry: LanguageModel, root: Path, device: str, _dtype: torch.dtype) -> WordVectors:
     for name in ("vectors.safetensors", "vocab.txt"):
         if not (root / name).is_file():
             raise ModelError(

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
@@ -43,6 +43,11 @@ def choose_dtype(wanted: str, device: str) -> torch.dtype:
     if wanted == "auto":
         return torch.bfloat16 if device == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
     return getattr(torch, wanted)
+
+
+def keys_of(entry: Any) -> dict[str, Any]:
+    """The keys of an entry (prh.experiment.schema) with their values, as the functions below take it."""
+    return entry.model_dump() if hasattr(entry, "model_dump") else dict(vars(entry))
 
 
 class Loaded(NamedTuple):

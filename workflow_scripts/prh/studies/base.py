@@ -19,17 +19,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from prh.io.functions import Function
 
 if TYPE_CHECKING:
     import polars as pl
 
     from prh.experiment.plan import Plan
-
-Function = str | Callable[..., Any]
-"""A function, or where it is: ``package.module:function``."""
-
 READABLE = ("best", "models", "scores", "rows", "sweep")
 """What a study can read: the tables of best layer pairs, of models and of scores; all layer pairs of its data set and
 metric; the best layer pairs in galleries of growing size.
@@ -154,11 +151,3 @@ def register(study: Study) -> Study:
         raise ValueError(f"study {study.name!r} reads {wrong[0]!r}; it can read {', '.join(READABLE)}.")
     STUDIES[study.name] = study
     return study
-
-
-def resolved(function: Function) -> Callable[..., Any]:
-    """The function itself."""
-    if not isinstance(function, str):
-        return function
-    module, _, name = function.partition(":")
-    return getattr(import_module(module), name)

@@ -15,13 +15,19 @@ from prh.io import files, text_files
 from prh.world import training
 from prh.world.idealised import IdealisedWorld
 
-# It takes seconds to import.
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # transformers takes seconds to import
     from transformers import PretrainedConfig, PreTrainedTokenizerFast
+
+    from prh.experiment.schema import LanguageModel
 
 LANGUAGE_ARCHITECTURES = ("gpt2", "llama")
 
 _PADDING, _START, _UNKNOWN = "<pad>", "<s>", "<unk>"
+
+
+def train(world: IdealisedWorld, folder: Path, entry: LanguageModel) -> None:
+    """Train the model of an entry: see `train_language`."""
+    train_language(world, folder, **entry.training.model_dump())
 
 
 def train_language(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,10 +21,18 @@ from prh.io import files
 from prh.world import training
 from prh.world.idealised import IdealisedWorld
 
+if TYPE_CHECKING:
+    from prh.experiment.schema import VisionModel
+
 OBJECTIVES = ("temporal_contrastive", "next_event", "autoencoder", "supervised", "random")
 
 _PIXEL_MEAN = _PIXEL_STD = 0.5
 _EMBEDDING = 64  # numbers that the contrastive loss compares
+
+
+def train(world: IdealisedWorld, folder: Path, entry: VisionModel) -> None:
+    """Train the model of an entry: see `train_vision`."""
+    train_vision(world, folder, **entry.training.model_dump(), model_args=entry.model_args)
 
 
 def train_vision(

@@ -5,11 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from prh.io.files import writing
+from prh.world import idealised
 from prh.world.idealised import IdealisedWorld
+
+if TYPE_CHECKING:
+    from prh.experiment.schema import World as Settings
+    from prh.experiment.schema import WorldDataset
+
+
+def fetch(entry: WorldDataset, folder: Path, *, world: Settings, **_how: Any) -> Path:
+    """The data set of an entry, as the source of data sets that the world is: see `write_dataset`."""
+    place = idealised.build(**world.model_dump())
+    return write_dataset(place, folder, density=entry.density, shuffled=entry.shuffled)
 
 
 def write_dataset(world: IdealisedWorld, folder: str | Path, *, density: float = 1.0, shuffled: bool = False) -> Path:

@@ -6,10 +6,18 @@
 from prh.experiment.schema.alignment import Alignment
 from prh.experiment.schema.base import Section
 from prh.experiment.schema.compute import Compute
-from prh.experiment.schema.datasets import Dataset, HubDataset, LocalDataset, UrlDataset, WorldDataset
+from prh.experiment.schema.datasets import Dataset, DatasetEntry, HubDataset, LocalDataset, UrlDataset, WorldDataset
 from prh.experiment.schema.experiment import Experiment
 from prh.experiment.schema.figures import Figures
-from prh.experiment.schema.models import Checkpoint, LanguageModel, Model, Reality, VisionModel
+from prh.experiment.schema.models import (
+    Checkpoint,
+    LanguageModel,
+    Model,
+    ModelEntry,
+    Reality,
+    VisionModel,
+    WeightsEntry,
+)
 from prh.experiment.schema.probes import Probe
 from prh.experiment.schema.registry import LISTS, From
 from prh.experiment.schema.tasks import HarnessTask
@@ -23,6 +31,7 @@ __all__ = [
     "Checkpoint",
     "Compute",
     "Dataset",
+    "DatasetEntry",
     "Experiment",
     "Figures",
     "From",
@@ -32,6 +41,7 @@ __all__ = [
     "LanguageTraining",
     "LocalDataset",
     "Model",
+    "ModelEntry",
     "Probe",
     "Reality",
     "Section",
@@ -39,6 +49,7 @@ __all__ = [
     "UrlDataset",
     "VisionModel",
     "VisionTraining",
+    "WeightsEntry",
     "World",
     "WorldDataset",
 ]

@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from prh.datasets.sources.base import SOURCES
 from prh.experiment.schema.base import Name, Section, Seed, Sha256, Url
+from prh.experiment.schema.brought import Brought
 
 
 def _lies_inside(path: str) -> str:
@@ -16,7 +18,9 @@ def _lies_inside(path: str) -> str:
     return path
 
 
-class _Dataset(Section):
+class DatasetEntry(Section):
+    """What the entries of all sources of data sets have."""
+
     name: Name
     """Name in paths, tables and figures."""
     samples: Annotated[int, Field(ge=2)] | None = None
@@ -47,7 +51,7 @@ class _Dataset(Section):
     probe: features for probes, no comparison."""
 
 
-class LocalDataset(_Dataset):
+class LocalDataset(DatasetEntry):
     """A folder (images with metadata.jsonl or metadata.csv, such metadata of texts alone, or one folder per class) or
     Parquet files on this machine. See docs/data.md.
     """
@@ -57,7 +61,7 @@ class LocalDataset(_Dataset):
     """A folder or a .parquet file, relative to the folder where snakemake runs."""
 
 
-class HubDataset(_Dataset):
+class HubDataset(DatasetEntry):
     """A data set of the Hugging Face hub."""
 
     source: Literal["hub"]
@@ -76,7 +80,7 @@ class HubDataset(_Dataset):
     that speaks of other files."""
 
 
-class UrlDataset(_Dataset):
+class UrlDataset(DatasetEntry):
     """An archive (zip, tar) with a folder in one of the local forms."""
 
     source: Literal["url"]
@@ -90,7 +94,7 @@ class UrlDataset(_Dataset):
     """The folder inside the archive."""
 
 
-class WorldDataset(_Dataset):
+class WorldDataset(DatasetEntry):
     """The events of the idealised world, each as an image and a caption."""
 
     source: Literal["world"]
@@ -100,4 +104,6 @@ class WorldDataset(_Dataset):
     """Deal the captions to the images at random: the negative control."""
 
 
-Dataset = Annotated[LocalDataset | HubDataset | UrlDataset | WorldDataset, Field(discriminator="source")]
+Dataset = Annotated[
+    LocalDataset | HubDataset | UrlDataset | WorldDataset, Field(discriminator="source"), Brought("source", SOURCES)
+]

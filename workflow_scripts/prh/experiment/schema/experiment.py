@@ -29,7 +29,7 @@ class Experiment(Section):
     """The models. Add new ones at the end: each is compared with those before it."""
     plugins: list[str] = []
     """Python files (my_metric.py, relative to the folder where snakemake runs) and modules (package.module) that bring
-    metrics and studies of your own. They are code, and run."""
+    metrics, modalities, sources of data sets and studies of your own. They are code, and run."""
     world: World = World()
     alignment: Alignment = Alignment()
     probes: list[Probe] = []

@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from prh.experiment.schema.base import Name, Pattern, Section, Seed, Sha256, Url
+from prh.experiment.schema.brought import Brought
 from prh.experiment.schema.training import LanguageTraining, VisionTraining, _Training
+from prh.modalities.base import MODALITIES
 
 TAKEN_ARGUMENTS = {
     *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "scriptable"),
@@ -35,11 +37,18 @@ class Checkpoint(Section):
     """Regular expression for whole names (after the prefix) to leave out, such as those of a head: fc\\..*"""
 
 
-class _Model(Section):
+class ModelEntry(Section):
+    """What the entries of all modalities have. Those that add no ``source`` have no weights."""
+
     name: Name
     """Name in paths, tables and figures."""
     family: str | None = None
     """Models of one family are drawn together (null: the name)."""
+
+
+class WeightsEntry(ModelEntry):
+    """What the entries of models with weights have."""
+
     source: Literal["hub", "local", "url", "random", "world"]
     """Where the weights come from: the Hugging Face hub, a folder or file here, a checkpoint on the web, a random
     initialisation, or training in the idealised world."""
@@ -93,7 +102,7 @@ class _Model(Section):
     it stands in for one of theirs that is not public."""
 
     @model_validator(mode="after")
-    def _source_is_told(self) -> _Model:
+    def _source_is_told(self) -> WeightsEntry:
         if self.source == "local" and not self.path:
             raise ValueError("source 'local' needs 'path', the folder or file with the weights")
         if self.source == "hub" and not self.id:
@@ -108,7 +117,7 @@ class _Model(Section):
             )
         for key in ("device_map", "quantisation"):
             if getattr(self, key) is not None and not (
-                self.library == "transformers" and self.source in ("hub", "local")
+                getattr(self, "library", None) == "transformers" and self.source in ("hub", "local")
             ):
                 raise ValueError(f"'{key}' is for models of library transformers and source hub or local")
         if self.quantisation is not None and self.quantisation not in self.name:
@@ -122,7 +131,7 @@ class _Model(Section):
         return self
 
 
-class VisionModel(_Model):
+class VisionModel(WeightsEntry):
     """A model of images."""
 
     modality: Literal["vision"]
@@ -137,7 +146,7 @@ class VisionModel(_Model):
     """Regular expression for the names of the modules whose outputs are the layers (null: every block)."""
 
 
-class LanguageModel(_Model):
+class LanguageModel(WeightsEntry):
     """A model of text."""
 
     modality: Literal["language"]
@@ -170,15 +179,13 @@ class LanguageModel(_Model):
         return self
 
 
-class Reality(Section):
+class Reality(ModelEntry):
     """The kernel of the idealised world itself, as a model: what all others should converge to."""
 
-    name: Name
-    """Name in paths, tables and figures."""
     modality: Literal["world"]
     source: Literal["world"] = "world"
-    family: str | None = None
-    """Models of one family are drawn together (null: the name)."""
 
 
-Model = Annotated[VisionModel | LanguageModel | Reality, Field(discriminator="modality")]
+Model = Annotated[
+    VisionModel | LanguageModel | Reality, Field(discriminator="modality"), Brought("modality", MODALITIES)
+]

@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 
 from prh.core.ties import tied_models
 from prh.figures import style
+from prh.modalities import colour_of
 from prh.studies.pairs import square
 
 CELL = 0.46  # inches, the side of a cell where there is room
@@ -127,7 +128,7 @@ def _group_families(ax: Axes, models: pl.DataFrame, pitch: float) -> None:
     gap = 1.2 * size / 72 / pitch
     heights = style.spread(centres, gap, (gap - 1) / 2, len(models) - (gap + 1) / 2)
     for ((modality, family), start, stop), centre, height in zip(runs, centres, heights, strict=True):
-        colour = style.MODALITY_COLOURS.get(modality, style.NEUTRAL)
+        colour = colour_of(modality)
         _line(ax, [edge, edge], [start - 0.35, stop - 0.65], color=colour, linewidth=1.5)
         text_at = edge + BRACKET / pitch * 1.6
         _line(ax, [edge, text_at], [centre, height], color=colour, linewidth=0.5)
@@ -143,7 +144,7 @@ def _group_modalities(ax: Axes, modalities: Sequence[str], pitch: float) -> None
     widest = style.longest_width(modalities, style.FONT_SIZE) / pitch
     centres = style.spread([(start + stop - 1) / 2 for _, start, stop in runs], widest)
     for (modality, start, stop), centre in zip(runs, centres, strict=True):
-        colour = style.MODALITY_COLOURS.get(modality, style.NEUTRAL)
+        colour = colour_of(modality)
         _line(ax, [start - 0.35, stop - 0.65], [edge, edge], color=colour, linewidth=2.5)
         ax.text(centre, edge - 0.05 / pitch, modality, color=colour, fontweight="bold", ha="center", va="bottom")
 

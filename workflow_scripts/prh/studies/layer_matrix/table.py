@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from prh.modalities import given
 from prh.studies.base import StudyTables
 
 
@@ -23,7 +24,8 @@ def strongest_pair(best: pl.DataFrame) -> tuple[str, str]:
 
     ``best`` holds the rows of one data set, metric and k. The kernel of a world, being no model, is left out.
     """
-    pairs = best.filter(pl.col("modality_x") != "world", pl.col("modality_y") != "world", pl.col("score").is_finite())
+    models = [~pl.col(f"modality_{side}").is_in(given()) for side in "xy"]
+    pairs = best.filter(*models, pl.col("score").is_finite())
     across = pairs.filter(pl.col("modality_x") != pl.col("modality_y"))
     pairs = pairs if across.is_empty() else across
     if pairs.is_empty():

@@ -1,0 +1,6 @@
+"""Sources of data sets: where they come from, how they are fetched, and how their samples are read."""
+
+from prh.datasets.sources.base import SOURCES, Source, register
+from prh.datasets.sources.registry import known, source_of
+
+__all__ = ["SOURCES", "Source", "known", "register", "source_of"]

@@ -1,0 +1,23 @@
+"""Archives on the web, with a folder in one of the local forms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prh.datasets.sources.base import Source, register
+
+if TYPE_CHECKING:
+    from prh.downloads.lockfile import Lock
+    from prh.experiment.schema import UrlDataset
+
+
+def fetch(entry: UrlDataset, folder: Path, *, lock: Lock, **_how: Any) -> Path:
+    """Download the archive and unpack it beside ``folder``."""
+    from prh.downloads import archives, web
+
+    archive = web.fetch_url(entry.url, folder, sha256=entry.sha256, lock=lock)
+    return archives.unpack(archive, folder.with_name("content")) / entry.folder
+
+
+register(Source("url", entry="prh.experiment.schema:UrlDataset", fetch=fetch, is_elsewhere=True))

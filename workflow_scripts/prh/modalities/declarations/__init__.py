@@ -1,0 +1,1 @@
+"""The modalities of the workflow itself, a file each."""

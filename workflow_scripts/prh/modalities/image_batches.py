@@ -1,0 +1,122 @@
+"""How images are cut into batches, decoded ahead of the model, or in turns with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from prh.io import tables
+from prh.models import memory
+
+if TYPE_CHECKING:  # a job depends on the encoder of its own model only
+    from prh.modalities.vision import VisionEncoder
+
+IMAGES = {"cpu": 16, "cuda": 256}
+"""In a batch where the experiment leaves it to us. On a CPU larger batches gain nothing."""
+PINNED = 2**30
+"""Bytes of decoded images that may lie ready for a GPU, in all workers together."""
+
+
+def encode(encoder: VisionEncoder, shards: Sequence[Path], *, entry: Any, **how: Any) -> Iterator[list[np.ndarray]]:
+    """As `encode_images`; an ``entry`` has no say in it."""
+    return encode_images(encoder, shards, **how)
+
+
+def _untold(_count: float) -> None:
+    """Where nobody follows the progress."""
+
+
+class _Images(Dataset):
+    """The images of some shards, decoded on access; shards are read where they are needed, one at a time."""
+
+    def __init__(self, shards: Sequence[Path], decode: Callable[[bytes], Tensor]) -> None:
+        self.shards, self.decode = shards, decode
+        self._loaded: tuple[int, pa.ChunkedArray] | None = None
+
+    def __getitem__(self, place: tuple[int, int]) -> Tensor:
+        shard, row = place
+        if self._loaded is None or self._loaded[0] != shard:
+            image = tables.read(self.shards[shard], ["image"])["image"].combine_chunks()
+            self._loaded = shard, image.field("bytes")
+        return self.decode(self._loaded[1][row].as_py())
+
+
+def encode_images(
+    encoder: VisionEncoder,
+    shards: Sequence[Path],
+    *,
+    batch_size: int | None = None,
+    workers: int = 1,
+    advance: Callable[[int], None] = _untold,
+) -> Iterator[list[np.ndarray]]:
+    """For each shard the features of its images, a list of float32 [samples, width_l], in sample order.
+
+    For a GPU, ``workers`` processes decode ahead of the model, across shards. On a CPU, where decoding can only take
+    from the model, the model's own threads do both in turns. ``advance`` is told how many samples each batch held.
+    """
+    counts = [tables.rows(path) for path in shards]
+    images = _Images(shards, encoder.decode)
+    size = batch_size or IMAGES[encoder.device]
+    batches = [
+        [(shard, row) for row in range(start, min(start + size, count))]
+        for shard, count in enumerate(counts)
+        for start in range(0, count, size)
+    ]
+    decoded = _decoded_in_turns if encoder.device == "cpu" else partial(_decoded_ahead, workers=workers)
+    encode = memory.Halving(encoder.encode)
+    pending: list[list[Tensor]] = []
+    for places, batch in zip(batches, decoded(images, batches), strict=True):
+        pending.append([layer.cpu() for layer in encode(batch)])
+        advance(len(places))
+        shard, row = places[-1]
+        if row == counts[shard] - 1:
+            yield [torch.cat(parts).numpy() for parts in zip(*pending, strict=True)]
+            pending = []
+
+
+def _decoded_in_turns(images: _Images, batches: Sequence[list[tuple[int, int]]]) -> Iterator[Tensor]:
+    """Each batch by threads that end before the model goes on: while more threads than cores have done work of torch,
+    OpenMP lets those of the model sleep after every operation, which can take half of its speed.
+    """
+    count = torch.get_num_threads()
+    for batch in batches:
+        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as threads:
+            decoded = list(threads.map(images.__getitem__, batch))
+        yield _stacked(decoded)
+
+
+def _decoded_ahead(images: _Images, batches: Sequence[list[tuple[int, int]]], workers: int) -> Iterator[Tensor]:
+    """Each batch by ``workers`` processes: up to four ahead in each, as far as ``PINNED`` bytes hold them."""
+    ahead = 0
+    if batches:
+        first = _Images(images.shards, images.decode)[batches[0][0]]  # by another, or the shard stays with this one
+        ahead = PINNED // (first.nbytes * len(batches[0]))
+    return iter(
+        DataLoader(
+            images,
+            batch_sampler=batches,
+            num_workers=workers,
+            pin_memory=torch.cuda.is_available(),
+            prefetch_factor=max(1, min(4, ahead // workers)) if workers else None,
+            worker_init_fn=_one_thread,
+            collate_fn=_stacked,
+        )
+    )
+
+
+def _stacked(images: Sequence[Tensor]) -> Tensor:
+    """Images [3, H, W] as one [batch, 3, H, W] with the channels last, as they lie in a decoded image."""
+    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
+
+
+def _one_thread(_worker: int) -> None:
+    torch.set_num_threads(1)

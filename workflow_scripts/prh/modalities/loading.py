@@ -1,0 +1,43 @@
+"""From the entry of a model to its encoder. Libraries are imported when a model is loaded, not before."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from prh.io.functions import Function, resolved
+from prh.modalities.base import Encoder
+from prh.modalities.registry import modality_of
+
+log = logging.getLogger(__name__)
+
+
+def loader_of(entry: Any) -> Function:
+    """The function that loads the model of an entry. Raises ModelError for a library that its modality has none for."""
+    from prh.models.repositories import ModelError
+
+    try:
+        return modality_of(entry).loader(entry)
+    except KeyError:
+        raise ModelError(f"cannot load {entry.modality} models of library {entry.library!r}.") from None
+
+
+def load(entry: Any, root: Path | None, device: str = "cpu") -> Encoder:
+    """The encoder of a model entry (see prh.experiment.schema), with weights from ``root`` (None for random ones).
+
+    ``entry`` may be a mapping of its keys, as far as they are read. Raises ModelError where the files are not whole,
+    the weights do not fit the architecture, or the model fails its self-test, whose result the encoder has as
+    ``selftest``.
+    """
+    from prh.models.loading import choose_dtype, explained
+
+    entry = SimpleNamespace(**entry) if isinstance(entry, Mapping) else entry
+    loader = resolved(loader_of(entry))
+    with explained(vars(entry), root):
+        encoder = loader(entry, root, device, choose_dtype(getattr(entry, "dtype", "auto"), device))
+    if hasattr(encoder, "selftest"):
+        log.info("%s: %s", getattr(entry, "name", ""), encoder.selftest.log_line())
+    return encoder

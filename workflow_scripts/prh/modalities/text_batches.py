@@ -1,0 +1,126 @@
+"""How texts are cut into batches: by tokens, similar lengths together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from torch import Tensor
+
+from prh.io import tables
+from prh.modalities.base import FeatureError
+from prh.models import memory
+
+if TYPE_CHECKING:  # a job depends on the encoder of its own model only
+    from prh.modalities.language import LanguageEncoder
+    from prh.modalities.word_vectors import WordVectors
+    from prh.models.text_checks import Batching
+
+TOKENS = {"cpu": 2048, "cuda": 32768}
+"""In a batch, padding among them: they are what costs. On a CPU larger batches gain nothing."""
+
+
+def encode(
+    encoder: LanguageEncoder | WordVectors, shards: Sequence[Path], *, entry: Any, workers: int = 1, **how: Any
+) -> Iterator[list[np.ndarray]]:
+    """As `encode_captions`, with the caption and the template of an entry; texts need no ``workers``."""
+    return encode_captions(encoder, shards, caption=entry.caption, template=entry.template, **how)
+
+
+def _untold(_count: float) -> None:
+    """Where nobody follows the progress."""
+
+
+def length_batches(
+    lengths: Sequence[int], tokens: int, size: int | None = None, batching: Batching = "padded"
+) -> Iterator[list[int]]:
+    """Positions of texts in batches of similar length, the longest first.
+
+    A batch padded to its longest text holds at most ``tokens`` tokens (but one text always fits), or exactly
+    ``size`` texts where that is given. The longest batch comes first, so that memory runs out at once or never.
+    ``batching``: whether its texts may be padded, must be of equal length, or must be single.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    start = 0
+    while start < len(order):
+        longest = lengths[order[start]]
+        stop = start + (size or max(1, tokens // max(1, longest)))
+        if batching == "single":
+            stop = start + 1
+        elif batching == "equal":
+            stop = next((i for i in range(start, min(stop, len(order))) if lengths[order[i]] != longest), stop)
+        yield order[start:stop]
+        start = stop
+
+
+def encode_texts(
+    encoder: LanguageEncoder | WordVectors,
+    texts: Sequence[str],
+    *,
+    batch_size: int | None = None,
+    advance: Callable[[int], None] = _untold,
+) -> list[np.ndarray]:
+    """Features of ``texts``, a list of float32 [texts, width_l], in their order; similar lengths share a batch.
+
+    ``advance`` is told how many texts each batch held.
+    """
+    items = encoder.tokenize(texts)
+    encoder.prove_tokens(texts, items)
+    lengths = [len(ids) for ids, _ in items]
+    encode = memory.Halving(encoder.encode, cost=_padded_tokens)
+    result: list[np.ndarray] | None = None
+    batching = getattr(encoder, "batching", "padded")
+    for batch in length_batches(lengths, TOKENS[encoder.device], batch_size, batching):
+        layers = encode([items[i] for i in batch])
+        advance(len(batch))
+        if result is None:
+            result = [np.empty((len(texts), layer.shape[1]), np.float32) for layer in layers]
+        for whole, layer in zip(result, layers, strict=True):
+            whole[batch] = layer.cpu().numpy()
+    return result or []
+
+
+def _padded_tokens(items: Sequence[tuple[Tensor, Tensor]]) -> int:
+    return len(items) * max(len(ids) for ids, _ in items)
+
+
+def captions_of(shard: pa.Table, which: int | str, template: str) -> list[list[str]]:
+    """The prompts of each sample: caption number ``which``, or every caption for "all"."""
+    prompts = []
+    for sample_id, captions in zip(shard["sample_id"].to_pylist(), shard["captions"].to_pylist(), strict=True):
+        if not captions or (which != "all" and which >= len(captions)):
+            raise FeatureError(
+                f"sample {sample_id!r} has {len(captions or [])} captions; caption {which} is asked for."
+            )
+        chosen = captions if which == "all" else [captions[which]]
+        prompts.append([template.format(caption=caption) for caption in chosen])
+    return prompts
+
+
+def encode_captions(
+    encoder: LanguageEncoder | WordVectors,
+    shards: Sequence[Path],
+    *,
+    caption: int | str = 0,
+    template: str = "{caption}",
+    batch_size: int | None = None,
+    advance: Callable[[float], None] = _untold,
+) -> Iterator[list[np.ndarray]]:
+    """For each shard the features of its captions (averaged over a sample's captions for "all").
+
+    ``advance`` is told how many samples each batch was worth.
+    """
+    for path in shards:
+        prompts = captions_of(tables.read(path, ["sample_id", "captions"]), caption, template)
+        texts = list(chain.from_iterable(prompts))
+        share = len(prompts) / max(1, len(texts))
+        layers = encode_texts(
+            encoder, texts, batch_size=batch_size, advance=lambda count, share=share: advance(count * share)
+        )
+        starts = np.cumsum([0, *map(len, prompts)])
+        counts = np.diff(starts)[:, None].astype(np.float32)
+        yield [np.add.reduceat(layer, starts[:-1], axis=0) / counts for layer in layers]
