@@ -51,6 +51,7 @@ from prh.datasets.sharding import shard
 from prh.datasets.shards import shard_paths
 from prh.experiment.schema import LanguageModel, VisionModel
 from prh.features import extraction
+from prh.features.batches import length_batches
 from prh.modalities.language import LanguageEncoder
 from prh.modalities.vision import VisionEncoder
 from prh.models import memory
@@ -192,7 +193,7 @@ def time_texts(
     batches = {
         tokens: [
             _padded([items[i] for i in batch], max(lengths[i] for i in batch))
-            for batch in extraction.length_batches(lengths, tokens)
+            for batch in length_batches(lengths, tokens)
         ]
         for tokens in TOKEN_BATCHES
     }

@@ -116,6 +116,9 @@ def digest(folder, text):
         ("ValueError", "KeyError", True),
         ("not values", "values", True),
         ("total=3", "total=4", True),
+        ("        return sum", "        with about(f'{values}'):\n            return sum", False),
+        ('with Progress("adding", total=3)', 'with about("x"), Progress("adding", total=3)', False),
+        ("        return sum", "        with open(values):\n            return sum", True),
     ],
 )
 def test_what_is_said_only_is_no_code(tmp_path, old, new, changes):

@@ -12,7 +12,8 @@ from prh.datasets.samples import Columns, Sample
 from prh.datasets.sharding import shard
 from prh.datasets.shards import shard_paths
 from prh.features import extraction
-from prh.features.extraction import FeatureError, extract, length_batches
+from prh.features.batches import length_batches
+from prh.features.extraction import FeatureError, extract
 from prh.io import tables
 from prh.modalities.language import LanguageEncoder
 from prh.modalities.word_vectors import WordVectors

@@ -12,7 +12,8 @@ import torch
 from prh import modalities
 from prh.competence.bits_per_byte import bits_per_byte
 from prh.competence.causal_models import load_causal
-from prh.features.extraction import encode_texts, length_batches
+from prh.features.batches import length_batches
+from prh.features.extraction import encode_texts
 from prh.io import tables
 from prh.modalities import language
 from prh.models import text_checks

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from prh.features.batches import length_batches
 from prh.io import files, tables, versions
 from prh.jobs.about import about
 from prh.jobs.progress import Progress
@@ -33,7 +34,6 @@ if TYPE_CHECKING:  # a job depends on the modality of its own model only
     from prh.modalities.language import LanguageEncoder
     from prh.modalities.vision import VisionEncoder
     from prh.modalities.word_vectors import WordVectors
-    from prh.models.text_checks import Batching
 
     Encoder = VisionEncoder | LanguageEncoder | WordVectors
 
@@ -53,31 +53,6 @@ def _untold(_count: float) -> None:
     """Where nobody follows the progress."""
 
 
-# ---- batches --------------------------------------------------------------------------------------------------
-
-
-def length_batches(
-    lengths: Sequence[int], tokens: int, size: int | None = None, batching: Batching = "padded"
-) -> Iterator[list[int]]:
-    """Positions of texts in batches of similar length, the longest first.
-
-    A batch padded to its longest text holds at most ``tokens`` tokens (but one text always fits), or exactly
-    ``size`` texts where that is given. The longest batch comes first, so that memory runs out at once or never.
-    ``batching``: whether its texts may be padded, must be of equal length, or must be single.
-    """
-    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    start = 0
-    while start < len(order):
-        longest = lengths[order[start]]
-        stop = start + (size or max(1, tokens // max(1, longest)))
-        if batching == "single":
-            stop = start + 1
-        elif batching == "equal":
-            stop = next((i for i in range(start, min(stop, len(order))) if lengths[order[i]] != longest), stop)
-        yield order[start:stop]
-        start = stop
-
-
 # ---- one shard ------------------------------------------------------------------------------------------------
 
 
@@ -93,7 +68,8 @@ class _Images(Dataset):
         if self._loaded is None or self._loaded[0] != shard:
             image = tables.read(self.shards[shard], ["image"])["image"].combine_chunks()
             self._loaded = shard, image.field("bytes")
-        return self.decode(self._loaded[1][row].as_py())
+        with about(f"sample {row} of {self.shards[shard]}"):
+            return self.decode(self._loaded[1][row].as_py())
 
 
 def encode_images(
@@ -121,9 +97,10 @@ def encode_images(
     encode = memory.Halving(encoder.encode)
     pending: list[list[Tensor]] = []
     for places, batch in zip(batches, decoded(images, batches), strict=True):
-        pending.append([layer.cpu() for layer in encode(batch)])
-        advance(len(places))
         shard, row = places[-1]
+        with about(f"samples {places[0][1]} to {row} of {shards[shard]}"):
+            pending.append([layer.cpu() for layer in encode(batch)])
+        advance(len(places))
         if row == counts[shard] - 1:
             yield [torch.cat(parts).numpy() for parts in zip(*pending, strict=True)]
             pending = []
@@ -186,7 +163,8 @@ def encode_texts(
     result: list[np.ndarray] | None = None
     batching = getattr(encoder, "batching", "padded")
     for batch in length_batches(lengths, TOKENS[encoder.device], batch_size, batching):
-        layers = encode([items[i] for i in batch])
+        with about(f"the text {texts[batch[0]][:60]!r} and those of its batch"):
+            layers = encode([items[i] for i in batch])
         advance(len(batch))
         if result is None:
             result = [np.empty((len(texts), layer.shape[1]), np.float32) for layer in layers]
@@ -229,9 +207,10 @@ def encode_captions(
         prompts = captions_of(tables.read(path, ["sample_id", "captions"]), caption, template)
         texts = list(chain.from_iterable(prompts))
         share = len(prompts) / max(1, len(texts))
-        layers = encode_texts(
-            encoder, texts, batch_size=batch_size, advance=lambda count, share=share: advance(count * share)
-        )
+        with about(str(path)):
+            layers = encode_texts(
+                encoder, texts, batch_size=batch_size, advance=lambda count, share=share: advance(count * share)
+            )
         starts = np.cumsum([0, *map(len, prompts)])
         counts = np.diff(starts)[:, None].astype(np.float32)
         yield [np.add.reduceat(layer, starts[:-1], axis=0) / counts for layer in layers]
