@@ -270,6 +270,45 @@ def test_a_causal_model_is_scored_whatever_its_entry_says_of_it(folders, family,
         assert bits_per_byte(loaded.model, loaded.tokenizer, TEXTS, window=8).value > 0
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_later_tokens_that_change_little_are_seen_in_numbers_of_16_bits(folders, dtype):
+    """An untrained encoder attends to all tokens alike: each changes the others by less than rounding."""
+    folder = folders("bert", "AutoModelForMaskedLM", initializer_range=0.02)
+    with pytest.raises(NotCausal, match="is no causal language model"):
+        load_causal(entry(folder, dtype=dtype), folder)
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("mixtral", {"num_key_value_heads": 1, "num_local_experts": 4}),
+        ("qwen2_moe", {"num_key_value_heads": 1, "num_experts": 4, "moe_intermediate_size": 8}),
+        ("mamba", {"state_size": 4}),
+    ],
+)
+def test_a_causal_model_has_no_slope_in_later_tokens(folders, family, settings):
+    """Nor is it asked for where nothing changes; experts round by who else is there."""
+    folder = folders(family, "AutoModelForCausalLM", **settings)
+    model = load_causal(entry(folder, dtype="bfloat16"), folder).model
+    slopes = text_checks._slopes(model, torch.arange(12), 6)
+    assert slopes[:6].any()
+    assert not slopes[6:].any()
+
+
+def test_causality_is_proved_without_a_self_test_too(folders):
+    folder = folders("bert", "AutoModelForMaskedLM")
+    with pytest.raises(NotCausal, match="is no causal language model"):
+        load_causal(entry(folder, selftest=False), folder)
+    folder = folders("llama", "AutoModelForCausalLM")
+    loaded = load_causal(entry(folder, selftest=False), folder)
+    assert loaded.batching == "padded"
+    assert loaded.selftest.as_footer() == {
+        "left out": "by selftest: false of the entry, but for what follows",
+        "causal": "a later token changes no earlier prediction",
+        "two passes": "equal",
+    }
+
+
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
