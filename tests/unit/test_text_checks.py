@@ -109,6 +109,13 @@ class Batchwise(torch.nn.Module):
         return self.inner(hidden_states + 0.1 * hidden_states.mean((0, 1), keepdim=True), *arguments, **settings)
 
 
+def test_a_model_that_reads_no_texts_is_refused(folders):
+    sizes = {f"{part}_{what}": 2 for part in ("encoder", "decoder") for what in ("layers", "attention_heads")}
+    folder = folders("whisper", d_model=16, num_mel_bins=8, pad_token_id=0, decoder_start_token_id=1, **sizes)
+    with pytest.raises(ModelError, match=r"WhisperEncoder reads no texts alone \(it takes input_features\)"):
+        load(folder)
+
+
 def test_texts_that_change_each_other_are_run_one_by_one(folders, monkeypatch):
     plain = language.load_auto
 

@@ -205,6 +205,17 @@ def test_the_encoder_of_a_pair_needs_no_decoder(tmp_path):
         load(folder)
 
 
+def test_the_folder_of_an_encoder_alone_is_that_of_the_encoder_of_its_pair(tmp_path):
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2, "vocab_size": 40}
+    folder = model_folder(tmp_path / "t5", "t5", "AutoModel", decoder_start_token_id=0, **sizes)
+    expected = features(folder)
+    from transformers import T5EncoderModel
+
+    T5EncoderModel.from_pretrained(folder).save_pretrained(folder)
+    assert not json.loads((folder / "config.json").read_text())["is_encoder_decoder"]
+    torch.testing.assert_close(features(folder), expected)
+
+
 def test_positions_that_are_computed_need_not_be_in_the_checkpoint(tmp_path):
     """FSMT and Marian do not save their sinusoids; a norm at its first values was lost all the same."""
     sizes = {"d_model": 16, "encoder_layers": 2, "decoder_layers": 1, "encoder_attention_heads": 2,

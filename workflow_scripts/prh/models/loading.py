@@ -6,6 +6,7 @@ Only safetensors and ``weights_only`` PyTorch files are read.
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -89,8 +90,14 @@ def load_timm(entry: Mapping, root: Path | None, *, pretrained: bool = True) -> 
 
 
 def without_decoder(model: nn.Module) -> nn.Module:
-    """The encoder of an encoder-decoder; any other model as it is."""
-    return model.get_encoder() if getattr(model.config, "is_encoder_decoder", False) else model
+    """The encoder of an encoder-decoder; any other model as it is.
+
+    The folder of an encoder alone (T5EncoderModel) says in its config that it is no pair, and its kind is built as one.
+    """
+    is_pair = getattr(model.config, "is_encoder_decoder", False) or (
+        "decoder_input_ids" in inspect.signature(model.forward).parameters
+    )
+    return model.get_encoder() if is_pair and hasattr(model, "get_encoder") else model
 
 
 def load_auto(
