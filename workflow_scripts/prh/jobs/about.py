@@ -32,5 +32,10 @@ def job_is_about(subjects: Iterable[str]) -> None:
 
 def subjects(error: BaseException) -> list[str]:
     """What the job is about, then what `about` has noted on an error, the widest first."""
+    return list(dict.fromkeys([*_job, *noted(error)]))
+
+
+def noted(error: BaseException) -> list[str]:
+    """What `about` has noted on an error, the widest first."""
     notes = [note.removeprefix(MARK) for note in getattr(error, "__notes__", ()) if note.startswith(MARK)]
-    return list(dict.fromkeys([*_job, *reversed(notes)]))
+    return list(dict.fromkeys(reversed(notes)))
