@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import re
 
 import pytest
 import torch
@@ -85,6 +86,20 @@ def test_other_names_are_refused(llama, prefix):
     rewritten(llama, lambda found: prefixed(prefix)(renamed("model.", "model.x.")(found)))
     with pytest.raises(ModelError, match=r"model 'm': the checkpoint .*llama lacks .* and \d+ more, which LlamaModel"):
         load(llama)
+
+
+@pytest.mark.parametrize("prefix", ["model.module.", "student.backbone.", "ema_model.", "net."])
+def test_a_prefix_that_is_not_known_is_told(bert, prefix):
+    rewritten(bert, prefixed(prefix))
+    with pytest.raises(ModelError, match=rf"its names begin with '{re.escape(prefix)}'; save it with"):
+        load(bert)
+
+
+def test_a_missing_block_is_no_missing_head(llama):
+    rewritten(llama, without("layers.1."))
+    with pytest.raises(ModelError, match="save or fetch it whole") as caught:
+        load_causal(entry(llama), llama)
+    assert "causal: false" not in str(caught.value)
 
 
 def test_the_scored_model_is_freed_of_wrappers_too(llama):
