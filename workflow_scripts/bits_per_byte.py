@@ -50,16 +50,17 @@ def run(arguments: argparse.Namespace) -> None:
         tables.write(scores.SCORES.empty_table(), arguments.output, tables.provenance(**facts, not_scored=reason))
         return
     window = min(text.window, language.longest_text(loaded.model) or text.window)
-    found = bits_per_byte(
-        loaded.model,
-        loaded.tokenizer,
-        documents,
-        window=window,
-        stride=text.stride,
-        batch_size=loaded.batch_size(arguments.batch_size),
-        progress=True,
-        name=entry["name"],
-    )
+    with about(f"model {entry['name']!r}"):
+        found = bits_per_byte(
+            loaded.model,
+            loaded.tokenizer,
+            documents,
+            window=window,
+            stride=text.stride,
+            batch_size=loaded.batch_size(arguments.batch_size),
+            progress=True,
+            name=entry["name"],
+        )
     print(f"{entry['name']} on {text.name}: {found}")
     row = {
         "model": entry["name"],

@@ -50,7 +50,7 @@ def main() -> None:
     rows = []
     with Progress(f"probes of {arguments.model}", total=len(tasks), unit="task") as progress:
         for probe in tasks:
-            with about(f"task {probe.name!r}"):
+            with about(f"model {arguments.model!r}"), about(f"task {probe.name!r}"):
                 train = labelled(probe.train, probe)
                 test = None if probe.test is None else labelled(probe.test, probe)
                 train, test = probe_samples.split(train, test, probe.limit, probe.test_share, probe.seed)

@@ -134,6 +134,40 @@ def test_a_sample_whose_image_breaks_the_library_is_named(monkeypatch):
     assert subjects_of(lambda: problem(Sample("7", b"x", "7.png", ()), Columns(image="image"))) == ["sample '7'"]
 
 
+def test_a_document_whose_scores_break_the_library_is_named(monkeypatch):
+    from prh.competence import bits_per_byte
+    from tests.unit.test_language_scores import byte_tokenizer
+
+    class Model:
+        """Nothing but what is asked of a model before it is run."""
+
+        device = config = None
+
+    monkeypatch.setattr(bits_per_byte, "_window_nats", fail)
+    monkeypatch.setattr(bits_per_byte, "_check_window", lambda *_: None)
+    monkeypatch.setattr(bits_per_byte, "_refuse_unknown_ids", lambda *_: None)
+    found = subjects_of(
+        lambda: bits_per_byte.bits_per_byte(Model(), byte_tokenizer(), ["a dog", "two small cats"], batch_size=1)
+    )
+    assert found == ["a batch from document 1 on, 'two small cats'"]
+
+
+@pytest.mark.parametrize(("function", "subject"), [("decode", "sample 0 of {}"), ("encode", "samples 0 to 0 of {}")])
+def test_an_image_that_breaks_the_library_is_named(monkeypatch, tmp_path, function, subject):
+    import torch
+
+    from prh.features import extraction
+    from tests.unit.test_features import write_shards
+
+    class Encoder:
+        device = "cpu"
+        decode = encode = staticmethod(lambda _: torch.zeros(3, 2, 2))
+
+    (shard,) = write_shards(tmp_path, [["a"]])
+    monkeypatch.setattr(Encoder, function, fail)
+    assert subjects_of(lambda: list(extraction.encode_images(Encoder(), [shard]))) == [subject.format(shard)]
+
+
 def test_a_layer_whose_neighbours_break_the_library_is_named(monkeypatch):
     from prh.alignment.representations import neighbours_table
 

@@ -109,6 +109,23 @@ class Batchwise(torch.nn.Module):
         return self.inner(hidden_states + 0.1 * hidden_states.mean((0, 1), keepdim=True), *arguments, **settings)
 
 
+def test_a_text_tower_in_a_folder_of_its_own_is_read(tmp_path):
+    """AutoModel has no class for it; its config names one."""
+    from transformers import SiglipTextConfig, SiglipTextModel
+
+    settings = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    model = SiglipTextModel(SiglipTextConfig(**settings, intermediate_size=32, projection_size=16)).eval()
+    model.save_pretrained(tmp_path)
+    tokenizer().save_pretrained(tmp_path)
+    ids = torch.tensor([[2, 3, 4, 5]])
+    encoder = load(tmp_path)
+    with torch.inference_mode():
+        expected = model(input_ids=ids, output_hidden_states=True).hidden_states[1].mean(1)
+    torch.testing.assert_close(encoder.encode([(ids[0], torch.ones(4))])[1], expected)
+    assert load(tmp_path, source="random").layer_names == encoder.layer_names
+
+
 def test_a_model_that_reads_no_texts_is_refused(folders):
     sizes = {f"{part}_{what}": 2 for part in ("encoder", "decoder") for what in ("layers", "attention_heads")}
     folder = folders("whisper", d_model=16, num_mel_bins=8, pad_token_id=0, decoder_start_token_id=1, **sizes)
