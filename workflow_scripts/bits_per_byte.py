@@ -14,6 +14,7 @@ from prh.competence.bits_per_byte import bits_per_byte
 from prh.experiment.arguments import ProgramParser
 from prh.experiment.schema import Model, Text
 from prh.io import files, tables
+from prh.jobs.about import about
 from prh.jobs.command import batch_size, failing_in_one_sentence
 from prh.jobs.devices import holding_gpus
 from prh.modalities import language
@@ -40,7 +41,8 @@ def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     text, entry = arguments.spec.entry("text", Text), arguments.spec.entry("model", Model).model_dump()
     root = files.fetched(arguments.weights)["root"]
-    documents = files.read_json_lines(arguments.text)
+    with about(str(arguments.text)):
+        documents = files.read_json_lines(arguments.text)
     device = loading.choose_device(arguments.device)
     facts = {**arguments.spec.provenance, "model": entry["name"], "text": text.name, "device": device}
     try:
@@ -50,16 +52,17 @@ def run(arguments: argparse.Namespace) -> None:
         tables.write(scores.SCORES.empty_table(), arguments.output, tables.provenance(**facts, not_scored=reason))
         return
     window = min(text.window, language.longest_text(loaded.model) or text.window)
-    found = bits_per_byte(
-        loaded.model,
-        loaded.tokenizer,
-        documents,
-        window=window,
-        stride=text.stride,
-        batch_size=loaded.batch_size(arguments.batch_size),
-        progress=True,
-        name=entry["name"],
-    )
+    with about(f"model {entry['name']!r}"):
+        found = bits_per_byte(
+            loaded.model,
+            loaded.tokenizer,
+            documents,
+            window=window,
+            stride=text.stride,
+            batch_size=loaded.batch_size(arguments.batch_size),
+            progress=True,
+            name=entry["name"],
+        )
     print(f"{entry['name']} on {text.name}: {found}")
     row = {
         "model": entry["name"],

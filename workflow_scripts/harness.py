@@ -15,6 +15,7 @@ from prh.competence.harness import harness_scores, run_harness
 from prh.experiment.arguments import ProgramParser
 from prh.experiment.schema import HarnessTask, Model
 from prh.io import files, tables
+from prh.jobs.about import about
 from prh.jobs.command import batch_size, failing_in_one_sentence
 from prh.jobs.devices import holding_gpus
 from prh.models import loading, text_checks
@@ -60,18 +61,19 @@ def run(arguments: argparse.Namespace) -> None:
             part.write_text(json.dumps({"results": {}, "not_scored": reason}, indent=1), encoding="utf-8")
         tables.write(scores.SCORES.empty_table(), arguments.scores, tables.provenance(**facts, not_scored=reason))
         return
-    run_harness(
-        loaded.model,
-        loaded.tokenizer,
-        [task.name],
-        include_path=None if own else arguments.task.parent,
-        data=arguments.task.parent / "data" if own else None,
-        num_fewshot=task.shots,
-        limit=task.limit,
-        batch_size=loaded.batch_size(arguments.batch_size),
-        name=entry["name"],
-        out_json=arguments.results,
-    )
+    with about(f"model {entry['name']!r}"), about(f"task {task.name!r}"):
+        run_harness(
+            loaded.model,
+            loaded.tokenizer,
+            [task.name],
+            include_path=None if own else arguments.task.parent,
+            data=arguments.task.parent / "data" if own else None,
+            num_fewshot=task.shots,
+            limit=task.limit,
+            batch_size=loaded.batch_size(arguments.batch_size),
+            name=entry["name"],
+            out_json=arguments.results,
+        )
     found = harness_scores(arguments.results)
     print(found)
     table = scores.scores_table(found.with_columns(model=pl.lit(entry["name"]), source=pl.lit(scores.MEASURED)))

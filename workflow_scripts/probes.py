@@ -12,6 +12,7 @@ from prh.experiment.arguments import ProgramParser, matched
 from prh.experiment.schema import Probe
 from prh.experiment.specs import filled
 from prh.io import tables
+from prh.jobs.about import about
 from prh.jobs.command import failing_in_one_sentence
 from prh.jobs.progress import Progress
 
@@ -39,20 +40,23 @@ def main() -> None:
         tables.require(path, model=arguments.model, dataset=name, spec=spec)
 
     def labelled(dataset: str, probe: Probe) -> probe_samples.Labelled:
-        ids, labels = labels_of(sorted(shards[dataset].glob("*.parquet")), probe.label)
+        with about(f"labels {probe.label!r} in {shards[dataset]}"):
+            ids, labels = labels_of(sorted(shards[dataset].glob("*.parquet")), probe.label)
         if probe.classes is not None:
             probe_samples.require_classes(labels, probe.classes, f"Data set {dataset!r} of task {probe.name!r}")
         if probe.bins is not None:
             labels = probe_samples.merged(labels, probe.classes, probe.bins)
-        return probe_samples.Labelled.read(features[dataset], ids, labels, probe.layer, shards[dataset])
+        with about(str(features[dataset])):
+            return probe_samples.Labelled.read(features[dataset], ids, labels, probe.layer, shards[dataset])
 
     rows = []
     with Progress(f"probes of {arguments.model}", total=len(tasks), unit="task") as progress:
         for probe in tasks:
-            train = labelled(probe.train, probe)
-            test = None if probe.test is None else labelled(probe.test, probe)
-            train, test = probe_samples.split(train, test, probe.limit, probe.test_share, probe.seed)
-            found = linear_probe(train.features, train.labels, test.features, test.labels, seed=probe.seed)
+            with about(f"model {arguments.model!r}"), about(f"task {probe.name!r}"):
+                train = labelled(probe.train, probe)
+                test = None if probe.test is None else labelled(probe.test, probe)
+                train, test = probe_samples.split(train, test, probe.limit, probe.test_share, probe.seed)
+                found = linear_probe(train.features, train.labels, test.features, test.labels, seed=probe.seed)
             print(f"{probe.name}: top-1 {found.top1:.3f} ± {found.stderr:.3f} ({found.classes} classes)")
             rows.append(
                 {

@@ -118,6 +118,9 @@ def digest(folder, text):
         ("total=3", "total=4", True),
         ("import logging\n", "import logging\n\nPRELOAD = ['torch']\n", False),
         ("import logging\n", "import logging\n\nlog = PRELOAD = ['torch']\n", True),
+        ("        return sum", "        with about(f'{values}'):\n            return sum", False),
+        ('with Progress("adding", total=3)', 'with about("x"), Progress("adding", total=3)', False),
+        ("        return sum", "        with open(values):\n            return sum", True),
     ],
 )
 def test_what_is_said_only_is_no_code(tmp_path, old, new, changes):

@@ -102,6 +102,14 @@ def test_a_sentence_of_ours_is_left_as_it_is(body):
     assert not any(line.startswith("Traceback") for line in log_of(body)[1])
 
 
+def test_a_sentence_of_ours_is_told_what_it_does_not_name():
+    block = "from prh.jobs.about import about\n    with about(\"model 'vit'\"), about(\"task 'digits'\"):\n        "
+    said = log_of(block + "raise ValueError('all samples are of one class.')")[1][-1]
+    assert said == "error: model 'vit', task 'digits': all samples are of one class."
+    said = log_of(block + "raise ValueError(\"model 'vit' is damaged.\")")[1][-1]
+    assert said == "error: task 'digits': model 'vit' is damaged."
+
+
 def test_the_system_names_the_file():
     assert log_of("open('/nowhere/x')")[1][-1] == "error: [Errno 2] No such file or directory: '/nowhere/x'"
 

@@ -108,6 +108,30 @@ class Batchwise(torch.nn.Module):
         return self.inner(hidden_states + 0.1 * hidden_states.mean((0, 1), keepdim=True), *arguments, **settings)
 
 
+def test_a_text_tower_in_a_folder_of_its_own_is_read(tmp_path):
+    """AutoModel has no class for it; its config names one."""
+    from transformers import SiglipTextConfig, SiglipTextModel
+
+    settings = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    model = SiglipTextModel(SiglipTextConfig(**settings, intermediate_size=32, projection_size=16)).eval()
+    model.save_pretrained(tmp_path)
+    tokenizer().save_pretrained(tmp_path)
+    ids = torch.tensor([[2, 3, 4, 5]])
+    encoder = load(tmp_path)
+    with torch.inference_mode():
+        expected = model(input_ids=ids, output_hidden_states=True).hidden_states[1].mean(1)
+    torch.testing.assert_close(encoder.encode([(ids[0], torch.ones(4))])[1], expected)
+    assert load(tmp_path, source="random").layer_names == encoder.layer_names
+
+
+def test_a_model_that_reads_no_texts_is_refused(folders):
+    sizes = {f"{part}_{what}": 2 for part in ("encoder", "decoder") for what in ("layers", "attention_heads")}
+    folder = folders("whisper", d_model=16, num_mel_bins=8, pad_token_id=0, decoder_start_token_id=1, **sizes)
+    with pytest.raises(ModelError, match=r"WhisperEncoder reads no texts alone \(it takes input_features\)"):
+        load(folder)
+
+
 def test_texts_that_change_each_other_are_run_one_by_one(folders, monkeypatch):
     plain = language.load_auto
 
@@ -267,6 +291,45 @@ def test_a_causal_model_is_scored_whatever_its_entry_says_of_it(folders, family,
         assert loaded.selftest.as_footer()["causal"] == "a later token changes no earlier prediction"
         assert loaded.batch_size(7) == 7
         assert bits_per_byte(loaded.model, loaded.tokenizer, TEXTS, window=8).value > 0
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_later_tokens_that_change_little_are_seen_in_numbers_of_16_bits(folders, dtype):
+    """An untrained encoder attends to all tokens alike: each changes the others by less than rounding."""
+    folder = folders("bert", "AutoModelForMaskedLM", initializer_range=0.02)
+    with pytest.raises(NotCausal, match="is no causal language model"):
+        load_causal(entry(folder, dtype=dtype), folder)
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("mixtral", {"num_key_value_heads": 1, "num_local_experts": 4}),
+        ("qwen2_moe", {"num_key_value_heads": 1, "num_experts": 4, "moe_intermediate_size": 8}),
+        ("mamba", {"state_size": 4}),
+    ],
+)
+def test_a_causal_model_has_no_slope_in_later_tokens(folders, family, settings):
+    """Nor is it asked for where nothing changes; experts round by who else is there."""
+    folder = folders(family, "AutoModelForCausalLM", **settings)
+    model = load_causal(entry(folder, dtype="bfloat16"), folder).model
+    slopes = text_checks._slopes(model, torch.arange(12), 6)
+    assert slopes[:6].any()
+    assert not slopes[6:].any()
+
+
+def test_causality_is_proved_without_a_self_test_too(folders):
+    folder = folders("bert", "AutoModelForMaskedLM")
+    with pytest.raises(NotCausal, match="is no causal language model"):
+        load_causal(entry(folder, selftest=False), folder)
+    folder = folders("llama", "AutoModelForCausalLM")
+    loaded = load_causal(entry(folder, selftest=False), folder)
+    assert loaded.batching == "padded"
+    assert loaded.selftest.as_footer() == {
+        "left out": "by selftest: false of the entry, but for what follows",
+        "causal": "a later token changes no earlier prediction",
+        "two passes": "equal",
+    }
 
 
 @pytest.mark.parametrize(

@@ -420,6 +420,8 @@ KINDS = {
     "mvitv2_tiny": {"[batch, tokens, width] at 0"},
     "pit_ti_224": {"[batch, tokens, width], 1 + 0 tokens before and after the image, class token 0"},
 }
+SMALL_IMAGES = {"input_size": (3, 64, 64), "test_input_size": None}
+HGNETV2_B0 = [(0, 0), (1, 0), (2, 0), (2, 1), (3, 0)]
 QUICK = {"test_mambaout", "test_vit2", "pit_ti_224", "efficientvim_m1"}
 
 
@@ -435,6 +437,18 @@ def test_layouts_of_timm(name):
         size: [layer.shape for layer in encoder.encode(torch.rand(size, *encoder_size(encoder)))] for size in (1, 2)
     }
     assert all(one[1] == two[1] for one, two in zip(*widths.values(), strict=True))
+
+
+def test_what_a_stage_holds_is_a_block_whatever_it_is_made_of():
+    """The convolutions in a block of HGNet are no layers: the block joins them."""
+    encoder = modalities.load(entry(id="hgnetv2_b0", model_args={"pretrained_cfg_overlay": SMALL_IMAGES}), None)
+    assert encoder.layer_names == [f"stages.{stage}.blocks.{block}" for stage, block in HGNETV2_B0]
+    images = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        given = encoder.module.forward_intermediates(encoder.as_input(images), intermediates_only=True)
+    last = {name.split(".")[1]: layer for name, layer in zip(encoder.layer_names, encoder.encode(images), strict=True)}
+    for state, layer in zip(given[-4:], last.values(), strict=True):
+        torch.testing.assert_close(layer, state.float().mean((2, 3)), rtol=1e-4, atol=1e-5)
 
 
 def encoder_size(encoder):

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import re
 
 import pytest
 import torch
@@ -85,6 +86,20 @@ def test_other_names_are_refused(llama, prefix):
     rewritten(llama, lambda found: prefixed(prefix)(renamed("model.", "model.x.")(found)))
     with pytest.raises(ModelError, match=r"model 'm': the checkpoint .*llama lacks .* and \d+ more, which LlamaModel"):
         load(llama)
+
+
+@pytest.mark.parametrize("prefix", ["model.module.", "student.backbone.", "ema_model.", "net."])
+def test_a_prefix_that_is_not_known_is_told(bert, prefix):
+    rewritten(bert, prefixed(prefix))
+    with pytest.raises(ModelError, match=rf"its names begin with '{re.escape(prefix)}'; save it with"):
+        load(bert)
+
+
+def test_a_missing_block_is_no_missing_head(llama):
+    rewritten(llama, without("layers.1."))
+    with pytest.raises(ModelError, match="save or fetch it whole") as caught:
+        load_causal(entry(llama), llama)
+    assert "causal: false" not in str(caught.value)
 
 
 def test_the_scored_model_is_freed_of_wrappers_too(llama):
@@ -203,6 +218,17 @@ def test_the_encoder_of_a_pair_needs_no_decoder(tmp_path):
     rewritten(folder, without("encoder.block.1."))
     with pytest.raises(ModelError, match=r"lacks encoder\.block\.1"):
         load(folder)
+
+
+def test_the_folder_of_an_encoder_alone_is_that_of_the_encoder_of_its_pair(tmp_path):
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2, "vocab_size": 40}
+    folder = model_folder(tmp_path / "t5", "t5", "AutoModel", decoder_start_token_id=0, **sizes)
+    expected = features(folder)
+    from transformers import T5EncoderModel
+
+    T5EncoderModel.from_pretrained(folder).save_pretrained(folder)
+    assert not json.loads((folder / "config.json").read_text())["is_encoder_decoder"]
+    torch.testing.assert_close(features(folder), expected)
 
 
 def test_positions_that_are_computed_need_not_be_in_the_checkpoint(tmp_path):

@@ -17,6 +17,7 @@ from prh.core.preparation import Precision
 from prh.core.sweeps import in_gallery
 from prh.core.ties import BOUND
 from prh.io import tables
+from prh.jobs.about import about
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -91,18 +92,19 @@ def row(
     for other in others:
         for left, right in [(x, other)] if traits.symmetric else [(x, other), (other, x)]:
             for k in settings.k if traits.needs_k else (None,):
-                found = compare(
-                    left,
-                    right,
-                    metric,
-                    k,
-                    permutations=settings.permutations,
-                    groups=groups,
-                    alpha=settings.alpha,
-                    subsamples=settings.subsamples,
-                    splits=settings.splits,
-                    seed=settings.seed,
-                )
+                with about(f"models {left.name!r} and {right.name!r}"):
+                    found = compare(
+                        left,
+                        right,
+                        metric,
+                        k,
+                        permutations=settings.permutations,
+                        groups=groups,
+                        alpha=settings.alpha,
+                        subsamples=settings.subsamples,
+                        splits=settings.splits,
+                        seed=settings.seed,
+                    )
                 scores.append(_score_table(left.name, right.name, found))
                 best.append(_best_row(left.name, right.name, found))
     return pa.concat_tables(scores), pl.DataFrame(best, schema=BEST, orient="row")
@@ -140,16 +142,17 @@ def sweep_row(
         for size in sizes:
             right = in_gallery(name, layers, order[:size], queries, depth, *place)
             for k in settings.k:
-                found = compare(
-                    left[size],
-                    right,
-                    metric,
-                    k,
-                    permutations=settings.permutations,
-                    groups=None if groups is None else groups[order[:size]],
-                    alpha=settings.alpha,
-                    seed=settings.seed,
-                )
+                with about(f"models {x[0]!r} and {name!r}, {size} samples"):
+                    found = compare(
+                        left[size],
+                        right,
+                        metric,
+                        k,
+                        permutations=settings.permutations,
+                        groups=None if groups is None else groups[order[:size]],
+                        alpha=settings.alpha,
+                        seed=settings.seed,
+                    )
                 best.append(_best_row(x[0], name, found))
     return pl.DataFrame(best, schema=BEST, orient="row")
 

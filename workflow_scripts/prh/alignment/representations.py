@@ -12,6 +12,7 @@ from prh.core.metrics import Representation
 from prh.core.preparation import Precision, prepared_layers
 from prh.core.ties import key_of
 from prh.io import tables
+from prh.jobs.about import about
 
 
 def read_samples(path: Path) -> list[str]:
@@ -63,19 +64,21 @@ def prepared(features: Path, preparation: Mapping[str, object]) -> Iterator[np.n
     ``preparation`` holds the arguments of ``prepare``: clamp, clamp_scope, normalise and, where they are not the
     default, quantile and precision. Layers are read one at a time, unless one quantile is taken over all of them.
     """
-    with tables.open_table(features) as table:
-        names = tables.layer_columns(table.schema_arrow)
-    model = tables.made_by(features).get("model", features.stem)
-    read = ((f"{model}, {name}", tables.layer_array(tables.read(features, [name]), name)) for name in names)
-    yield from prepared_layers(read, **preparation)
+    with about(str(features)):
+        with tables.open_table(features) as table:
+            names = tables.layer_columns(table.schema_arrow)
+        model = tables.made_by(features).get("model", features.stem)
+        read = ((f"{model}, {name}", tables.layer_array(tables.read(features, [name]), name)) for name in names)
+        yield from prepared_layers(read, **preparation)
 
 
 def _layers(path: Path) -> list[np.ndarray | None]:
     """The lists of every layer; None for each that was left out, which has no column."""
-    table, left_out = tables.read(path), tables.made_by(path).get("left_out", [])
-    columns = iter(tables.layer_columns(table.schema))
-    count = len(table.schema.names) - 1 + len(left_out)
-    return [None if i in left_out else tables.layer_array(table, next(columns)) for i in range(count)]
+    with about(str(path)):
+        table, left_out = tables.read(path), tables.made_by(path).get("left_out", [])
+        columns = iter(tables.layer_columns(table.schema))
+        count = len(table.schema.names) - 1 + len(left_out)
+        return [None if i in left_out else tables.layer_array(table, next(columns)) for i in range(count)]
 
 
 def neighbours_table(
@@ -96,12 +99,10 @@ def neighbours_table(
     """
     from prh.core.neighbours import nearest
 
-    found = [
-        None
-        if layer is None
-        else nearest(layer, depth, key=key_of(name, number), precision=precision, device=device, memory_gb=memory_gb)
-        for number, layer in enumerate(layers)
-    ]
+    place, found = {"precision": precision, "device": device, "memory_gb": memory_gb}, []
+    for number, layer in enumerate(layers):
+        with about(f"layer {number}"):
+            found.append(None if layer is None else nearest(layer, depth, key=key_of(name, number), **place))
     kept = [number for number, one in enumerate(found) if one is not None]
     if not kept:
         raise ValueError(

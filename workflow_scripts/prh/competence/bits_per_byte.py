@@ -25,6 +25,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from prh.competence.causal_models import fitting_batch
+from prh.jobs.about import about
 from prh.jobs.progress import Progress
 from prh.modalities import language
 from prh.models import memory, tokenizer_files, tokenizer_proofs
@@ -116,9 +117,10 @@ def bits_per_byte(
         done = 0
         while done < len(todo):
             batch = todo[done : done + size]
-            nats, size = memory.halving(
-                lambda size, batch=batch: list(_window_nats(model, ids, batch[:size], prefix, model.device)), size
-            )
+            with about(f"a batch from document {batch[0].document} on, {documents[batch[0].document][:40]!r}"):
+                nats, size = memory.halving(
+                    lambda size, batch=batch: list(_window_nats(model, ids, batch[:size], prefix, model.device)), size
+                )
             for piece, lost in zip(batch[: len(nats)], nats, strict=True):
                 bits[piece.document] += lost / math.log(2)
             done += len(nats)

@@ -55,8 +55,6 @@ def load_causal(
     loaded = loading.load_auto(entry, root, device, dtype, kind="AutoModelForCausalLM", cache=True)
     model = loaded.model.eval() if loaded.placed else loaded.model.eval().to(device)
     tokenizer = language.load_tokenizer(entry, root, texts=texts)
-    if not entry.get("selftest", True):
-        return CausalModel(model, tokenizer, SelfTest.left_out(), "padded")
     with loading.explained(entry, root):
         vocabulary = language.vocabulary_size(model) or model.config.get_text_config().vocab_size
         longest = language.longest_text(model) or text_checks.LONG

@@ -22,6 +22,7 @@ from prh.datasets.errors import DataError
 from prh.datasets.local_data import Reading
 from prh.datasets.samples import Sample, SampleColumns
 from prh.io import files, images, tables
+from prh.jobs.about import about
 from prh.jobs.progress import Progress
 
 SHARD_BYTES = 2**28
@@ -59,7 +60,8 @@ def _examined(sample: Sample, columns: SampleColumns) -> tuple[str | None, tuple
         if sample.image is None:
             return "image missing", notes
         try:
-            notes = images.inspect(sample.image)
+            with about(f"sample {sample.sample_id!r}"):
+                notes = images.inspect(sample.image)
         except images.ImageError as error:
             return f"image unreadable ({error})", notes
     if columns.captions is not None and not sample.captions:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from prh.experiment import plugins
 from prh.experiment.specs import Spec
 from prh.io import files
+from prh.jobs.about import job_is_about
 
 FROM_FILE = "--arguments"
+_KINDS = {"dataset": "data set"} | {kind: kind for kind in ("model", "text", "task", "study", "metric")}
+"""What a program is given by name, in its spec or in an option, and how an error calls it."""
+_SOURCES = ("url", "id", "path")
+"""Keys of an entry that say where it comes from."""
 
 
 class ProgramParser(argparse.ArgumentParser):
@@ -41,9 +46,23 @@ class ProgramParser(argparse.ArgumentParser):
         """The arguments; the log of a job says by which settings and which code it runs."""
         plugins.load_told()
         arguments = super().parse_args(expanded(sys.argv[1:] if args is None else args), namespace)
+        job_is_about(dict.fromkeys(_subjects(arguments)))
         if self._has_spec:
             print(f"settings {arguments.spec.digest}, code {arguments.spec.code or 'not told'}", flush=True)
         return arguments
+
+
+def _subjects(arguments: argparse.Namespace) -> Iterator[str]:
+    """What a job is about: the entries of its spec, with where they come from, and the names among its options."""
+    settings = arguments.spec.settings if hasattr(arguments, "spec") else {}
+    models = getattr(arguments, "models", None) or [None]
+    for key, kind in _KINDS.items():
+        entry = settings.get(key)
+        named = entry if isinstance(entry, Mapping) else {"name": entry if isinstance(entry, str) else None}
+        for name in (named.get("name"), getattr(arguments, key, None), models[0] if key == "model" else None):
+            if isinstance(name, str):
+                yield f"{kind} {name!r}"
+        yield from (f"from {named[source]}" for source in _SOURCES if isinstance(named.get(source), str))
 
 
 def expanded(arguments: Sequence[str]) -> list[str]:

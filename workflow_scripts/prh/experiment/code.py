@@ -2,7 +2,8 @@
 
 A digest is taken of the syntax trees of a program and of the modules of prh that it imports, directly or through each
 other. Comments, formatting and docstrings are not in a tree to begin with or are taken out of it, and so is what a
-program only says: calls of ``print`` and of loggers, the wording of errors, the help of options, titles of progress.
+program only says: calls of ``print`` and of loggers, the wording of errors and what they are about, the help of
+options, titles of progress.
 What jobs are wrapped in is left out whole (`WING`).
 
 The result of a job can depend on members of a registry (a metric, a modality, a figure) of which it uses one. What the
@@ -224,7 +225,7 @@ def _written(node: object, is_init: bool = False) -> Iterator[str]:
     """A tree as text: the same for every version of Python (3.13 knows fields that 3.11 does not, empty mostly)."""
     if isinstance(node, list):
         yield "["
-        for item in node:
+        for item in _without_subjects(node):
             if not _is_idle(item, is_init):
                 yield from _written(item)
                 yield ","
@@ -240,6 +241,20 @@ def _written(node: object, is_init: bool = False) -> Iterator[str]:
         yield ")"
     else:
         yield repr(node)
+
+
+def _without_subjects(nodes: Iterable[object]) -> Iterator[object]:
+    """Statements without the ``with about(...)`` around them, which says what an error is about (prh.jobs.about)."""
+    for node in nodes:
+        kept = [item for item in node.items if not _is_about(item.context_expr)] if isinstance(node, ast.With) else None
+        if kept == []:
+            yield from _without_subjects(node.body)
+        else:
+            yield node if kept is None else ast.With(items=kept, body=node.body)
+
+
+def _is_about(call: ast.expr) -> bool:
+    return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "about"
 
 
 def _is_idle(node: object, is_init: bool) -> bool:

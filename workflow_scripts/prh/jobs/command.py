@@ -22,7 +22,7 @@ from pathlib import Path
 from prh.io import versions
 from prh.io.addresses import redacted_text
 from prh.jobs import lifeline
-from prh.jobs.about import subjects
+from prh.jobs.about import noted, subjects
 
 USAGE = re.compile(r"^took ([\d.]+) s, ([\d.]+) s of CPU, at most ([\d.]+) MB$", re.MULTILINE)
 """The line of `usage`."""
@@ -66,11 +66,16 @@ def failing_in_one_sentence(*, job: bool = True) -> Iterator[None]:
 
 
 def sentence(error: Exception) -> str:
-    """What an error says: its own words where they are meant for users, else what it was about and what it may be."""
+    """What an error says: its own words where they are meant for users, after what it was about as far as they do not
+    name it; else what it was about and what it may be.
+    """
     message = str(error)
     if _is_told(error):
-        about = subjects(error) if isinstance(error, OSError) and not _is_ours(error) and not error.filename else []
-        return ": ".join([*about, message])
+        if _is_ours(error):  # a part of prh that does not know for whom it works cannot name it
+            about = [subject for subject in noted(error) if subject not in message]
+        else:
+            about = [] if getattr(error, "filename", None) else subjects(error)
+        return ": ".join([*filter(None, [", ".join(about)]), message])
     words = " ".join(message.split())
     words = words if len(words) <= LONGEST else f"{words[:LONGEST]} ..."
     cause = f"{type(error).__name__}: {words.rstrip('.')}" if words else type(error).__name__

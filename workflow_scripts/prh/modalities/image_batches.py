@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from prh.io import tables
+from prh.jobs.about import about
 from prh.models import memory
 
 if TYPE_CHECKING:  # a job depends on the encoder of its own model only
@@ -47,7 +48,8 @@ class _Images(Dataset):
         if self._loaded is None or self._loaded[0] != shard:
             image = tables.read(self.shards[shard], ["image"])["image"].combine_chunks()
             self._loaded = shard, image.field("bytes")
-        return self.decode(self._loaded[1][row].as_py())
+        with about(f"sample {row} of {self.shards[shard]}"):
+            return self.decode(self._loaded[1][row].as_py())
 
 
 def encode_images(
@@ -75,9 +77,10 @@ def encode_images(
     encode = memory.Halving(encoder.encode)
     pending: list[list[Tensor]] = []
     for places, batch in zip(batches, decoded(images, batches), strict=True):
-        pending.append([layer.cpu() for layer in encode(batch)])
-        advance(len(places))
         shard, row = places[-1]
+        with about(f"samples {places[0][1]} to {row} of {shards[shard]}"):
+            pending.append([layer.cpu() for layer in encode(batch)])
+        advance(len(places))
         if row == counts[shard] - 1:
             yield [torch.cat(parts).numpy() for parts in zip(*pending, strict=True)]
             pending = []

@@ -185,6 +185,8 @@ def _language_blocks(module: nn.Module, device: str) -> tuple[list[nn.Module], i
 
         return take
 
+    if needed := _needed(module) - {"input_ids"}:
+        raise ModelError(f"{type(module).__name__} reads no texts alone (it takes {', '.join(needed)}); leave it out.")
     ids = torch.arange(_TRIED, device=device)[None]
     inputs = {"input_ids": ids} | ({"attention_mask": torch.ones_like(ids)} if _takes(module, "attention_mask") else {})
     with hooked(
@@ -227,6 +229,12 @@ def _takes(module: nn.Module, argument: str) -> bool:
     """Whether the module can be called with an argument of that name."""
     parameters = inspect.signature(module.forward).parameters.values()
     return any(p.name == argument or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _needed(module: nn.Module) -> set[str]:
+    """The arguments without which the module cannot be called."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    return {p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
 
 
 def _is_float32(module: nn.Module) -> bool:

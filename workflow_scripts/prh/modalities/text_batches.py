@@ -12,6 +12,7 @@ import pyarrow as pa
 from torch import Tensor
 
 from prh.io import tables
+from prh.jobs.about import about
 from prh.modalities.base import FeatureError
 from prh.models import memory
 
@@ -75,7 +76,8 @@ def encode_texts(
     result: list[np.ndarray] | None = None
     batching = getattr(encoder, "batching", "padded")
     for batch in length_batches(lengths, TOKENS[encoder.device], batch_size, batching):
-        layers = encode([items[i] for i in batch])
+        with about(f"the text {texts[batch[0]][:60]!r} and those of its batch"):
+            layers = encode([items[i] for i in batch])
         advance(len(batch))
         if result is None:
             result = [np.empty((len(texts), layer.shape[1]), np.float32) for layer in layers]
@@ -118,9 +120,10 @@ def encode_captions(
         prompts = captions_of(tables.read(path, ["sample_id", "captions"]), caption, template)
         texts = list(chain.from_iterable(prompts))
         share = len(prompts) / max(1, len(texts))
-        layers = encode_texts(
-            encoder, texts, batch_size=batch_size, advance=lambda count, share=share: advance(count * share)
-        )
+        with about(str(path)):
+            layers = encode_texts(
+                encoder, texts, batch_size=batch_size, advance=lambda count, share=share: advance(count * share)
+            )
         starts = np.cumsum([0, *map(len, prompts)])
         counts = np.diff(starts)[:, None].astype(np.float32)
         yield [np.add.reduceat(layer, starts[:-1], axis=0) / counts for layer in layers]

@@ -18,17 +18,21 @@ _LISTS = ("layer", "block")
 _NUMBERED = re.compile(r"^(layer|s|serial_blocks|stage|block|level)1$")
 
 
-def named_blocks(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
-    """The blocks inside ``module``: containers and stages are opened, anything else is a block."""
-    for attribute in ("blocks", "layers"):
+def named_blocks(module: nn.Module, name: str, *, in_stage: bool = False) -> Iterator[tuple[str, nn.Module]]:
+    """The blocks inside ``module``: containers and stages are opened, anything else is a block.
+
+    What a stage holds (``in_stage``) is no stage again: the layers of a block of HGNet are convolutions, which it joins
+    in the end.
+    """
+    for attribute in () if in_stage else ("blocks", "layers"):
         inner = getattr(module, attribute, None)
         if isinstance(inner, nn.Sequential | nn.ModuleList):
-            yield from named_blocks(inner, f"{name}.{attribute}")
+            yield from named_blocks(inner, f"{name}.{attribute}", in_stage=True)
             return
     children = dict(module.named_children())
     if isinstance(module, nn.Sequential | nn.ModuleList) or _is_numbered(children):
         for key, child in children.items():
-            yield from named_blocks(child, f"{name}.{key}")
+            yield from named_blocks(child, f"{name}.{key}", in_stage=in_stage)
     else:
         yield name, module
 

@@ -6,6 +6,7 @@ Only safetensors and ``weights_only`` PyTorch files are read.
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -94,8 +95,14 @@ def load_timm(entry: Mapping, root: Path | None, *, pretrained: bool = True) -> 
 
 
 def without_decoder(model: nn.Module) -> nn.Module:
-    """The encoder of an encoder-decoder; any other model as it is."""
-    return model.get_encoder() if getattr(model.config, "is_encoder_decoder", False) else model
+    """The encoder of an encoder-decoder; any other model as it is.
+
+    The folder of an encoder alone (T5EncoderModel) says in its config that it is no pair, and its kind is built as one.
+    """
+    is_pair = getattr(model.config, "is_encoder_decoder", False) or (
+        "decoder_input_ids" in inspect.signature(model.forward).parameters
+    )
+    return model.get_encoder() if is_pair and hasattr(model, "get_encoder") else model
 
 
 def load_auto(
@@ -106,18 +113,17 @@ def load_auto(
     kind: class of transformers that chooses the architecture, headless by default. cache: whether it may keep keys and
     values, to generate text. Raises ModelError where files are absent or damaged, or the library cannot load them.
     """
-    import transformers
-
-    auto = getattr(transformers, kind)
     with explained(entry, root):
         config, trust = auto_config(entry, root), entry["trust_remote_code"]
+        auto = _builder(config, kind)
         config.use_cache = cache
         placement = placing(entry, device, dtype)
         if root is None:
             torch.manual_seed(entry["seed"])
-            return Loaded(
-                auto.from_config(config, dtype=dtype, trust_remote_code=trust), placed=bool(placement), report=None
-            )
+            made = {"config": config, "dtype": dtype}
+            by_choice = hasattr(auto, "from_config")
+            model = auto.from_config(**made, trust_remote_code=trust) if by_choice else auto._from_config(**made)
+            return Loaded(model, placed=bool(placement), report=None)
         stored = checkpoints.stored_tensors(root)
         load_reports.refuse_integers(stored, config.to_dict(), root)
         model, info = auto.from_pretrained(
@@ -142,6 +148,24 @@ def load_auto(
         chosen=_is_changed(entry),
     )
     return Loaded(model, bool(placement), report)
+
+
+def _builder(config: PreTrainedConfig, kind: str) -> type:
+    """The class of transformers that chooses the architecture; for a headless model that it has no choice for (the text
+    tower of SigLIP in a folder of its own) the class that its config names.
+    """
+    import transformers
+
+    auto = getattr(transformers, kind)
+    own_code = kind in (getattr(config, "auto_map", None) or {})
+    if kind != "AutoModel" or own_code or type(config) in auto._model_mapping:
+        return auto
+    named = getattr(transformers, (config.architectures or [""])[0], None)
+    if named is None:
+        raise ModelError(
+            f"transformers has no model of the kind {config.model_type!r} that stands alone; leave it out."
+        )
+    return named
 
 
 def _is_changed(entry: Mapping) -> bool:

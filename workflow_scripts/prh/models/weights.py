@@ -49,13 +49,25 @@ def prove(report: LoadReport | None, used: nn.Module, run: Pass, name: str, *, h
         there = f"; it has besides {some(report.unexpected)}" if report.unexpected else ""
         raise ModelError(
             f"model {name!r}: the checkpoint {report.root} {what}, which {type(report.model).__name__} computes with "
-            f"and which would be random numbers{there}{hint}."
+            f"and which would be random numbers{there}{_remedy(read, report.unexpected, hint)}."
         )
     _refuse_lost(report, used, name)
     _refuse_damaged(used, name)
     count = sum(1 for _ in used.parameters())
     unread = f", {some(report.missing)} not in it and not read" if report.missing else ""
     return f"{count} tensors from the checkpoint{unread}"
+
+
+def _remedy(lacking: Collection[str], unexpected: Collection[str], hint: str) -> str:
+    """What to do about weights that are ``lacking``; ``hint`` is for those of a head, which is in no block."""
+    last = max(lacking, key=len)
+    for prefix in {key.removesuffix(last) for key in unexpected if key.endswith(f".{last}")}:
+        renamed = sum(prefix + key in unexpected for key in lacking)
+        if renamed > len(lacking) / 2 and not re.search(r"\.\d+\.", prefix):
+            return f": its names begin with {prefix!r}; save it with the names of the model alone"
+    if hint and not any(re.search(r"\.\d+\.", key) for key in lacking):
+        return hint
+    return "; save or fetch it whole, with the config.json that it was trained with"
 
 
 def prove_blocks(

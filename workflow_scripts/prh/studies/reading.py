@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from prh.io import tables
+from prh.jobs.about import about
 
 OF_ALIGNMENT = ("best", "rows", "sweep")
 """The tables of which a study is about some rows. (The metric of a score is another thing.)"""
@@ -27,9 +28,10 @@ def frames(
     parts: dict[str, list[pl.DataFrame]] = {}
     notes: dict[str, Any] = {}
     for name, path, spec in zip(names, paths, specs or [None] * len(paths), strict=True):
-        about = {"model": path.stem} | {key: rows.get(key) for key in ("dataset", "metric")} if name == "rows" else {}
-        footer = tables.require(path, spec=spec, **about)
-        notes |= {note: footer[note] for note in NOTES if footer.get(note)}
-        table = pl.from_arrow(tables.read(path))
-        parts.setdefault(name, []).append(tables.selected(table, rows) if name in OF_ALIGNMENT else table)
+        wanted = {"model": path.stem} | {key: rows.get(key) for key in ("dataset", "metric")} if name == "rows" else {}
+        with about(str(path)):
+            footer = tables.require(path, spec=spec, **wanted)
+            notes |= {note: footer[note] for note in NOTES if footer.get(note)}
+            table = pl.from_arrow(tables.read(path))
+            parts.setdefault(name, []).append(tables.selected(table, rows) if name in OF_ALIGNMENT else table)
     return {name: pl.concat(several) for name, several in parts.items()}, notes

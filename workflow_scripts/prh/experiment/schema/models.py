@@ -76,7 +76,8 @@ class WeightsEntry(ModelEntry):
     """Run code from the model's repository. Read it first."""
     selftest: bool = True
     """Prove, before anything is read from the model, that its weights are those of the checkpoint, that two passes are
-    equal and that a sample does not depend on its batch. false leaves that out, and tables say so."""
+    equal and that a sample does not depend on its batch. false leaves that out, and tables say so; that a scored model
+    is causal is proved in any case."""
     device_map: Literal["auto"] | None = None
     """auto: spread a transformers model over its GPUs, then memory, then disk, where one GPU is too small for it."""
     gpus: Annotated[int, Field(ge=1)] | None = None
