@@ -63,7 +63,7 @@ lock: $(STAMP)
 	$(BIN)/python envs/conda_file.py > envs/prh.yaml
 
 schema: $(STAMP)
-	$(BIN)/python -m prh.experiment.config > config.schema.yaml
+	$(BIN)/python -m prh.experiment.schema.json_schema > config.schema.yaml
 	$(BIN)/python -m prh.experiment.specs
 
 clean:

@@ -22,7 +22,7 @@ include: "rules/models.smk"
 include: "rules/features.smk"
 include: "rules/alignment.smk"
 include: "rules/benchmarks.smk"
-include: "rules/figures.smk"
+include: "rules/studies.smk"
 
 
 onstart:

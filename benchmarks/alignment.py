@@ -19,8 +19,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from prh.core.alignment import Representation, null_maxima, prepare, scores
-from prh.core.metrics import METRICS
+from prh.core.evidence import null_maxima
+from prh.core.metrics import METRICS, Representation
+from prh.core.preparation import prepare
+from prh.core.scoring import scores
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 PAIRWISE = ("procrustes", "pwcca")  # a decomposition per layer pair

@@ -49,7 +49,7 @@ from prh.datasets.local_data import read_local
 from prh.datasets.samples import Columns, Sample
 from prh.datasets.sharding import shard
 from prh.datasets.shards import shard_paths
-from prh.experiment.config import LanguageModel, VisionModel
+from prh.experiment.schema import LanguageModel, VisionModel
 from prh.features import extraction
 from prh.modalities.language import LanguageEncoder
 from prh.modalities.vision import VisionEncoder

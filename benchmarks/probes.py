@@ -19,7 +19,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from prh.competence.probes import GRID, fit_logistic, linear_probe
+from prh.competence.logistic import fit_logistic
+from prh.competence.probes import GRID, linear_probe
 
 
 def synthetic(samples: int, width: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

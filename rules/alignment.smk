@@ -171,23 +171,3 @@ rule collect_sweep:
         ),
     shell:
         "python {params.program:q} {params.lists} --models {output.models:q} --best {output.best:q} > {log:q} 2>&1"
-
-
-rule metric_correlation_table:
-    input:
-        best="<results>/tables/alignment.parquet",
-    output:
-        "<results>/tables/{dataset}/metric_correlation.parquet",
-    log:
-        "<logs>/metric_correlation/{dataset}.log",
-    benchmark:
-        "<benchmarks>/metric_correlation/{dataset}.tsv"
-    conda:
-        "../envs/prh.yaml"
-    params:
-        program=program("metric_correlation.py"),
-        spec=spec("metric_correlation_table", "dataset"),
-        best_spec=untracked(digest("best_layers")),
-    shell:
-        "python {params.program:q} --spec {params.spec:q} --best {input.best:q} --best-spec {params.best_spec}"
-        " --output {output:q} > {log:q} 2>&1"

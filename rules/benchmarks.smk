@@ -1,4 +1,4 @@
-# Stage 5: what the models can do: probes for vision, bits per byte and lm-eval for language; joined to their alignment.
+# Stage 5: what the models can do: probes for vision, bits per byte and lm-eval for language.
 
 
 rule probes:
@@ -168,30 +168,3 @@ rule scores:
     shell:
         "python {params.program:q} {params.lists} --published {params.published:q}"
         " --output {output:q} > {log:q} 2>&1"
-
-
-rule join:
-    input:
-        best="<results>/tables/alignment.parquet",
-        models="<results>/tables/models.parquet",
-        scores="<results>/tables/scores.parquet",
-    output:
-        table="<results>/tables/{dataset}/{measure}/figure{number}{kind}.parquet",
-        statistics="<results>/tables/{dataset}/{measure}/figure{number}{kind}_statistics.parquet",
-    log:
-        "<logs>/join/{dataset}/{measure}/figure{number}{kind}.log",
-    benchmark:
-        "<benchmarks>/join/{dataset}/{measure}/figure{number}{kind}.tsv"
-    wildcard_constraints:
-        number="[234]",
-    conda:
-        "../envs/prh.yaml"
-    params:
-        program=program("join.py"),
-        spec=spec("join", "dataset", "measure", "number", "kind"),
-        best_spec=untracked(digest("best_layers")),
-        scores_spec=untracked(digest("scores")),
-    shell:
-        "python {params.program:q} figure{wildcards.number:q} --spec {params.spec:q} --best {input.best:q}"
-        " --models {input.models:q} --best-spec {params.best_spec}"
-        " --scores {input.scores:q} --scores-spec {params.scores_spec} --table {output.table:q} --statistics {output.statistics:q} > {log:q} 2>&1"

@@ -1,4 +1,4 @@
-# The checked experiment, and what of it and of the code each job depends on. See prh/experiment/config.py and prh/experiment/plan.py.
+# The checked experiment, and what of it and of the code each job depends on. See prh/experiment/loading.py and prh/experiment/plan.py.
 
 import functools
 import gc
@@ -14,8 +14,9 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from prh.io import files
+from prh.experiment import plugins
 from prh.jobs import runs
-from prh.experiment.config import ConfigError, load
+from prh.experiment.loading import ConfigError, load
 from prh.experiment.job_specs import JobSpecs
 from prh.datasets.local_forms import METADATA
 from prh.downloads.lockfile import adopt, lock_path
@@ -42,6 +43,7 @@ lock = str(lock_path(workflow.overwrite_configfiles[0] if workflow.overwrite_con
 # Jobs run the Python that runs snakemake, also where its environment was not activated.
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")]))
 os.environ.update(runs.environment(experiment.urls()))
+os.environ.update(plugins.environment(experiment.plugins))
 
 
 pathvars:
@@ -60,10 +62,8 @@ wildcard_constraints:
     model=one_of(plan.models),
     metric=one_of(experiment.alignment.metrics),
     measure=one_of(plan.measures),
-    pair=one_of(plan.layer_pairs),
     text=one_of(plan.texts),
     task=one_of(plan.harness),
-    kind="(_calibrated)?",
 
 
 @functools.cache

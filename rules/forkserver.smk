@@ -23,7 +23,7 @@ FORKED = {
     "bits_per_byte.py": [*MODELS, *STATISTICS],
     "harness.py": [*MODELS, *STATISTICS, "lm_eval.models.huggingface"],
     "scores.py": STATISTICS,
-    "join.py": [*STATISTICS, "umap"],
+    "study.py": [*STATISTICS, "umap"],
     "draw.py": ["matplotlib.pyplot"],
 }
 GPU_PROGRAMS = {"features.py", "bits_per_byte.py", "harness.py"} | (

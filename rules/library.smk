@@ -15,7 +15,7 @@ import prh
 if Path(prh.__file__).parents[1].resolve() != PROGRAMS.resolve():
     raise WorkflowError(f"prh was imported from {Path(prh.__file__).parent} before {PROGRAMS} could be; start anew.")
 
-from prh.experiment.config import ConfigError
+from prh.experiment.messages import ConfigError
 from prh.experiment.registries import read
 
 default_experiment = "config.yaml" if Path("config.yaml").is_file() else str(WORKFLOW / "config.yaml")

@@ -58,7 +58,7 @@ def rewritten(folder: Path, change: Callable[[dict[str, Tensor]], Mapping[str, T
 
 def entry(folder: Path, **changes) -> dict:
     """The entry of a language model, as a program gets it."""
-    from prh.experiment.config import LanguageModel
+    from prh.experiment.schema import LanguageModel
 
     settings = {"name": "m", "modality": "language", "source": "local", "path": str(folder)}
     return LanguageModel(**(settings | changes)).model_dump(mode="json")

@@ -9,9 +9,10 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 import polars as pl
 import torch
 
-from prh.competence import causal_models, language_scores, scores
+from prh.competence import causal_models, scores
+from prh.competence.bits_per_byte import bits_per_byte
 from prh.experiment.arguments import ProgramParser
-from prh.experiment.config import Model, Text
+from prh.experiment.schema import Model, Text
 from prh.io import files, tables
 from prh.jobs.command import batch_size, failing_in_one_sentence
 from prh.jobs.devices import holding_gpus
@@ -47,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
         tables.write(scores.SCORES.empty_table(), arguments.output, tables.provenance(**facts, not_scored=reason))
         return
     window = min(text.window, language.longest_text(loaded.model) or text.window)
-    found = language_scores.bits_per_byte(
+    found = bits_per_byte(
         loaded.model,
         loaded.tokenizer,
         documents,

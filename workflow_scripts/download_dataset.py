@@ -5,10 +5,10 @@ from pathlib import Path
 
 from prh.downloads.lockfile import Lock
 from prh.experiment.arguments import ProgramParser
-from prh.experiment.config import Dataset, World
+from prh.experiment.schema import Dataset, World
 from prh.io import files
 from prh.jobs.command import failing_in_one_sentence
-from prh.world import idealised
+from prh.world import idealised, written
 
 
 def main() -> None:
@@ -29,11 +29,11 @@ def main() -> None:
             source["revision"], source["split"] = hub_data.fetch(entry.model_dump(), folder, lock)
         case "world":
             place = idealised.build(**arguments.spec.entry("world", World).model_dump())
-            root = idealised.write_dataset(place, folder, density=entry.density, shuffled=entry.shuffled)
+            root = written.write_dataset(place, folder, density=entry.density, shuffled=entry.shuffled)
         case "url":
-            from prh.downloads import archives, fetching  # likewise
+            from prh.downloads import archives, web  # likewise
 
-            archive = fetching.fetch_url(entry.url, folder, sha256=entry.sha256, lock=lock)
+            archive = web.fetch_url(entry.url, folder, sha256=entry.sha256, lock=lock)
             root = archives.unpack(archive, folder.with_name("content")) / entry.folder
     found = files.listing(root)
     print(f"{entry.name}: {len(found)} files, {sum(file['bytes'] for file in found.values()):,} bytes in {root}")

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from prh.downloads import fetching
+from prh.downloads import hub, web
 from prh.downloads.lockfile import Lock
 from prh.experiment.arguments import ProgramParser
-from prh.experiment.config import Model
+from prh.experiment.schema import Model
 from prh.io import files
 from prh.jobs.command import failing_in_one_sentence
 from prh.models import repositories
@@ -26,11 +26,11 @@ def main() -> None:
             root = Path(entry.path)
         case "hub":
             repository = repositories.hub_repository(entry.library, entry.id)
-            snapshot = fetching.find(repository, revision=entry.revision, lock=lock)
+            snapshot = hub.find(repository, revision=entry.revision, lock=lock)
             snapshot.fetch(repositories.needed_files(snapshot.files), folder)
             root, revision = folder, snapshot.commit
         case "url":
-            root = fetching.fetch_url(entry.url, folder, sha256=entry.sha256, lock=lock)
+            root = web.fetch_url(entry.url, folder, sha256=entry.sha256, lock=lock)
     weights = {
         "source": entry.source,
         "root": None if root is None else str(root),

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from prh.competence import harness_tasks
 from prh.experiment.arguments import ProgramParser
-from prh.experiment.config import HarnessTask, World
+from prh.experiment.schema import HarnessTask, World
 from prh.io import files
 from prh.jobs.command import failing_in_one_sentence
-from prh.world import idealised
+from prh.world import idealised, written
 
 WORLD_QUESTIONS = 200
 
@@ -24,16 +24,16 @@ def main() -> None:
         case "world":
             place = idealised.build(**arguments.spec.entry("world", World).model_dump())
             questions = place.multiple_choice(task.limit or WORLD_QUESTIONS, seed=0)
-            idealised.write_multiple_choice(questions, folder, task=task.name)
+            written.write_multiple_choice(questions, folder, task=task.name)
         case "local":
             copy(Path(task.path), arguments.output)
         case "lm_eval":
-            from prh.downloads import fetching  # slow, and the other tasks do without
+            from prh.downloads import hub  # slow, and the other tasks do without
             from prh.downloads.lockfile import Lock
 
             repository, revision = harness_tasks.source_of_task(task.name)
             lock = Lock(arguments.lock, "harness", task.name, arguments.output)
-            snapshot = fetching.find(repository, kind="dataset", revision=revision, lock=lock)
+            snapshot = hub.find(repository, kind="dataset", revision=revision, lock=lock)
             snapshot.fetch(snapshot.files, folder / "data")
             with files.writing(arguments.output) as part:
                 part.write_text(

@@ -8,7 +8,7 @@ from prh.datasets.documents import bounded, read_documents
 from prh.datasets.hub_reading import hub_documents
 from prh.downloads.lockfile import Lock
 from prh.experiment.arguments import ProgramParser
-from prh.experiment.config import Text, World
+from prh.experiment.schema import Text, World
 from prh.io import files, text_files
 from prh.jobs.command import failing_in_one_sentence
 from prh.world import idealised

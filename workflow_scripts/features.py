@@ -11,7 +11,7 @@ import torch
 from prh import modalities
 from prh.datasets import shards
 from prh.experiment.arguments import ProgramParser
-from prh.experiment.config import Model
+from prh.experiment.schema import Model
 from prh.features import extraction
 from prh.io import files
 from prh.jobs.command import batch_size, failing_in_one_sentence

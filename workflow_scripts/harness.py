@@ -10,9 +10,10 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 import polars as pl
 import torch
 
-from prh.competence import causal_models, language_scores, scores
+from prh.competence import causal_models, scores
+from prh.competence.harness import harness_scores, run_harness
 from prh.experiment.arguments import ProgramParser
-from prh.experiment.config import HarnessTask, Model
+from prh.experiment.schema import HarnessTask, Model
 from prh.io import files, tables
 from prh.jobs.command import batch_size, failing_in_one_sentence
 from prh.jobs.devices import holding_gpus
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
             part.write_text(json.dumps({"results": {}, "not_scored": reason}, indent=1), encoding="utf-8")
         tables.write(scores.SCORES.empty_table(), arguments.scores, tables.provenance(**facts, not_scored=reason))
         return
-    language_scores.run_harness(
+    run_harness(
         loaded.model,
         loaded.tokenizer,
         [task.name],
@@ -60,7 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
         batch_size=loaded.batch_size(arguments.batch_size),
         out_json=arguments.results,
     )
-    found = language_scores.harness_scores(arguments.results)
+    found = harness_scores(arguments.results)
     print(found)
     table = scores.scores_table(found.with_columns(model=pl.lit(entry["name"]), source=pl.lit(scores.MEASURED)))
     made_by = tables.provenance(**facts, selftest=loaded.selftest.as_footer())

@@ -8,7 +8,7 @@ import torch
 from prh.alignment import comparisons, representations
 from prh.core.preparation import preparation_arguments
 from prh.experiment.arguments import ProgramParser
-from prh.experiment.config import Alignment
+from prh.experiment.schema import Alignment
 from prh.io import tables
 from prh.jobs.command import failing_in_one_sentence
 from prh.jobs.devices import holding_gpus

@@ -5,10 +5,11 @@ from pathlib import Path
 import polars as pl
 import torch
 
-from prh.competence import probes, scores
+from prh.competence import probe_samples, scores
+from prh.competence.probes import linear_probe
 from prh.datasets.shards import labels_of
 from prh.experiment.arguments import ProgramParser, matched
-from prh.experiment.config import Probe
+from prh.experiment.schema import Probe
 from prh.experiment.specs import filled
 from prh.io import tables
 from prh.jobs.command import failing_in_one_sentence
@@ -35,21 +36,21 @@ def main() -> None:
     for name, (path, spec) in zip(names, matched(arguments.features, arguments.features_specs), strict=True):
         tables.require(path, model=arguments.model, dataset=name, spec=spec)
 
-    def labelled(dataset: str, probe: Probe) -> probes.Labelled:
+    def labelled(dataset: str, probe: Probe) -> probe_samples.Labelled:
         ids, labels = labels_of(sorted(shards[dataset].glob("*.parquet")), probe.label)
         if probe.classes is not None:
-            probes.require_classes(labels, probe.classes, f"Data set {dataset!r} of task {probe.name!r}")
+            probe_samples.require_classes(labels, probe.classes, f"Data set {dataset!r} of task {probe.name!r}")
         if probe.bins is not None:
-            labels = probes.merged(labels, probe.classes, probe.bins)
-        return probes.Labelled.read(features[dataset], ids, labels, probe.layer)
+            labels = probe_samples.merged(labels, probe.classes, probe.bins)
+        return probe_samples.Labelled.read(features[dataset], ids, labels, probe.layer)
 
     rows = []
     with Progress(f"probes of {arguments.model}", total=len(tasks), unit="task") as progress:
         for probe in tasks:
             train = labelled(probe.train, probe)
             test = None if probe.test is None else labelled(probe.test, probe)
-            train, test = probes.split(train, test, probe.limit, probe.test_share, probe.seed)
-            found = probes.linear_probe(train.features, train.labels, test.features, test.labels, seed=probe.seed)
+            train, test = probe_samples.split(train, test, probe.limit, probe.test_share, probe.seed)
+            found = linear_probe(train.features, train.labels, test.features, test.labels, seed=probe.seed)
             print(f"{probe.name}: top-1 {found.top1:.3f} ± {found.stderr:.3f} ({found.classes} classes)")
             rows.append(
                 {

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from prh.datasets.shards import shard_paths
 from prh.experiment.arguments import ProgramParser
-from prh.experiment.config import World
+from prh.experiment.schema import World
 from prh.io import files, tables
 from prh.jobs.command import failing_in_one_sentence
-from prh.world import idealised
+from prh.world import idealised, written
 
 
 def main() -> None:
@@ -21,9 +21,8 @@ def main() -> None:
     manifest = files.read_json(arguments.manifest, "dataset", "shards")
     shards = shard_paths(manifest, arguments.shards)
     ids = [sample for path in shards for sample in tables.read(path, ["sample_id"])["sample_id"].to_pylist()]
-    features = idealised.build(**arguments.spec.entry("world", World).model_dump()).reality_features()[
-        idealised.events_of(ids)
-    ]
+    place = idealised.build(**arguments.spec.entry("world", World).model_dump())
+    features = place.reality_features()[written.events_of(ids)]
     facts = {"model": arguments.model, "layer_names": ["events"], "parameters": None, "dataset": manifest["dataset"]}
     facts["samples"] = tables.digest_of_samples(ids)
     tables.write(

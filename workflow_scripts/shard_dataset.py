@@ -11,7 +11,7 @@ from prh.datasets.hub_reading import read_hub
 from prh.datasets.local_data import read_local
 from prh.datasets.samples import Columns
 from prh.experiment.arguments import ProgramParser
-from prh.experiment.config import Dataset
+from prh.experiment.schema import Dataset
 from prh.io import files
 from prh.jobs.command import failing_in_one_sentence
 

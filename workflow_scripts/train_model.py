@@ -6,10 +6,12 @@ from pathlib import Path
 import torch
 
 from prh.experiment.arguments import ProgramParser
-from prh.experiment.config import Model, World
+from prh.experiment.schema import Model, World
 from prh.io import files
 from prh.jobs.command import failing_in_one_sentence
-from prh.world import idealised, learners
+from prh.world import idealised
+from prh.world.language_learners import train_language
+from prh.world.vision_learners import train_vision
 
 
 def main() -> None:
@@ -21,9 +23,9 @@ def main() -> None:
     entry, folder = arguments.spec.entry("model", Model), arguments.output.parent / "files"
     place = idealised.build(**arguments.spec.entry("world", World).model_dump())
     if entry.modality == "language":
-        learners.train_language(place, folder, **entry.training.model_dump())
+        train_language(place, folder, **entry.training.model_dump())
     else:
-        learners.train_vision(place, folder, **entry.training.model_dump(), model_args=entry.model_args)
+        train_vision(place, folder, **entry.training.model_dump(), model_args=entry.model_args)
     weights = {"source": "world", "root": str(folder), "revision": None, "files": files.listing(folder)}
     with files.writing(arguments.output) as part:
         part.write_text(json.dumps(weights, indent=1), encoding="utf-8")

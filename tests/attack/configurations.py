@@ -12,8 +12,8 @@ from pathlib import Path
 
 import yaml
 
-from prh.experiment.config import ConfigError, load
 from prh.experiment.job_specs import JobSpecs
+from prh.experiment.loading import ConfigError, load
 from prh.experiment.plan import Plan
 from prh.experiment.registries import expand, read
 

@@ -173,10 +173,8 @@ def _archive(suffix: str) -> Callable[[Path], Path]:
 
 
 def _unpack(path: Path) -> None:
-    try:
-        from prh.downloads.archives import unpack
-    except ImportError:
-        from prh.downloads.fetching import unpack
+    from prh.downloads.archives import unpack
+
     files.listing(unpack(path, path.with_name(f"{path.name}.unpacked")))
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prh.core.alignment import best_pair, prepare, scores
 from prh.core.metrics import Representation
-from prh.core.preparation import OFFICIAL
+from prh.core.preparation import OFFICIAL, prepare
+from prh.core.scoring import best_pair, scores
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "real" / "golden"
 pytestmark = pytest.mark.skipif(not (GOLDEN / "golden.json").is_file(), reason=f"no golden scores in {GOLDEN}")

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from prh.core import alignment, neighbour_lists
-from prh.core.alignment import Representation, align, best_pair, compare, prepare, scores
+from prh.core.alignment import align, compare
 from prh.core.intervals import halves
-from prh.core.metrics import METRICS
+from prh.core.metrics import METRICS, Representation
 from prh.core.metrics.base import device_of
 from prh.core.neighbour_lists import restrict
 from prh.core.neighbours import nearest
+from prh.core.preparation import prepare
+from prh.core.scoring import best_pair, scores
 
 
 def layers(rng, n=60, widths=(5, 8, 6), shared=None):

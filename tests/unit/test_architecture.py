@@ -11,9 +11,12 @@ import prh
 LIBRARY = Path(prh.__file__).parent
 ORDER = (
     *("core", "io", "jobs", "downloads", "models", "datasets", "modalities", "features"),
-    *("alignment", "competence", "studies", "figures", "world", "experiment"),
+    *("alignment", "competence", "figures", "studies", "world", "experiment"),
 )
 """Each room may use those before it, none may use one after it."""
+LONGEST = 350
+LONGER: set[str] = set()
+"""Files that have more lines than that: this list may only shrink."""
 
 
 def running(tree: ast.AST) -> Iterator[ast.AST]:
@@ -24,8 +27,8 @@ def running(tree: ast.AST) -> Iterator[ast.AST]:
             yield from running(child)
 
 
-def uses(path: Path) -> set[str]:
-    """The rooms that a file imports from, also inside functions."""
+def imported(path: Path) -> set[str]:
+    """The dotted names that a file imports, also inside functions."""
     names = set()
     for node in running(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -33,7 +36,12 @@ def uses(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports name the whole path"
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return {name.split(".")[1] for name in names if name.startswith("prh.")}
+    return names
+
+
+def uses(path: Path) -> set[str]:
+    """The rooms that a file imports from."""
+    return {name.split(".")[1] for name in imported(path) if name.startswith("prh.")}
 
 
 def test_every_module_is_in_a_room():
@@ -50,6 +58,21 @@ def test_no_room_uses_a_later_one(room):
 
 def test_the_core_uses_nothing_else():
     assert {room for path in (LIBRARY / "core").rglob("*.py") for room in uses(path)} == {"core"}
+
+
+def test_the_schema_of_an_experiment_uses_no_other_code_of_it():
+    """Every job reads its entry through the schema: it must be quick to import, and know nothing of plans or checks."""
+    for path in (LIBRARY / "experiment/schema").glob("*.py"):
+        used = {name.rpartition(".")[0] for name in imported(path) if name.startswith("prh.")}
+        assert all(name.startswith(("prh.experiment.schema.", "prh.io.")) for name in used), path
+
+
+def test_no_file_is_too_long_to_be_read_at_once():
+    lines = {
+        path.relative_to(LIBRARY).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
+        for path in LIBRARY.rglob("*.py")
+    }
+    assert {path for path, count in lines.items() if count > LONGEST} <= LONGER
 
 
 def test_every_room_says_what_it_is_for():

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from prh import modalities
-from prh.experiment.config import ConfigError, load
 from prh.experiment.job_specs import JobSpecs
+from prh.experiment.loading import ConfigError, load
 from prh.experiment.plan import Plan
 from prh.io import tables
 from prh.models import loading

@@ -63,7 +63,7 @@ def test_a_reader_of_sources_is_no_code_of_what_reads_shards(roots):
     "program", ["download_dataset.py", "download_model.py", "download_task.py", "download_text.py"]
 )
 def test_what_is_done_with_a_download_is_no_code_of_it(program):
-    done_with_it = {"images.py", "sharding.py", "language_scores.py", "loading.py"}
+    done_with_it = {"images.py", "sharding.py", "causal_models.py", "bits_per_byte.py", "harness.py", "loading.py"}
     assert not done_with_it & {path.name for path in code.modules([program])}
 
 
@@ -105,6 +105,10 @@ def digest(folder, text):
         ('    log.info("adding %s", len(values))\n', "", False),
         ("; give some.", "; give at least one.", False),
         ('Progress("adding"', 'Progress("summing"', False),
+        ("prh.jobs.progress import", "prh.jobs.bars import", False),
+        ("from prh.jobs.progress", "import prh.io.versions\nfrom prh.jobs.progress", False),
+        ("from prh.jobs.progress", "from prh.io import addresses\nfrom prh.jobs.progress", False),
+        ("from prh.jobs.progress", "from prh.io import addresses, files\nfrom prh.jobs.progress", True),
         ("    return sum", "    print('adding', values)\n        return sum", False),
         ("    return sum", "    print(values.pop())\n        return sum", True),
         ("    return sum", "    print(values := [])\n        return sum", True),
@@ -137,13 +141,13 @@ def test_declared_code_holds_all_that_each_script_loads():
     """But for what jobs are wrapped in (with what that imports), and members of registries that a job may not use."""
     scripts = sorted(str(path) for path in code.LIBRARY.glob("*.py"))
     done = subprocess.run([sys.executable, "-c", LOADED_BY_EACH, *scripts], capture_output=True, text=True, check=True)
-    wing = ["prh.experiment.config", "prh.downloads.lockfile", "prh.core.sweeps", "prh.io.files"]
+    wing = ["prh.experiment.loading", "prh.downloads.lockfile", "prh.core.sweeps", "prh.io.files"]
     by_the_wing = {str(path) for path in code.modules(wing)}
     for script, loaded in json.loads(done.stdout).items():
         declared = {str(path) for path in code.modules([script.rsplit("/", 1)[-1]])} | by_the_wing
         left_out = {name for name, path in loaded.items() if path not in declared}
         packages = {name for name in left_out if loaded[name].endswith("__init__.py")}
-        registries = packages | {name for name in left_out if name.startswith(("prh.core.metrics", "prh.figures"))}
+        registries = packages | {name for name in left_out if name.startswith(("prh.core.metrics", "prh.studies"))}
         wings = tuple(f"{wing}." for wing in code.WING)
         counted = {name for name in left_out - registries if name != "prh" and not f"{name}.".startswith(wings)}
         assert counted == set(), script

@@ -94,7 +94,7 @@ def test_an_error_that_was_not_written_for_users_says_what_it_was_about(body, sa
     [
         "raise ValueError('the table is empty.')",
         "\n    try:\n        int('x')\n    except ValueError:\n        raise ValueError('the table is empty.') from None",
-        "from prh.experiment.config import ConfigError; raise ConfigError('the table is empty.')",
+        "from prh.experiment.messages import ConfigError; raise ConfigError('the table is empty.')",
     ],
 )
 def test_a_sentence_of_ours_is_left_as_it_is(body):

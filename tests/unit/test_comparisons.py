@@ -4,7 +4,8 @@ import numpy as np
 
 from prh.alignment import comparisons
 from prh.alignment.comparisons import Settings, sweep_row
-from prh.core.alignment import Representation, _order
+from prh.core.evidence import random_order
+from prh.core.metrics import Representation
 
 
 def clusters(rng, groups):
@@ -34,7 +35,7 @@ def test_groups_of_a_gallery_stay_whole_in_it():
     in_order = np.random.default_rng(1).permutation(labels)[order]
     assert (in_order.reshape(20, 3) == in_order[::3, None]).all()
     x = Representation("x", neighbours=[np.arange(30)[:, None] + [1, 2]], gallery=60)
-    order = _order(np.random.default_rng(0), x, labels)
+    order = random_order(np.random.default_rng(0), x, labels)
     assert sorted(order[:30]) == list(range(30)), "queries stay among queries"
     assert (labels[order].reshape(20, 3) == labels[order][::3, None]).all()
     assert not np.array_equal(order[30:], np.arange(30, 60))

@@ -7,10 +7,13 @@ import pytest
 import yaml
 from scipy.stats import binom
 
-from prh.core.alignment import Representation, compare
-from prh.experiment import config
-from prh.experiment.config import ConfigError, listed_for_halves, load, schema
+from prh.core.alignment import compare
+from prh.core.metrics import Representation
+from prh.experiment.checks import listed_for_halves
+from prh.experiment.loading import ConfigError, load
 from prh.experiment.registries import expand
+from prh.experiment.schema.base import safe_folder
+from prh.experiment.schema.json_schema import json_schema
 
 
 @pytest.fixture
@@ -154,7 +157,7 @@ def test_all_mistakes_are_told_at_once(raw, tmp_path):
 
 
 def test_schema_file_is_the_schema_of_the_code(repository):
-    assert (repository / "config.schema.yaml").read_text() == schema(), "run `make schema`"
+    assert (repository / "config.schema.yaml").read_text() == json_schema(), "run `make schema`"
 
 
 def test_every_key_is_explained():
@@ -166,7 +169,7 @@ def test_every_key_is_explained():
             for name, value in node.items():
                 walk(value, f"{where}.{name}")
 
-    walk(yaml.safe_load(schema())["$defs"])
+    walk(yaml.safe_load(json_schema())["$defs"])
 
 
 def test_every_experiment_file_loads_or_lacks_only_its_data(repository):
@@ -274,6 +277,6 @@ def test_addresses_that_differ_in_a_secret_only_are_refused_without_telling_it(r
 
 @pytest.mark.parametrize("results", ["./out", "out/", ".//out//", "././out", "out"])
 def test_what_says_nothing_in_the_folder_of_results_is_left_out(results):
-    assert config.safe_folder(results) == "out"
-    assert config.safe_folder("/a//b/") == "/a/b"
-    assert config.safe_folder("../out") == "../out"
+    assert safe_folder(results) == "out"
+    assert safe_folder("/a//b/") == "/a/b"
+    assert safe_folder("../out") == "../out"

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prh.downloads import fetching
+from prh.downloads.hub import find
 from prh.downloads.lockfile import Lock
 from prh.experiment import costs
-from prh.experiment.config import load
+from prh.experiment.downloads import downloads, parameters
+from prh.experiment.loading import load
 from prh.experiment.plan import ACTIVATIONS, Plan
 from tests.unit.test_fetching import hub as hub  # the fixture
 
@@ -35,29 +36,29 @@ def test_sizes_are_the_hubs(hub, tmp_path):
     hub.push("me/mine", {"config.json": b"{}", "model.safetensors": WEIGHTS, "pytorch_model.bin": WEIGHTS})
     hub.push("me/photos", {"train.parquet": WEIGHTS}, "dataset")
     lock = tmp_path / "paper.lock.yaml"
-    found = sizes(costs.downloads(experiment(), lock, online=True))
+    found = sizes(downloads(experiment(), lock, online=True))
     assert found["mine"] == (40_002, True, "")
     assert found["photos"] == (40_000, True, "at most: all splits")
     assert found["vit"][:2] == (4e9, False)
     assert "the hub has no model me/vit" in found["vit"][2]
     assert not lock.exists()
 
-    fetching.find("me/mine", lock=Lock(lock, "models", "mine"))
-    assert sizes(costs.downloads(experiment(), lock, online=True))["mine"] == (40_002, True, "locked")
+    find("me/mine", lock=Lock(lock, "models", "mine"))
+    assert sizes(downloads(experiment(), lock, online=True))["mine"] == (40_002, True, "locked")
     new = hub.push("me/mine", {"config.json": b"{}", "model.safetensors": WEIGHTS * 2})
     moved = (40_002, True, f"locked; has moved on to {new[:12]}")
-    assert sizes(costs.downloads(experiment(), lock, online=True))["mine"] == moved
+    assert sizes(downloads(experiment(), lock, online=True))["mine"] == moved
     assert hub.sent() == 0
 
 
 def test_what_is_here_has_moved_on_too(hub, tmp_path):
     hub.push("me/mine", {"config.json": b"{}", "model.safetensors": WEIGHTS})
     lock, weights = tmp_path / "paper.lock.yaml", tmp_path / "models/mine/weights.json"
-    fetching.find("me/mine", lock=Lock(lock, "models", "mine"))
+    find("me/mine", lock=Lock(lock, "models", "mine"))
     weights.parent.mkdir(parents=True)
     weights.write_text("{}")
     new = hub.push("me/mine", {"config.json": b"{}", "model.safetensors": WEIGHTS * 2})
-    found = sizes(costs.downloads(experiment(results=str(tmp_path)), lock, online=True))
+    found = sizes(downloads(experiment(results=str(tmp_path)), lock, online=True))
     assert found["mine"] == (0, True, f"is here; locked; has moved on to {new[:12]}")
 
 
@@ -67,15 +68,15 @@ def test_data_of_tasks_are_downloads(hub, monkeypatch):
     monkeypatch.setattr(harness_tasks, "source_of_task", lambda task: (f"me/{task}", None))  # lm-eval takes 10 s
     hub.push("me/gsm8k", {"main/train.parquet": WEIGHTS, "main/test.parquet": WEIGHTS}, "dataset")
     asked = experiment(harness=[{"name": "gsm8k", "source": "lm_eval"}])
-    assert sizes(costs.downloads(asked, None, online=True))["gsm8k"] == (80_000, True, "")
-    assert sizes(costs.downloads(asked, None, online=False))["gsm8k"] == (None, False, "")
+    assert sizes(downloads(asked, None, online=True))["gsm8k"] == (80_000, True, "")
+    assert sizes(downloads(asked, None, online=False))["gsm8k"] == (None, False, "")
 
 
 def test_what_is_here_is_not_counted(tmp_path):
     weights = tmp_path / "models/mine/weights.json"
     weights.parent.mkdir(parents=True)
     weights.write_text("{}")
-    found = sizes(costs.downloads(experiment(results=str(tmp_path)), None, online=False))
+    found = sizes(downloads(experiment(results=str(tmp_path)), None, online=False))
     assert found["mine"] == (0, True, "is here")
     assert found["photos"] == (None, False, "")
 
@@ -97,7 +98,7 @@ def test_what_is_here_is_not_counted(tmp_path):
     ],
 )
 def test_numbers_of_parameters(entry, size, count):
-    assert costs.parameters({"name": "x", "modality": "language", **entry}, size) == count
+    assert parameters({"name": "x", "modality": "language", **entry}, size) == count
 
 
 def test_the_rule_for_widths_is_near_known_models():
@@ -192,7 +193,7 @@ def test_the_command(tmp_path):
     assert "The hub was not asked" in done.stdout
     assert "10,000 samples are assumed of photos" in done.stdout
     assert [line.split()[0] for line in done.stdout.splitlines() if line][4:11] == [
-        *("datasets", "models", "features", "alignment", "benchmarks", "figures", "all")
+        *("datasets", "models", "features", "alignment", "benchmarks", "studies", "all")
     ]
     assert sorted(Path(tmp_path).iterdir()) == [path]
 

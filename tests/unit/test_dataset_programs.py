@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prh.experiment import config
 from prh.experiment.job_specs import JobSpecs
+from prh.experiment.loading import load
 from prh.experiment.plan import Plan
 from prh.io import tables
 
@@ -23,7 +23,7 @@ MODEL = {"name": "m", "modality": "vision", "source": "random", "id": "resnet18"
 def sharded(root: Path, out: Path, *, environment=(), **entry):
     """What download_dataset and shard_dataset make of a local data set; its manifest, or what the last one said."""
     raw = {"datasets": [{"name": "mine", "source": "local", "path": str(root), **entry}], "models": [MODEL]}
-    specs = JobSpecs(Plan(config.load(raw)))
+    specs = JobSpecs(Plan(load(raw)))
     fetched, cut = str(specs.download_dataset("mine")), str(specs.shard_dataset("mine"))
     source, manifest = out / "source.json", out / "manifest.json"
     outputs = ["--manifest", manifest, "--shards", out / "shards"]

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from huggingface_hub import constants
+from huggingface_hub import HfApi, constants
 from huggingface_hub.hf_api import RepoFile
 from PIL import Image
 
@@ -24,9 +24,11 @@ from prh.datasets.errors import DataError
 from prh.datasets.hub_reading import read_hub
 from prh.datasets.local_data import read_local
 from prh.datasets.samples import Columns
-from prh.downloads import fetching
-from prh.downloads.fetching import FetchError
+from prh.downloads import failures, transfer
+from prh.downloads.failures import FetchError
+from prh.downloads.hub import find
 from prh.downloads.lockfile import Lock, adopt, read
+from prh.downloads.web import fetch_url
 from prh.io import tables
 from prh.models import repositories
 from tests.hub import Hub
@@ -37,7 +39,7 @@ BIG = bytes(range(256)) * 1200  # 300 kB
 
 @pytest.fixture
 def hub(monkeypatch):
-    monkeypatch.setattr(fetching, "WAIT", 0.0)
+    monkeypatch.setattr(failures, "WAIT", 0.0)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     with Hub() as hub:
         monkeypatch.setattr(constants, "ENDPOINT", hub.address)
@@ -56,7 +58,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def test_some_files(hub, commit, tmp_path):
-    snapshot = fetching.find("me/model")
+    snapshot = find("me/model")
     assert snapshot.commit == commit
     assert snapshot.bytes_of(["model.safetensors"]) == len(BIG)
     snapshot.fetch(["config.json", "model.safetensors"], tmp_path)
@@ -68,7 +70,7 @@ def test_some_files(hub, commit, tmp_path):
 
 def test_a_cut_connection_goes_on_where_it_broke(hub, commit, tmp_path):
     hub.fail("/cdn/*", cut=100_000, times=2)
-    fetching.find("me/model").fetch(["model.safetensors"], tmp_path)
+    find("me/model").fetch(["model.safetensors"], tmp_path)
     assert content(tmp_path) == {"model.safetensors": BIG}
     assert hub.sent("/cdn/*") == len(BIG)
 
@@ -77,8 +79,8 @@ def test_a_killed_download_goes_on_in_the_next_process(hub, commit, tmp_path):
     """What huggingface_hub does not do: its piece of a file has a name that no other process knows."""
     hub.fail("/cdn/*", pause=0.05)
     program = (
-        "import sys; from pathlib import Path; from prh.downloads import fetching\n"
-        "fetching.find('me/model').fetch(['model.safetensors'], Path(sys.argv[1]))"
+        "import sys; from pathlib import Path; from prh.downloads.hub import find\n"
+        "find('me/model').fetch(['model.safetensors'], Path(sys.argv[1]))"
     )
     environment = {"HF_ENDPOINT": hub.address, "PYTHONPATH": ":".join(sys.path)}
     process = subprocess.Popen([sys.executable, "-c", program, tmp_path], env=environment)
@@ -88,7 +90,7 @@ def test_a_killed_download_goes_on_in_the_next_process(hub, commit, tmp_path):
     (piece,) = tmp_path.iterdir()
     assert piece.name.startswith(".")
     have = piece.stat().st_size
-    fetching.find("me/model").fetch(["model.safetensors"], tmp_path)
+    find("me/model").fetch(["model.safetensors"], tmp_path)
     assert content(tmp_path) == {"model.safetensors": BIG}
     (last,) = [request for request in hub.requests if request.range and request.path.startswith("/cdn/")]
     assert (last.range, last.sent) == (f"bytes={have}-", len(BIG) - have)
@@ -97,7 +99,7 @@ def test_a_killed_download_goes_on_in_the_next_process(hub, commit, tmp_path):
 def test_a_server_without_ranges_sends_all_of_it_again(hub, commit, tmp_path):
     hub.ranges = False
     hub.fail("/cdn/*", cut=100_000)
-    fetching.find("me/model").fetch(["model.safetensors"], tmp_path)
+    find("me/model").fetch(["model.safetensors"], tmp_path)
     assert content(tmp_path) == {"model.safetensors": BIG}
     assert hub.sent("/cdn/*") == len(BIG) + 100_000
 
@@ -107,16 +109,16 @@ def test_wrong_bytes_are_thrown_away(hub, commit, tmp_path):
     with pytest.raises(
         FetchError, match=r"model\.safetensors from .* has 307,200 bytes and hash .* in place of 307,200"
     ):
-        fetching.find("me/model").fetch(["model.safetensors"], tmp_path)
+        find("me/model").fetch(["model.safetensors"], tmp_path)
     assert content(tmp_path) == {}
-    fetching.find("me/model").fetch(["model.safetensors"], tmp_path)
+    find("me/model").fetch(["model.safetensors"], tmp_path)
     assert content(tmp_path) == {"model.safetensors": BIG}
 
 
 def test_wrong_bytes_of_a_small_file(hub, commit, tmp_path):
     hub.fail("*/config.json", garble=True, times=9)
     with pytest.raises(FetchError, match=r"config\.json"):
-        fetching.find("me/model").fetch(["config.json"], tmp_path)
+        find("me/model").fetch(["config.json"], tmp_path)
     assert content(tmp_path) == {}
 
 
@@ -124,16 +126,16 @@ def test_a_wrong_piece_of_an_earlier_run_costs_one_more_download(hub, commit, tm
     hub.fail("/cdn/*", cut=100_000, garble=True)
     hub.fail("/cdn/*", status=404)
     with pytest.raises(FetchError):
-        fetching.find("me/model").fetch(["model.safetensors"], tmp_path)
+        find("me/model").fetch(["model.safetensors"], tmp_path)
     assert sum(map(len, content(tmp_path).values())) == 100_000
-    fetching.find("me/model").fetch(["model.safetensors"], tmp_path)
+    find("me/model").fetch(["model.safetensors"], tmp_path)
     assert content(tmp_path) == {"model.safetensors": BIG}
 
 
 def test_a_damaged_file_is_fetched_again(hub, commit, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"x" + BIG[1:])
     (tmp_path / "old.safetensors").write_bytes(b"of another commit")
-    fetching.find("me/model").fetch(["model.safetensors"], tmp_path)
+    find("me/model").fetch(["model.safetensors"], tmp_path)
     assert content(tmp_path) == {"model.safetensors": BIG}
 
 
@@ -142,7 +144,7 @@ def test_a_damaged_file_is_fetched_again(hub, commit, tmp_path):
 )
 def test_a_busy_server_is_asked_again(hub, commit, tmp_path, path):
     hub.fail(path, status=503, times=3)
-    fetching.find("me/model").fetch(["model.safetensors"], tmp_path)
+    find("me/model").fetch(["model.safetensors"], tmp_path)
     assert content(tmp_path) == {"model.safetensors": BIG}
 
 
@@ -150,17 +152,17 @@ def test_a_busy_server_is_asked_again(hub, commit, tmp_path, path):
 def test_a_server_that_stays_busy(hub, commit, tmp_path, path):
     hub.fail(path, status=503, times=99)
     with pytest.raises(FetchError, match=r"me/model cannot be fetched: http://\S+ answers 503; try again later"):
-        fetching.find("me/model").fetch(["model.safetensors"], tmp_path)
-    assert sum(request.status == 503 for request in hub.requests) == fetching.ATTEMPTS
+        find("me/model").fetch(["model.safetensors"], tmp_path)
+    assert sum(request.status == 503 for request in hub.requests) == failures.ATTEMPTS
     assert content(tmp_path) == {}
 
 
 def test_waits_double(hub, commit, monkeypatch):
     waits = []
-    monkeypatch.setattr(fetching, "WAIT", 1.0)
-    monkeypatch.setattr(fetching.time, "sleep", waits.append)
+    monkeypatch.setattr(failures, "WAIT", 1.0)
+    monkeypatch.setattr(failures.time, "sleep", waits.append)
     hub.fail("/api/models/me/model", status=500, times=5)
-    fetching.find("me/model")
+    find("me/model")
     assert waits == [1, 2, 4, 8, 16]
 
 
@@ -168,23 +170,23 @@ def test_a_silent_server_is_given_up(hub, commit, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.1)
     hub.fail("/cdn/*", pause=0.5, times=99)
     with pytest.raises(FetchError, match=r"me/model cannot be fetched: ReadTimeout.*; run downloads where"):
-        fetching.find("me/model").fetch(["model.safetensors"], tmp_path)
+        find("me/model").fetch(["model.safetensors"], tmp_path)
 
 
 def test_a_slow_server_is_waited_for(hub, commit, tmp_path):
     hub.fail("/cdn/*", pause=0.01)
-    fetching.find("me/model").fetch(["model.safetensors"], tmp_path)
+    find("me/model").fetch(["model.safetensors"], tmp_path)
     assert content(tmp_path) == {"model.safetensors": BIG}
 
 
 def test_nobody_there(hub, commit):
     hub.stop()
     with pytest.raises(FetchError, match=r"me/model cannot be fetched: ConnectError.*such as a login node"):
-        fetching.find("me/model")
+        find("me/model")
 
 
 def test_offline(hub, commit, tmp_path):
-    program = "from prh.downloads import fetching; fetching.find('me/model')"
+    program = "from prh.downloads.hub import find; find('me/model')"
     environment = {"HF_ENDPOINT": hub.address, "PYTHONPATH": ":".join(sys.path), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert "me/model cannot be fetched while HF_HUB_OFFLINE is set" in done.stderr
@@ -193,17 +195,17 @@ def test_offline(hub, commit, tmp_path):
 
 def test_gated(hub, tmp_path, monkeypatch):
     hub.push("me/closed", {"model.safetensors": BIG}, gated=True)
-    snapshot = fetching.find("me/closed")
+    snapshot = find("me/closed")
     with pytest.raises(
         FetchError, match=r"me/closed is gated and no token is given .*access at http://\S+/me/closed.*hf auth"
     ):
         snapshot.fetch(["model.safetensors"], tmp_path)
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     with pytest.raises(FetchError, match="me/closed is gated and the token given has no access"):
-        fetching.find("me/closed").fetch(["model.safetensors"], tmp_path)
+        find("me/closed").fetch(["model.safetensors"], tmp_path)
     assert content(tmp_path) == {}
     monkeypatch.setenv("HF_TOKEN", hub.token)
-    fetching.find("me/closed").fetch(["model.safetensors"], tmp_path)
+    find("me/closed").fetch(["model.safetensors"], tmp_path)
     assert content(tmp_path) == {"model.safetensors": BIG}
     tokens = {request.path.split("/")[1]: request.token for request in hub.requests}
     assert tokens["me"] == f"Bearer {hub.token}"
@@ -215,7 +217,7 @@ def test_a_token_that_is_not_valid(hub, commit):
     with pytest.raises(
         FetchError, match=r"me/model cannot be fetched: .* answers 401; the token is not valid: log in anew"
     ):
-        fetching.find("me/model")
+        find("me/model")
 
 
 @pytest.mark.parametrize(
@@ -230,20 +232,20 @@ def test_a_token_that_is_not_valid(hub, commit):
 )
 def test_what_is_not_there(hub, commit, repository, arguments, message):
     with pytest.raises(FetchError, match=message):
-        fetching.find(repository, **arguments)
+        find(repository, **arguments)
 
 
 def test_too_little_room(hub, commit, tmp_path, monkeypatch):
-    usage = fetching.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(fetching.shutil, "disk_usage", lambda _: usage._replace(free=200_000))
+    usage = transfer.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: usage._replace(free=200_000))
     with pytest.raises(FetchError, match=r"307 kB are to be downloaded and .* has 200 kB free; make room"):
-        fetching.find("me/model").fetch(["model.safetensors"], tmp_path)
+        find("me/model").fetch(["model.safetensors"], tmp_path)
     assert hub.sent() == 0
 
 
 def test_a_disk_that_fills_up(hub, commit, tmp_path):
-    snapshot = fetching.find("me/model")
-    fetching._part(snapshot.files["model.safetensors"], tmp_path).symlink_to("/dev/full")
+    snapshot = find("me/model")
+    transfer._part(snapshot.files["model.safetensors"], tmp_path).symlink_to("/dev/full")
     with pytest.raises(FetchError, match="the disk is full: me/model could not be written; make room and run again"):
         snapshot.fetch(["model.safetensors"], tmp_path)
     assert not (tmp_path / "model.safetensors").exists()
@@ -258,57 +260,57 @@ def lock(tmp_path):
 
 
 def test_the_first_download_locks_and_later_ones_hold(hub, commit, lock, caplog):
-    assert fetching.find("me/model", lock=lock).commit == commit
+    assert find("me/model", lock=lock).commit == commit
     assert f"models:\n  mine:\n    id: me/model\n    revision: {commit}\n" in lock.path.read_text()
-    assert fetching.find("me/model", lock=lock).commit == commit
+    assert find("me/model", lock=lock).commit == commit
     assert caplog.text == ""
     new = hub.push("me/model", {"config.json": b"[]"})
-    assert fetching.find("me/model", lock=lock).commit == commit
+    assert find("me/model", lock=lock).commit == commit
     assert f"me/model has moved from {commit} to {new} since it was locked in {lock.path}" in caplog.text
     lock.path.unlink()
-    assert fetching.find("me/model", lock=lock).commit == new
+    assert find("me/model", lock=lock).commit == new
 
 
 def test_another_source_is_locked_anew(hub, commit, lock, caplog):
-    fetching.find("me/model", lock=lock)
+    find("me/model", lock=lock)
     other = hub.push("me/other", {"config.json": b"{}"})
-    assert fetching.find("me/other", lock=lock).commit == other
+    assert find("me/other", lock=lock).commit == other
     assert "mine: its source was {'id': 'me/model'} and is {'id': 'me/other'} now; it is locked anew" in caplog.text
     assert commit not in lock.path.read_text()
 
 
 def test_a_branch_is_locked_and_a_commit_needs_none(hub, commit, lock):
     early = hub.push("me/model", {"config.json": b"early"}, branch="v1")
-    assert fetching.find("me/model", revision="v1", lock=lock).commit == early
+    assert find("me/model", revision="v1", lock=lock).commit == early
     hub.push("me/model", {"config.json": b"late"}, branch="v1")
-    assert fetching.find("me/model", revision="v1", lock=lock).commit == early
+    assert find("me/model", revision="v1", lock=lock).commit == early
     before = lock.path.read_text()
-    assert fetching.find("me/model", revision=commit, lock=lock).commit == commit
+    assert find("me/model", revision=commit, lock=lock).commit == commit
     assert lock.path.read_text() == before
 
 
 def test_a_locked_commit_does_not_need_its_branch(hub, commit, lock, caplog):
-    fetching.find("me/model", lock=lock)
+    find("me/model", lock=lock)
     del hub.repositories["model", "me/model"].refs["main"]
-    assert fetching.find("me/model", lock=lock).commit == commit
+    assert find("me/model", lock=lock).commit == commit
     assert "whether it has moved on since it was locked is not known" in caplog.text
 
 
 def test_a_locked_commit_that_is_gone(hub, commit, lock):
-    fetching.find("me/model", lock=lock)
+    find("me/model", lock=lock)
     hub.push("me/model", {"config.json": b"[]"})
     del hub.repositories["model", "me/model"].commits[commit]
     with pytest.raises(FetchError, match=rf"has no revision {commit} \(named in .*paper\.lock\.yaml\)"):
-        fetching.find("me/model", lock=lock)
+        find("me/model", lock=lock)
 
 
 def test_what_another_experiment_fetched_is_locked_too(hub, commit, tmp_path):
     weights, page = tmp_path / "models/mine/weights.json", tmp_path / "texts/page.jsonl"
     made = {("models", "mine"): weights, ("texts", "page"): page, ("models", "never"): tmp_path / "never/weights.json"}
     first, second = tmp_path / "wit.lock.yaml", tmp_path / "paper.lock.yaml"
-    fetching.find("me/model", lock=Lock(first, "models", "mine", weights))
+    find("me/model", lock=Lock(first, "models", "mine", weights))
     url = hub.serve("page", BIG)
-    fetching.fetch_url(url, tmp_path / "source", lock=Lock(first, "texts", "page", page))
+    fetch_url(url, tmp_path / "source", lock=Lock(first, "texts", "page", page))
     assert adopt(second, made) == [], "a record without what it is of"
     assert not second.exists()
     weights.write_text("{}")
@@ -347,26 +349,26 @@ def test_what_is_no_lock_file(lock, text):
 
 def test_a_file_of_the_web_is_locked_by_its_hash(hub, lock, tmp_path):
     url = hub.serve("weights.pth", BIG)
-    assert fetching.fetch_url(url, tmp_path / "a", lock=lock).read_bytes() == BIG
+    assert fetch_url(url, tmp_path / "a", lock=lock).read_bytes() == BIG
     assert f"url: {url}\n    sha256: " in lock.path.read_text()
     hub.serve("weights.pth", BIG[::-1])
     with pytest.raises(
         FetchError, match=r"paper\.lock\.yaml \(locked at the first download\) asks for sha256 .* has changed"
     ):
-        fetching.fetch_url(url, tmp_path / "b", lock=lock)
+        fetch_url(url, tmp_path / "b", lock=lock)
     assert content(tmp_path / "b") == {}
 
 
 def test_a_file_of_the_web_with_another_hash_than_the_entry_says(hub, tmp_path):
     with pytest.raises(FetchError, match=r"the experiment asks for sha256 000.*: the file there has changed"):
-        fetching.fetch_url(hub.serve("weights.pth", BIG), tmp_path, sha256="0" * 64)
+        fetch_url(hub.serve("weights.pth", BIG), tmp_path, sha256="0" * 64)
     assert content(tmp_path) == {}
 
 
 def test_a_file_of_the_web_goes_on_where_it_broke(hub, tmp_path):
     url = hub.serve("weights.pth", BIG)
     hub.fail("/web/*", cut=100_000)
-    assert fetching.fetch_url(url, tmp_path).read_bytes() == BIG
+    assert fetch_url(url, tmp_path).read_bytes() == BIG
     assert hub.sent("/web/*") == len(BIG)
     assert content(tmp_path) == {"weights.pth": BIG}
 
@@ -375,10 +377,10 @@ def test_an_address_that_leads_in_circles(hub, commit, tmp_path):
     url = hub.serve("archive.zip", BIG)
     hub.fail("/web/*", loop=True, times=100)
     with pytest.raises(FetchError, match=r"archive\.zip cannot be fetched: its address leads in circles"):
-        fetching.fetch_url(url, tmp_path)
+        fetch_url(url, tmp_path)
     hub.fail("/api/*", loop=True, times=100)
     with pytest.raises(FetchError, match="me/model cannot be fetched: its address leads in circles"):
-        fetching.find("me/model")
+        find("me/model")
 
 
 def test_a_file_without_an_end_needs_a_hash(hub, lock, tmp_path):
@@ -386,16 +388,16 @@ def test_a_file_without_an_end_needs_a_hash(hub, lock, tmp_path):
     url = hub.serve("archive.zip", BIG)
     hub.fail("/web/*", unsized=True, cut=1000)
     with pytest.raises(FetchError, match=r"does not say how long it is.*'sha256'"):
-        fetching.fetch_url(url, tmp_path, lock=lock)
+        fetch_url(url, tmp_path, lock=lock)
     assert content(tmp_path) == {}
     hub.fail("/web/*", unsized=True)
     digest = hashlib.sha256(BIG).hexdigest()
-    assert fetching.fetch_url(url, tmp_path, sha256=digest).read_bytes() == BIG
+    assert fetch_url(url, tmp_path, sha256=digest).read_bytes() == BIG
 
 
 def test_a_missing_file_stops_the_others(hub, tmp_path):
     hub.push("me/two", {"gone.json": b"{}", "model.safetensors": BIG})
-    snapshot, start = fetching.find("me/two"), time.monotonic()
+    snapshot, start = find("me/two"), time.monotonic()
     hub.fail("*/gone.json", status=404)
     hub.fail("/cdn/*", pause=0.5)  # for each of 19 pieces
     with pytest.raises(FetchError, match="404"):
@@ -410,9 +412,9 @@ def test_pieces_of_two_versions_are_not_joined(hub, tmp_path):
     hub.fail("/web/*", cut=100_000)
     hub.fail("/web/*", status=404)
     with pytest.raises(FetchError, match=r"weights\.pth answers 404; correct its address"):
-        fetching.fetch_url(url, tmp_path)
+        fetch_url(url, tmp_path)
     hub.serve("weights.pth", BIG[::-1])
-    assert fetching.fetch_url(url, tmp_path).read_bytes() == BIG[::-1]
+    assert fetch_url(url, tmp_path).read_bytes() == BIG[::-1]
 
 
 @pytest.mark.parametrize(
@@ -425,15 +427,15 @@ def test_pieces_of_two_versions_are_not_joined(hub, tmp_path):
 )
 def test_wrong_addresses(hub, tmp_path, url, message):
     with pytest.raises(FetchError, match=message):
-        fetching.fetch_url(url, tmp_path)
+        fetch_url(url, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/x", "a\\..\\x", "a/..", "x\0y"])
 def test_a_listing_that_leads_out_of_the_folder_is_refused(monkeypatch, name):
     hostile = RepoFile(path=name, size=1, oid="0" * 40)
-    monkeypatch.setattr(fetching.HfApi, "list_repo_tree", lambda *arguments, **options: [hostile])
+    monkeypatch.setattr(HfApi, "list_repo_tree", lambda *arguments, **options: [hostile])
     with pytest.raises(FetchError, match=r"me/mine is not fetched: its file .* would lie outside of the folder"):
-        fetching.find("me/mine", revision="0" * 40)
+        find("me/mine", revision="0" * 40)
 
 
 def zip_of(**files: str) -> bytes:
@@ -449,7 +451,7 @@ def zip_of(**files: str) -> bytes:
 
 def run(program: str, hub, *arguments: object, **environment: str) -> subprocess.CompletedProcess:
     """A program of the workflow (or a Python text), with the hub as the Hugging Face hub."""
-    path = Path(fetching.__file__).parents[2]
+    path = Path(transfer.__file__).parents[2]
     command = [
         sys.executable,
         *([path / program] if program.endswith(".py") else ["-c", program]),
@@ -525,7 +527,7 @@ def test_libraries_load_what_was_fetched_and_the_hub_itself(hub, tmp_path, real,
 
 
 def fetch_model(repository: str, folder: Path) -> None:
-    snapshot = fetching.find(repository)
+    snapshot = find(repository)
     snapshot.fetch(repositories.needed_files(snapshot.files), folder)
 
 

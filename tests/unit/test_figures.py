@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import subprocess
 import sys
 from itertools import combinations, pairwise, product
@@ -16,8 +17,16 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from scipy.stats import spearmanr
 
-from prh.figures import alignment_matrix, cross_modal, k_sweep, layer_matrix, metric_correlation, n_sweep, style
-from prh.studies.joins import metric_correlations
+import prh.studies
+from prh.figures import style
+from prh.studies.alignment_matrix import drawing as alignment_matrix
+from prh.studies.cross_modal import drawing as cross_modal
+from prh.studies.k_sweep import drawing as k_sweep
+from prh.studies.layer_matrix import drawing as layer_matrix
+from prh.studies.metric_correlation import drawing as metric_correlation
+from prh.studies.metric_correlation.table import metric_correlations
+from prh.studies.n_sweep import drawing as n_sweep
+from prh.studies.pairs import across
 
 
 def make_models(count: int, families: int = 3) -> pl.DataFrame:
@@ -49,6 +58,7 @@ def make_best(models: pl.DataFrame, metrics=("mutual_knn",), ks=(10,), ns=(1024,
                 | {"dataset": "wit", "metric": metric, "k": k, "n": n, "score": score, "layer_x": 3, "layer_y": 5}
                 | {"threshold": threshold, "p": 0.01, "q": 0.2 if base < 0.1 else 0.01}
                 | {"calibrated": max(score - threshold, 0.0), "low": score - 0.01, "high": score + 0.01}
+                | {"chance": k / (n - 1) if metric == "mutual_knn" else None}
             )
     return pl.DataFrame(rows)
 
@@ -201,7 +211,7 @@ def test_cross_modal_draws_scores_mean_chance_threshold_and_intervals():
     fig = cross_modal.draw(best, models)
     assert_legible(fig)
     names = cross_modal.ordered(models, "language", "competence")
-    pairs = cross_modal.across(best, "language", "vision")
+    pairs = across(best, "language", "vision")
     family, members = next(iter(models.filter(modality="vision").group_by("family", maintain_order=True)))
     ax = fig.axes[0]
     assert ax.get_legend().get_title().get_text() == family[0]
@@ -259,7 +269,7 @@ def test_k_sweep_draws_means_over_partners_and_chance():
     assert_legible(fig)
     names = k_sweep.by_size(models, "language")
     assert names == models.filter(modality="language")["model"].to_list()[::-1]
-    pairs = cross_modal.across(best, "language", "vision")
+    pairs = across(best, "language", "vision")
     for name, drawn in zip(names, fig.axes[0].get_lines(), strict=False):
         means = [pairs.filter(x=name, k=k)["score"].mean() for k in ks]
         assert np.allclose(drawn.get_ydata(), means)
@@ -284,7 +294,7 @@ def test_k_sweep_standardised_is_centred_on_the_smallest_model_with_unit_deviati
 def test_k_sweep_leaves_out_pairs_that_lack_a_k():
     models = make_models(6)
     best = make_best(models, ks=(5, 10))
-    pairs = cross_modal.across(best, "language", "vision")
+    pairs = across(best, "language", "vision")
     x, y = pairs.select("x", "y").row(0)
     broken = pl.col("model_x").is_in([x, y]) & pl.col("model_y").is_in([x, y]) & (pl.col("k") == 5)
     fig = k_sweep.draw(best.filter(~broken), models)
@@ -384,7 +394,9 @@ DRAWS = {
 
 def turned(best: pl.DataFrame) -> pl.DataFrame:
     """The same pairs in the other order, as a metric that is not symmetric adds them, with other scores."""
-    names = {f"{name}_{side}": f"{name}_{other}" for name in ("model", "modality") for side, other in ("xy", "yx")}
+    names = {
+        f"{name}_{side}": f"{name}_{other}" for name in ("model", "modality", "family") for side, other in ("xy", "yx")
+    }
     return best.rename(names).select(best.columns).with_columns(pl.col("score") + 0.1)
 
 
@@ -397,8 +409,7 @@ def test_pairs_scored_in_both_orders_are_drawn(draw):
 def test_a_score_across_modalities_is_the_mean_of_both_orders():
     best = make_best(make_models(4))
     one, both = (
-        cross_modal.across(table, "language", "vision").sort("x", "y")
-        for table in (best, pl.concat([best, turned(best)]))
+        across(table, "language", "vision").sort("x", "y") for table in (best, pl.concat([best, turned(best)]))
     )
     assert one["x", "y"].equals(both["x", "y"])
     np.testing.assert_allclose(both["score"], one["score"] + 0.05)
@@ -409,7 +420,7 @@ def test_bad_best_tables_are_refused_in_one_sentence(draw):
     best = make_best(make_models(4))
     with pytest.raises(ValueError, match="has no column score"):
         draw(best.drop("score"))
-    with pytest.raises(ValueError, match="best table is empty"):
+    with pytest.raises(ValueError, match="table is empty"):
         draw(best.clear())
     with pytest.raises(ValueError, match="mixes 2 values of dataset"):
         draw(pl.concat([best, best.with_columns(dataset=pl.lit("other"))]))
@@ -517,9 +528,10 @@ def test_colours_and_markers_together_tell_fifty_names_apart():
 
 
 def test_figures_do_not_load_torch():
-    modules = "alignment_matrix, cross_modal, k_sweep, layer_matrix, metric_correlation, n_sweep"
+    modules = [module.name for module in pkgutil.iter_modules(prh.studies.__path__) if module.ispkg]
     loaded = "{'torch', 'matplotlib.pyplot'} & set(sys.modules)"
-    code = f"import sys; from prh.figures import {modules}; sys.exit(bool({loaded}))"
+    imports = "; ".join(f"import prh.studies.{module}.drawing" for module in modules)
+    code = f"import sys; {imports}; sys.exit(bool({loaded}))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

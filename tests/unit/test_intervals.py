@@ -5,10 +5,12 @@ import pytest
 from scipy import stats
 
 from prh.core import intervals
-from prh.core.alignment import align, interval, prepare
+from prh.core.alignment import align
+from prh.core.evidence import interval
 from prh.core.metrics import EFFECTS, METRICS, Representation
 from prh.core.metrics.effects import LEAST_OF_PAIRS, Effects, of_means, of_pairs
 from prh.core.metrics.subspaces import PENALTIES, linear_regression
+from prh.core.preparation import prepare
 
 K, N = 4, 36
 EXACT = ("mutual_knn", "jaccard_knn", "lcs_knn", "edit_distance_knn", "cycle_knn")

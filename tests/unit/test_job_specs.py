@@ -2,8 +2,8 @@
 
 import pytest
 
-from prh.experiment.config import load
 from prh.experiment.job_specs import JobSpecs
+from prh.experiment.loading import load
 from prh.experiment.plan import Plan
 from tests.unit.test_plan import PICTURES, language, vision
 

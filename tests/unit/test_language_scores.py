@@ -20,10 +20,11 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from prh.competence import language_scores
-from prh.competence.causal_models import load_causal
-from prh.competence.language_scores import Window, bits_per_byte, harness_scores, run_harness, windows
-from prh.experiment.config import LanguageModel
+from prh.competence import bits_per_byte as scoring
+from prh.competence.bits_per_byte import Window, bits_per_byte, windows
+from prh.competence.causal_models import fitting_batch, load_causal
+from prh.competence.harness import harness_scores, run_harness
+from prh.experiment.schema import LanguageModel
 from prh.models.repositories import ModelError
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
@@ -97,14 +98,14 @@ def test_value_does_not_depend_on_batch_size_or_padding(model, batch_size):
 
 
 def test_a_batch_that_does_not_fit_is_halved_until_it_does(model, monkeypatch, caplog):
-    whole, window_nats = bits_per_byte(model, byte_tokenizer(), DOCUMENTS, window=16), language_scores._window_nats
+    whole, window_nats = bits_per_byte(model, byte_tokenizer(), DOCUMENTS, window=16), scoring._window_nats
 
     def short_of_memory(model, ids, batch, *rest):
         if len(batch) > limit:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
         return window_nats(model, ids, batch, *rest)
 
-    monkeypatch.setattr(language_scores, "_window_nats", short_of_memory)
+    monkeypatch.setattr(scoring, "_window_nats", short_of_memory)
     limit = 2
     halved = bits_per_byte(model, byte_tokenizer(), DOCUMENTS, window=16, batch_size=9)
     assert halved.value == pytest.approx(whole.value, rel=1e-6)
@@ -160,9 +161,9 @@ def test_a_local_task_is_there_when_all_its_files_are(repository, tmp_path):
 
 def test_batches_are_cut_so_that_their_logits_fit():
     wide = GPT2LMHeadModel(GPT2Config(vocab_size=250_880, n_positions=512, n_embd=2, n_layer=1, n_head=1))
-    assert language_scores.fitting_batch(wide, 512) == 4  # 2 GiB at 0.5 GB each
-    assert language_scores.fitting_batch(wide, 16) == 8
-    assert language_scores.fitting_batch(wide, 10**6) == 1
+    assert fitting_batch(wide, 512) == 4  # 2 GiB at 0.5 GB each
+    assert fitting_batch(wide, 16) == 8
+    assert fitting_batch(wide, 10**6) == 1
 
 
 def test_value_does_not_depend_on_the_order_of_documents_or_on_empty_ones(model):

@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from prh.world import learners
+from prh.world import training, vision_learners
 from prh.world.idealised import build
-from prh.world.learners import OBJECTIVES, train_language, train_vision
+from prh.world.language_learners import train_language
+from prh.world.vision_learners import OBJECTIVES, train_vision
 
 VIT = {"img_size": 32, "patch_size": 16, "embed_dim": 8, "depth": 1, "num_heads": 1}
 VISION = {"architecture": "vit_tiny_patch16_224", "model_args": VIT, "steps": 4, "batch": 16}
@@ -29,7 +30,7 @@ def world():
 
 @pytest.fixture(autouse=True)
 def short_life(monkeypatch):
-    monkeypatch.setattr(learners, "_EXPERIENCE", (64, 16))
+    monkeypatch.setattr(training, "EXPERIENCE", (64, 16))
 
 
 def weights(folder) -> dict[str, torch.Tensor]:
@@ -161,6 +162,7 @@ def test_convolutional_networks_learn_too(world, tmp_path):
 def test_learners_of_both_modalities_find_the_pmi(tmp_path, monkeypatch):
     from prh import modalities
     from prh.core import alignment
+    from prh.core.preparation import prepare
     from prh.features import extraction
 
     monkeypatch.undo()
@@ -182,10 +184,10 @@ def test_learners_of_both_modalities_find_the_pmi(tmp_path, monkeypatch):
         train_vision(world, tmp_path / "vision", architecture="convnext_atto", model_args=convnext, batch=128),
     )
     images = torch.stack([seer.decode(image) for image in world.images()])
-    reality = [alignment.prepare(world.reality_features())]
-    language = alignment.prepare(extraction.encode_texts(reader, world.captions()))
-    vision = alignment.prepare([layer.numpy() for layer in seer.encode(images)])
-    shuffled = alignment.prepare(extraction.encode_texts(reader, world.captions(shuffled=True)))
+    reality = [prepare(world.reality_features())]
+    language = prepare(extraction.encode_texts(reader, world.captions()))
+    vision = prepare([layer.numpy() for layer in seer.encode(images)])
+    shuffled = prepare(extraction.encode_texts(reader, world.captions(shuffled=True)))
     assert alignment.align(language, reality).best > 0.8
     assert alignment.align(vision, reality).best > 0.5
     assert alignment.align(vision, language).best > 0.5
@@ -195,8 +197,8 @@ def test_learners_of_both_modalities_find_the_pmi(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_multiple_choice_runs_through_lm_eval(world, tmp_path):
     from prh.competence.causal_models import load_causal
-    from prh.competence.language_scores import harness_scores, run_harness
-    from prh.world.idealised import write_multiple_choice
+    from prh.competence.harness import harness_scores, run_harness
+    from prh.world.written import write_multiple_choice
 
     folder = train_language(world, tmp_path / "model", **LANGUAGE | {"context": 15})
     task = write_multiple_choice(world.multiple_choice(8, seed=0), tmp_path / "tasks")
@@ -235,8 +237,8 @@ def test_bad_arguments_are_told_in_one_sentence(world, tmp_path, train, change, 
 def test_contrastive_loss_is_least_where_inner_products_are_the_pmi(world):
     together = torch.tensor(world.joint, dtype=torch.float32)
     truth = torch.tensor(world.positions / world.step, dtype=torch.float32)
-    best = learners._info_nce(truth, together)
+    best = vision_learners._info_nce(truth, together)
     rng = torch.Generator().manual_seed(0)
     others = [truth * 0.7, truth * 1.4, truth + 0.3 * torch.randn(truth.shape, generator=rng), truth.flip(0)]
-    assert all(best < learners._info_nce(other, together) for other in others)
+    assert all(best < vision_learners._info_nce(other, together) for other in others)
     assert np.isfinite(best)

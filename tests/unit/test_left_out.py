@@ -10,12 +10,14 @@ import pytest
 
 from prh.alignment import comparisons, representations
 from prh.alignment.comparisons import Settings, sweep_row
-from prh.core.alignment import Representation, align, best_pair, compare, crossfit, scores
-from prh.core.metrics import METRICS
+from prh.core.alignment import align, compare
+from prh.core.evidence import crossfit
+from prh.core.metrics import METRICS, Representation
 from prh.core.neighbours import nearest
+from prh.core.scoring import best_pair, scores
 from prh.core.ties import key_of
-from prh.figures import layer_matrix
 from prh.io import tables
+from prh.studies.layer_matrix import drawing as layer_matrix
 
 N = 60
 ROW = np.arange(1, 7, dtype=np.float32)
@@ -105,7 +107,7 @@ def test_splits_without_any_layer_pair_leave_no_cross_fitted_score():
     x, y = Representation("x", [odd]), Representation("y", layers(1))
     assert crossfit(x, y, "cka", None, 3, np.random.default_rng(0)) == (None, None)
     found = compare(x, y, "cka", splits=3, subsamples=5)
-    assert found.crossfitted is found.optimism is found.interval is None
+    assert found.crossfitted is found.optimism is found.chosen_interval is None
     _, best = comparisons.row(x, [y], "cka", Settings((), 0, 0, 3, 0.05, 0))
     assert best["crossfitted"].to_list() == [None]
 

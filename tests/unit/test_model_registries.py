@@ -8,7 +8,7 @@ import timm
 import torch
 
 from prh import modalities
-from prh.experiment.config import load
+from prh.experiment.loading import load
 from prh.experiment.registries import expand
 from prh.models import architectures, loading, repositories
 from tests.conftest import REPOSITORY

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from prh.experiment import online
-from prh.experiment.config import load
+from prh.experiment.loading import load
 from tests.unit.test_fetching import hub as hub  # the fixture
 
 WEIGHTS = b"w" * 40_000

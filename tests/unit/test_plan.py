@@ -1,14 +1,15 @@
 """Which jobs an experiment asks for, and what they need."""
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
 from prh.core.preparation import OFFICIAL
-from prh.experiment.config import load
 from prh.experiment.job_specs import JobSpecs
+from prh.experiment.loading import load
 from prh.experiment.plan import Plan
 
 
@@ -78,17 +79,22 @@ def test_a_preparation_by_name_is_its_arguments_and_stands_in_the_specs(name):
     assert JobSpecs(named).n_sweep("photos", "mutual_knn").settings["alignment"]["preparation"] == name
 
 
+def paper_figures(plan):
+    """The numbers of the paper's figures that are drawn of the photos."""
+    return [int(path[-1]) for path in plan.targets if re.fullmatch(r"photos/[a-z_0-9]+/figure\d", path)]
+
+
 def test_figures_of_the_paper_need_three_models_and_their_scores():
     texts, harness = [{"name": "t", "source": "world"}], [{"name": "h", "source": "world"}]
     probes = [{"name": "p", "train": "cifar", "label": "class"}]
     three = [language(f"l{i}") for i in range(3)]
-    assert plan_of([*three, vision("v")], texts=texts).joins("photos") == [3]
-    assert plan_of([*three, vision("v")], texts=texts, harness=harness).joins("photos") == [3, 4]
-    assert plan_of([*three[:2], vision("v")], texts=texts).joins("photos") == []
+    assert paper_figures(plan_of([*three, vision("v")], texts=texts)) == [3]
+    assert paper_figures(plan_of([*three, vision("v")], texts=texts, harness=harness)) == [3, 4]
+    assert paper_figures(plan_of([*three[:2], vision("v")], texts=texts)) == []
     vectors = [language(f"w{i}", library="word_vectors") for i in range(3)]
-    assert plan_of([*vectors, vision("v")], texts=texts).joins("photos") == []
+    assert paper_figures(plan_of([*vectors, vision("v")], texts=texts)) == []
     pictures = [vision(f"v{i}") for i in range(3)]
-    assert plan_of(pictures, [PICTURES], probes=probes).joins("photos") == [2]
+    assert paper_figures(plan_of(pictures, [PICTURES], probes=probes)) == [2]
 
 
 def test_probes_are_of_the_models_that_run_on_their_data_and_keep_their_layers():
@@ -128,15 +134,16 @@ COMPUTE_WITH_TENSORS = {
 }
 FIRST_WITH_TORCH = """
 import importlib, pkgutil, runpy, sys
-import prh.figures
+import prh.figures, prh.studies
 for script in sys.argv[1:]:
     runpy.run_path(script, run_name="imported")
     if "torch" in sys.modules:
         sys.exit(f"{script} loads torch")
-for module in pkgutil.iter_modules(prh.figures.__path__):
-    importlib.import_module(f"prh.figures.{module.name}")
-    if "torch" in sys.modules:
-        sys.exit(f"prh.figures.{module.name} loads torch")
+for package in (prh.figures, prh.studies):
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        importlib.import_module(module.name)
+        if "torch" in sys.modules:
+            sys.exit(f"{module.name} loads torch")
 """
 
 

@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from prh.competence.probes import Labelled, fit_logistic, linear_probe, merged, require_classes, split, stratified_split
+from prh.competence.logistic import fit_logistic
+from prh.competence.probe_samples import Labelled, merged, require_classes, split, stratified_split
+from prh.competence.probes import linear_probe
 from prh.io import tables
 
 

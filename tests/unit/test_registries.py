@@ -1,6 +1,6 @@
 import pytest
 
-from prh.experiment.config import ConfigError
+from prh.experiment.messages import ConfigError
 from prh.experiment.registries import expand
 
 REGISTRY = """

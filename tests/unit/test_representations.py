@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from prh.alignment import representations
-from prh.core.alignment import prepare
 from prh.core.neighbours import nearest
+from prh.core.preparation import prepare
 from prh.datasets.samples import Columns, Sample
 from prh.datasets.sharding import shard
 from prh.io import tables

@@ -5,10 +5,11 @@ import re
 import pytest
 import yaml
 
-from prh.experiment.config import LISTS, ConfigError, load
 from prh.experiment.job_specs import JobSpecs
+from prh.experiment.loading import ConfigError, load
 from prh.experiment.plan import Plan
 from prh.experiment.registries import expand
+from prh.experiment.schema import LISTS
 
 VTAB = {
     "natural": ["Caltech101", "CIFAR-100", "DTD", "Flowers102", "Pets", "SVHN", "Sun397"],

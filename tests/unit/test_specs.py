@@ -5,8 +5,8 @@ from argparse import ArgumentTypeError
 
 import pytest
 
-from prh.experiment import specs
-from prh.experiment.config import Dataset, LanguageModel, Model, UrlDataset, VisionModel
+from prh.experiment import schema, specs
+from prh.experiment.schema import Dataset, LanguageModel, Model, UrlDataset, VisionModel
 from prh.experiment.specs import Spec, differences, filled
 
 VIT = {"name": "v", "modality": "vision", "source": "random", "id": "test_vit"}
@@ -67,6 +67,17 @@ def test_a_default_that_has_changed_is_told_by_all_who_rely_on_it(monkeypatch):
 def test_every_default_is_recorded():
     """Run `make schema` when this fails; it adds keys, and changes none."""
     assert specs.recorded(specs.sections()) == specs._record()
+
+
+def test_every_section_has_its_defaults_recorded_and_is_handed_on():
+    """A section that the schema does not hand on would be in no record, and new keys in it would run jobs again."""
+    todo, found = [schema.Section], set()
+    while todo:
+        section = todo.pop()
+        todo += section.__subclasses__()
+        if section.__module__.startswith("prh.") and not section.__name__.startswith("_"):
+            found.add(section)
+    assert set(specs.sections()) == found
 
 
 def test_secrets_of_an_address_are_in_no_spec():

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from prh.alignment.comparisons import Settings, sweep_row
-from prh.core.alignment import Representation, align, compare, scores
-from prh.core.metrics import METRICS
+from prh.core.alignment import align, compare
+from prh.core.metrics import METRICS, Representation
+from prh.core.scoring import scores
 from prh.core.sweeps import can_sweep, in_gallery
 
 SETTINGS = {"permutations": 30, "subsamples": 0, "splits": 0, "alpha": 0.05, "seed": 0}

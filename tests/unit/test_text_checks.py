@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from prh import modalities
+from prh.competence.bits_per_byte import bits_per_byte
 from prh.competence.causal_models import load_causal
-from prh.competence.language_scores import bits_per_byte
 from prh.features.extraction import encode_texts, length_batches
 from prh.io import tables
 from prh.modalities import language
@@ -283,7 +283,7 @@ def test_a_causal_model_is_scored_whatever_its_entry_says_of_it(folders, family,
     ],
 )
 def test_what_a_config_says_before_anything_is_loaded(tmp_path, config, expected):
-    from prh.experiment.config import LanguageModel
+    from prh.experiment.schema import LanguageModel
 
     (tmp_path / "config.json").write_text(json.dumps(config))
     settings = {"name": "m", "modality": "language", "source": "local", "path": str(tmp_path)}

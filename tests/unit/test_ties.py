@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from prh.alignment import comparisons
 from prh.alignment.comparisons import Settings, sweep_row
 from prh.core import ties
-from prh.core.alignment import Representation, align, compare, prepare, scores
-from prh.core.metrics import METRICS
+from prh.core.alignment import align, compare
+from prh.core.metrics import METRICS, Representation
 from prh.core.neighbour_lists import restrict
 from prh.core.neighbours import nearest
+from prh.core.preparation import prepare
+from prh.core.scoring import scores
 from prh.figures import style
 from tests.unit import reference
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from prh import modalities
 from prh.competence.causal_models import load_causal
-from prh.models import checkpoints, loading, weights
+from prh.models import checkpoints, load_reports, loading, weights
 from prh.models.repositories import ModelError
 from tests.small_models import TEXTS, entry, model_folder, rewritten
 
@@ -412,8 +412,8 @@ def test_an_interrupt_stays_one():
 
 def test_names_without_wrappers_stay(caplog):
     with caplog.at_level(logging.WARNING):
-        assert weights.renames(["module.a", "b"]) == {}
-        assert weights.renames([]) == {}
+        assert load_reports.renames(["module.a", "b"]) == {}
+        assert load_reports.renames([]) == {}
     assert not caplog.records
 
 

@@ -12,10 +12,12 @@ import pytest
 from PIL import Image
 
 from prh.core import alignment
+from prh.core.preparation import prepare
 from prh.io import tables
 from prh.world import idealised
-from prh.world.idealised import UNTOLD, World, build, write_multiple_choice
+from prh.world.idealised import UNTOLD, World, build
 from prh.world.pictures import draw_events, draw_kernels, learnt_kernel, neighbourhood
+from prh.world.written import write_multiple_choice
 
 CHANCE = 0.03  # how far from k / (n - 1) an alignment may be and still be called chance
 
@@ -32,7 +34,7 @@ def small() -> World:
 
 def align(world: World, features: np.ndarray) -> float:
     """Mutual kNN with reality of one layer, prepared as the workflow prepares it."""
-    layers = [alignment.prepare(np.asarray(layer, np.float32)) for layer in (features, world.reality_features())]
+    layers = [prepare(np.asarray(layer, np.float32)) for layer in (features, world.reality_features())]
     return alignment.align(*layers, k=10).best
 
 
@@ -67,7 +69,7 @@ def test_reality_features_have_the_neighbours_of_the_pmi_also_when_prepared(defa
     np.testing.assert_allclose(offset, offset[0, 0], atol=1e-4)
     kernel = default.pmi - np.diag(np.full(default.size, np.inf))
     nearest = np.argsort(-kernel, axis=1)[:, :10]
-    prepared = alignment.prepare(features)
+    prepared = prepare(features)
     found = np.argsort(-(prepared @ prepared.T - 2 * np.eye(default.size)), axis=1)[:, :10]
     shared = np.mean([len(set(a) & set(b)) for a, b in zip(nearest, found, strict=True)]) / 10
     assert shared > 0.98

@@ -16,7 +16,7 @@ from tests.workflow.conftest import lay_out, words, write_data, write_word_vecto
 pytestmark = pytest.mark.slow
 
 CHAIN = {"download_dataset": 1, "shard_dataset": 1, "download_model": 2, "features": 2, "neighbours": 2, "alignment": 2}
-FIGURES = {"best_layers": 1, "alignment_matrix": 1, "layer_scores": 1, "layer_matrix": 1}
+FIGURES = {"best_layers": 1, "study": 1, "draw": 2}
 MODULE = """
 configfile: "own.yaml"
 

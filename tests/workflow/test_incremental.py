@@ -9,13 +9,14 @@ import pytest
 import yaml
 
 from prh.experiment import costs
-from prh.experiment.config import load
+from prh.experiment.loading import load
 from prh.experiment.plan import Plan
 from tests.workflow.conftest import lay_out, vision, write_data
 
 pytestmark = pytest.mark.slow
 
-ROWS_AND_FIGURES = {"best_layers": 1, "alignment_matrix": 2, "cross_modal": 1, "layer_scores": 1, "layer_matrix": 1}
+STUDIES = {"study": 1, "draw": 4}
+TABLES = {"best_layers": 1, **STUDIES}
 
 
 def test_a_second_run_does_nothing(finished):
@@ -42,49 +43,46 @@ def test_settings_of_the_machine_run_nothing(workflow):
 
 def test_another_model_runs_its_own_jobs(workflow):
     workflow.experiment["models"].append(vision("convnext", "test_convnext"))
-    expected = {"download_model": 1, "features": 1, "neighbours": 1, "alignment": 1, **ROWS_AND_FIGURES}
+    expected = {"download_model": 1, "features": 1, "neighbours": 1, "alignment": 1, **TABLES}
     assert workflow.would_run() == expected
 
 
 def test_a_model_taken_out_computes_nothing_but_the_tables(workflow):
     workflow.experiment["models"].pop()
-    assert workflow.would_run() == ROWS_AND_FIGURES
+    assert workflow.would_run() == TABLES
 
 
 def test_another_data_set_runs_its_own_chain(workflow):
     write_data(workflow.folder / "more")
     workflow.experiment["datasets"].append({"name": "more", "source": "local", "path": "more"})
     chain = {"download_dataset": 1, "shard_dataset": 1, "features": 4, "neighbours": 4, "alignment": 4}
-    figures = {rule: 1 + count if rule == "best_layers" else 2 * count for rule, count in ROWS_AND_FIGURES.items()}
-    assert workflow.would_run() == {**chain, **figures, "best_layers": 1}
+    assert workflow.would_run() == {**chain, "best_layers": 1, "study": 2, "draw": 8}
 
 
 def test_another_metric_runs_its_rows_only(workflow):
     workflow.experiment["alignment"]["metrics"] = ["mutual_knn", "jaccard_knn"]
-    figures = {**{rule: 2 * n for rule, n in ROWS_AND_FIGURES.items()}, "best_layers": 1}
-    assert workflow.would_run() == {"alignment": 4, **figures, "metric_correlation_table": 1, "metric_correlation": 1}
+    assert workflow.would_run() == {"alignment": 4, "best_layers": 1, "study": 3, "draw": 9}
 
 
 def test_another_k_runs_rows_only(workflow):
     workflow.experiment["alignment"]["k"] = [3, 5]
-    figures = {**{rule: 2 * n for rule, n in ROWS_AND_FIGURES.items()}, "best_layers": 1}
-    assert workflow.would_run() == {"alignment": 4, **figures, "k_sweep_figure": 1}
+    assert workflow.would_run() == {"alignment": 4, "best_layers": 1, "study": 2, "draw": 9}
 
 
 def test_a_gallery_of_another_size_runs_the_sweep_only(workflow):
     workflow.experiment["alignment"]["n"] = [12, 24]
-    assert workflow.would_run() == {"n_sweep": 4, "collect_sweep": 1, "n_sweep_figure": 1}
+    assert workflow.would_run() == {"n_sweep": 4, "collect_sweep": 1, "draw": 1}
 
 
 def test_a_setting_of_one_model_runs_that_model(workflow):
     workflow.experiment["models"][1]["pooling"] = "mean"
     changed = {"features": 1, "neighbours": 1, "alignment": 3}  # the rows of resnet and of the two models after it
-    assert workflow.would_run() == {**changed, **ROWS_AND_FIGURES}
+    assert workflow.would_run() == {**changed, **TABLES}
 
 
 def test_a_family_changes_tables_and_figures(workflow):
     workflow.experiment["models"][0]["family"] = "ViT"
-    assert workflow.would_run() == ROWS_AND_FIGURES
+    assert workflow.would_run() == TABLES
 
 
 def modules(workflow):
@@ -134,22 +132,22 @@ def test_what_a_job_says_and_is_wrapped_in_runs_nothing(workflow, module, old, n
 
 
 def test_new_keys_with_their_defaults_run_nothing(workflow):
-    for section in ("_Model", "_Dataset", "Alignment"):
+    for section, file in {"_Model": "models", "_Dataset": "datasets", "Alignment": "alignment"}.items():
         edit(
             workflow,
-            "prh/experiment/config.py",
+            f"prh/experiment/schema/{file}.py",
             f"class {section}(Section):\n",
             f"class {section}(Section):\n    novelty: str | None = None\n",
         )
     assert workflow.would_run() == {}
     workflow.experiment["models"][1]["novelty"] = "some"
-    assert workflow.would_run() == {"features": 1, "neighbours": 1, "alignment": 3, **ROWS_AND_FIGURES}
+    assert workflow.would_run() == {"features": 1, "neighbours": 1, "alignment": 3, **TABLES}
 
 
 def test_a_default_that_changes_runs_what_relies_on_it(workflow):
-    edit(workflow, "prh/experiment/config.py", 'pooling: Literal["auto", "cls", "mean", "gap"] = "auto"',
+    edit(workflow, "prh/experiment/schema/models.py", 'pooling: Literal["auto", "cls", "mean", "gap"] = "auto"',
          'pooling: Literal["auto", "cls", "mean", "gap"] = "mean"')  # fmt: skip
-    assert workflow.would_run() == {"features": 2, "neighbours": 2, "alignment": 4, **ROWS_AND_FIGURES}
+    assert workflow.would_run() == {"features": 2, "neighbours": 2, "alignment": 4, **TABLES}
     for entry in workflow.experiment["models"][:2]:
         entry["pooling"] = "auto"
     assert workflow.would_run() == {}
@@ -173,35 +171,43 @@ def nothing_knn(x, y, k=10):
 """
 
 
+NEW_STUDY = """
+from prh.studies.base import Study, register
+
+register(Study("nothing", targets=lambda plan: (), reads=("best",), draw="prh.studies.nothing.drawing:draw"))
+"""
+
+
 def test_what_the_experiment_does_not_name_runs_nothing(workflow):
     library = workflow.folder / "workflow_scripts/prh"
     (library / "core/metrics/nothing.py").write_text(NEW_METRIC)
     append(workflow, "prh/core/metrics/__init__.py", "\nfrom prh.core.metrics.nothing import nothing_knn\n")
-    (library / "figures/nothing.py").write_text("def draw():\n    return None\n")
+    (library / "studies/nothing").mkdir()
+    (library / "studies/nothing/__init__.py").write_text(NEW_STUDY)
     (library / "modalities/smell.py").write_text("def load(entry, root, device, dtype):\n    return None\n")
     append(workflow, "prh/core/metrics/kernels.py")
+    append(workflow, "prh/core/metrics/kernel_alignment.py")
     append(workflow, "prh/core/metrics/subspaces.py")
     append(workflow, "prh/modalities/language.py")
-    append(workflow, "prh/world/learners.py")
-    append(workflow, "prh/competence/language_scores.py")
+    append(workflow, "prh/world/training.py")
+    append(workflow, "prh/competence/bits_per_byte.py")
     assert workflow.would_run() == {}
     workflow.experiment["alignment"]["metrics"] = ["mutual_knn", "nothing_knn"]
     assert workflow.would_run()["alignment"] == 4
-
-
-TABLES = ROWS_AND_FIGURES
 
 
 @pytest.mark.parametrize(
     ("module", "jobs"),
     [
         ("prh/core/metrics/knn.py", {"alignment": 4, **TABLES}),
-        ("prh/figures/cross_modal.py", {"cross_modal": 1}),
-        ("prh/figures/layer_matrix.py", {"layer_matrix": 1}),
-        ("draw.py", {"alignment_matrix": 2, "cross_modal": 1, "layer_matrix": 1}),
+        ("prh/studies/cross_modal/drawing.py", {"draw": 1}),
+        ("prh/studies/layer_matrix/drawing.py", {"draw": 1}),
+        ("prh/studies/layer_matrix/table.py", {"study": 1, "draw": 1}),
+        ("prh/studies/cross_modal/__init__.py", {}),
+        ("draw.py", {"draw": 4}),
         ("prh/modalities/vision.py", {"features": 2, "neighbours": 2, "alignment": 4, **TABLES}),
         ("prh/modalities/word_vectors.py", {"features": 2, "neighbours": 2, "alignment": 2, **TABLES}),
-        ("layer_scores.py", {"layer_scores": 1, "layer_matrix": 1}),
+        ("study.py", {"study": 1, "draw": 1}),
         ("neighbours.py", {"neighbours": 4, "alignment": 4, **TABLES}),
     ],
 )
@@ -217,7 +223,7 @@ def test_code_runs_the_jobs_that_it_can_change(workflow, module, jobs):
 def test_a_renamed_model_runs_its_own_chain(workflow):
     workflow.experiment["models"][-1]["name"] = "another"
     chain = {"download_model": 1, "features": 1, "neighbours": 1, "alignment": 1}
-    assert workflow.would_run() == {**chain, **ROWS_AND_FIGURES}
+    assert workflow.would_run() == {**chain, **TABLES}
 
 
 def test_a_moved_folder_and_a_fresh_clone_run_nothing(workflow, repository, tmp_path):
@@ -265,8 +271,7 @@ def test_results_made_again_with_the_same_content_stop_there(workflow):
 
 def test_a_lost_table_is_made_again_alone(workflow):
     shutil.rmtree(workflow.folder / "results/figures")
-    figures = {rule: n for rule, n in ROWS_AND_FIGURES.items() if rule not in ("best_layers", "layer_scores")}
-    assert workflow.would_run() == figures
+    assert workflow.would_run() == {"draw": 4}
 
 
 def test_the_plan_tells_how_many_jobs_there_are(repository, tmp_path):
@@ -277,7 +282,7 @@ def test_the_plan_tells_how_many_jobs_there_are(repository, tmp_path):
     stage_of = {
         rule: path.stem
         for path in (repository / "rules").glob("*.smk")
-        for rule in re.findall(r"^rule (\w+):", path.read_text(), re.MULTILINE)
+        for rule in re.findall(r"^(?:use rule \w+ as|rule) (\w+)", path.read_text(), re.MULTILINE)
     }
     counted = Counter()
     for rule, count in workflow.would_run().items():

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 
 from prh.alignment import comparisons
-from prh.experiment.config import load
 from prh.experiment.job_specs import JobSpecs
+from prh.experiment.loading import load
 from prh.experiment.plan import Plan
 from prh.io import tables
 from tests.workflow.conftest import lay_out, words, write_data, write_word_vectors

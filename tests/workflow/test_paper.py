@@ -18,9 +18,9 @@ STAGES = {
     "alignment": {"neighbours", "alignment", "best_layers"},
     "benchmarks": {
         *("probes", "bits_per_byte", "harness", "download_text", "download_task"),
-        *("scores", "join"),
+        "scores",
     },
-    "figures": {"alignment_matrix", "cross_modal", "layer_scores", "layer_matrix", "paper_figure"},
+    "studies": {"study", "study_with_statistics", "draw"},
 }
 
 

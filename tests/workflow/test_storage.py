@@ -74,7 +74,7 @@ def test_what_is_lost_in_the_bucket_is_made_again_alone(stored, bucket):
     figure = "figures/world/mutual_knn_k5/alignment_matrix"
     for ending in ("svg", "png"):
         bucket[0].Object(f"prh/results/{figure}.{ending}").delete()
-    assert stored.would_run(*S3) == {"alignment_matrix": 1}
+    assert stored.would_run(*S3) == {"draw": 1}
     stored.snakemake("--cores", "1", *S3)
     assert f"{figure}.svg" in keys(bucket)
 

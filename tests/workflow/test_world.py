@@ -12,6 +12,7 @@ from scipy.stats import spearmanr
 import prh
 from prh.io import tables
 from prh.world import convergence, idealised
+from prh.world.written import events_of
 from tests.workflow.conftest import lay_out
 
 pytestmark = [pytest.mark.slow, pytest.mark.whole]
@@ -79,7 +80,7 @@ def test_raw_pixels_are_at_chance(default):
     samples = [row for path in shards for row in tables.read(path).to_pylist()]
     images = [np.asarray(Image.open(io.BytesIO(row["image"]["bytes"]))) for row in samples]
     pixels = np.stack(images).reshape(len(images), -1).astype(np.float32)
-    reality = idealised.build().reality_features()[idealised.events_of([row["sample_id"] for row in samples])]
+    reality = idealised.build().reality_features()[events_of([row["sample_id"] for row in samples])]
     assert abs(prh.align(prh.prepare(pixels), prh.prepare(reality)).best - CHANCE) < 0.03
 
 

@@ -7,10 +7,17 @@ Names are loaded on first use, so that a job that draws a figure never imports t
 from importlib import import_module
 
 _HOMES = {
+    "Alignment": "prh.core.alignment",
+    "Representation": "prh.core.metrics",
+    "Study": "prh.studies",
+    "StudyTables": "prh.studies",
+    "Target": "prh.studies",
+    "align": "prh.core.alignment",
+    "compare": "prh.core.alignment",
+    "metric": "prh.core.metrics",
     "metrics": "prh.core.metrics",
     "prepare": "prh.core.preparation",
-    "align": "prh.core.alignment",
-    "Alignment": "prh.core.alignment",
+    "register": "prh.studies",
 }
 
 __all__ = sorted(_HOMES)

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 from prh.downloads.lockfile import lock_path
-from prh.experiment.config import Experiment, load
+from prh.experiment.loading import ConfigError, load
 from prh.experiment.registries import expand, read
+from prh.experiment.schema import Experiment
 from prh.io import addresses
 from prh.jobs.command import failing_in_one_sentence
 
@@ -27,6 +28,7 @@ def main() -> None:
         action="store_true",
         help="instead of costs: check by metadata that everything to be fetched is there and can be read",
     )
+    plan.add_argument("--plugins", action="store_true", help="import the plugins of the experiment, which are code")
     plan.set_defaults(run=_plan)
     arguments = parser.parse_args()
     with failing_in_one_sentence(job=False):
@@ -34,15 +36,21 @@ def main() -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> None:
-    experiment = load(expand(read(arguments.configfile)))
+    raw = expand(read(arguments.configfile))
+    if raw.get("plugins") and not arguments.plugins:
+        raise ConfigError(
+            f"{arguments.configfile} names plugins, which are code ({', '.join(map(str, raw['plugins']))}): read them, "
+            "then give --plugins."
+        )
+    experiment = load(raw)
     os.environ[addresses.ADDRESSES] = addresses.kept(experiment.urls())  # entries are handed on without their secrets
     if arguments.online:
         _check(experiment, lock_path(arguments.configfile))
         return
-    from prh.downloads import fetching
+    from prh.downloads import hub
     from prh.experiment import costs
 
-    online = not arguments.offline and fetching.is_reachable()
+    online = not arguments.offline and hub.is_reachable()
     print(costs.report(experiment, lock_path(arguments.configfile), online, arguments.tflops, arguments.bandwidth))
 
 

@@ -39,6 +39,7 @@ BEST = {
     "crossfitted": pl.Float64,
     "optimism": pl.Float64,
     "null_mean": pl.Float64,
+    "chance": pl.Float64,  # expected of models that have nothing in common; null where it is not known
     "ties_x": pl.Float64,
     "ties_y": pl.Float64,
     "tied_x": pl.Boolean,  # whether ties exceed prh.core.ties.BOUND
@@ -59,7 +60,7 @@ MODELS = {
 
 @dataclass(frozen=True)
 class Settings:
-    """How models are compared; the meaning of each is in prh.experiment.config.Alignment."""
+    """How models are compared; the meaning of each is in prh.experiment.schema.Alignment."""
 
     k: tuple[int, ...]
     permutations: int
@@ -181,6 +182,7 @@ def _score_table(model_x: str, model_y: str, found: Alignment) -> pa.Table:
 
 
 def _best_row(model_x: str, model_y: str, found: Alignment) -> dict[str, object]:
+    chance = METRICS[found.metric].chance
     (low, high), (ties_x, ties_y) = found.interval or (None, None), found.ties or (None, None)
     chosen_low, chosen_high = found.chosen_interval or (None, None)
     return {
@@ -201,6 +203,7 @@ def _best_row(model_x: str, model_y: str, found: Alignment) -> dict[str, object]
         "crossfitted": found.crossfitted,
         "optimism": found.optimism,
         "null_mean": None if found.null is None else float(found.null.mean()),
+        "chance": None if chance is None else chance(found.k, found.n),
         "ties_x": ties_x,
         "ties_y": ties_y,
         "tied_x": None if ties_x is None else ties_x > BOUND,
@@ -258,25 +261,3 @@ def collect(rows: Sequence[tuple[str, str, pl.DataFrame]], models: pl.DataFrame)
         whole = whole.join(traits, on=f"model_{side}", how="left", maintain_order="left")
     first = ["dataset", "metric", "k", "n", "model_x", "modality_x", "family_x", "model_y", "modality_y", "family_y"]
     return whole.select(*first, pl.exclude(first))
-
-
-def strongest_pair(best: pl.DataFrame) -> tuple[str, str]:
-    """The two models of different modalities that align most (of any two, where there is one modality only).
-
-    ``best`` holds the rows of one data set, metric and k. The kernel of a world, being no model, is left out.
-    """
-    pairs = best.filter(pl.col("modality_x") != "world", pl.col("modality_y") != "world")
-    across = pairs.filter(pl.col("modality_x") != pl.col("modality_y"))
-    pairs = pairs if across.is_empty() else across
-    if pairs.is_empty():
-        raise ValueError("no two models are compared; add a model to the experiment.")
-    return pairs.sort("score", descending=True).select("model_x", "model_y").row(0)
-
-
-def layer_scores(rows: pl.DataFrame, model_x: str, model_y: str) -> pl.DataFrame:
-    """The scores of one model pair out of ``rows`` (schema tables.ALIGNMENT, one k), x with y where there are both."""
-    for pair in ((model_x, model_y), (model_y, model_x)):
-        found = rows.filter(pl.col("model_x") == pair[0], pl.col("model_y") == pair[1])
-        if not found.is_empty():
-            return found
-    raise ValueError(f"{model_x} and {model_y} are not compared; both must read the data set.")

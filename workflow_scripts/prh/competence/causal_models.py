@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LOGITS = 2 << 30
+"""Bytes of logits that a batch may have: a vocabulary of 250,000 makes 0.5 GB of each window of 512 tokens."""
+
 
 class CausalModel(NamedTuple):
     """A causal language model, ready to be scored.
@@ -35,7 +38,7 @@ class CausalModel(NamedTuple):
 
 
 def load_causal(entry: Mapping, root: str | Path | None, device: str = "cpu") -> CausalModel:
-    """The causal language model and the tokeniser of a model entry (see prh.experiment.config), with weights from
+    """The causal language model and the tokeniser of a model entry (see prh.experiment.schema), with weights from
     ``root``.
 
     As in `prh.modalities.load`: the same type of weights, the same placement of big and quantised models, and random
@@ -83,3 +86,9 @@ def reason_not_scored(error: NotCausal, entry: Mapping) -> str:
         raise error
     log.warning("no scores: %s", error)
     return str(error)
+
+
+def fitting_batch(model: PreTrainedModel, tokens: int) -> int:
+    """How many sequences of ``tokens`` tokens make a batch: 8, or fewer (at least 1) so that its logits fit LOGITS."""
+    each = tokens * model.config.get_text_config().vocab_size * model.dtype.itemsize
+    return max(1, min(8, LOGITS // each))

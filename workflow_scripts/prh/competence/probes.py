@@ -3,22 +3,19 @@
 A probe standardises the features, fits a multinomial logistic regression at each strength of L2 regularisation
 on a part of the training samples, keeps the strength that is best on the held-out part, refits on all training samples
 and reports top-1 accuracy on the test samples.
-
-The objective is mean cross-entropy + ``l2`` / 2 * ||W||^2 (the bias is free), so that one ``l2`` means the same for any
-number of samples; scikit-learn's ``C`` is 1 / (n * l2).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from prh.io import tables
+from prh.competence.logistic import LogisticFit, fit_logistic
+from prh.competence.probe_samples import stratified_split
 
 GRID = tuple(10.0**exponent for exponent in range(1, -6, -1))
 
@@ -101,124 +98,6 @@ def linear_probe(
 
 
 @dataclass(frozen=True)
-class LogisticFit:
-    """A multinomial logistic regression: weight [classes, width] and bias [classes], float32."""
-
-    l2: float
-    weight: torch.Tensor
-    bias: torch.Tensor
-    loss: float
-    converged: bool
-
-
-def fit_logistic(
-    x: torch.Tensor,
-    y: np.ndarray,
-    classes: int,
-    strengths: Sequence[float],
-    *,
-    start: LogisticFit | None = None,
-    tolerance: float = 1e-5,
-    max_iter: int = 300,
-) -> list[LogisticFit]:
-    """Multinomial logistic regressions along ``strengths`` (strongest first, each started from the one before).
-
-    x: [n, width] float32, standardised; y: n class indices; start: where to begin, else all weights at zero.
-    L-BFGS runs in the basis of the principal axes, each axis scaled by the curvature it can have at most,
-    sqrt(eigenvalue / 2 + l2) (Boehning 1992): the penalty does not change under rotation, so the optimum is the same,
-    and correlated features no longer slow the search down.
-    ``tolerance``: largest absolute entry of the gradient, in those coordinates, at which a fit counts as converged.
-    """
-    y = torch.as_tensor(y, device=x.device)
-    eigenvalues, axes = _principal_axes(x)
-    rotated = x @ axes
-    if start is None:
-        weight, bias = x.new_zeros(rotated.shape[1], classes), _log_frequencies(y, classes, x)
-    else:
-        weight, bias = axes.T @ start.weight.T, start.bias
-    fits = []
-    for l2 in strengths:
-        weight, bias, loss, converged = _minimise(rotated, y, weight, bias, eigenvalues, l2, tolerance, max_iter)
-        fits.append(LogisticFit(l2, (axes @ weight).T, bias, loss, converged))
-    return fits
-
-
-def _minimise(
-    x: torch.Tensor,
-    y: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    eigenvalues: torch.Tensor,
-    l2: float,
-    tolerance: float,
-    max_iter: int,
-) -> tuple[torch.Tensor, torch.Tensor, float, bool]:
-    """Weight [r, classes], bias, objective and whether the gradient came (nearly) down to ``tolerance``."""
-    scale = (eigenvalues / 2 + l2).rsqrt()[:, None]
-    scaled_weight = (weight / scale).requires_grad_()
-    bias = bias.clone().requires_grad_()
-    scaled_x = x * scale.T
-    solver = torch.optim.LBFGS(
-        [scaled_weight, bias],
-        max_iter=max_iter,
-        max_eval=2 * max_iter,
-        history_size=20,
-        tolerance_grad=tolerance,
-        tolerance_change=0,
-        line_search_fn="strong_wolfe",
-    )
-
-    def objective() -> torch.Tensor:
-        solver.zero_grad()
-        cross_entropy = torch.nn.functional.cross_entropy(torch.addmm(bias, scaled_x, scaled_weight), y)
-        loss = cross_entropy + l2 / 2 * (scaled_weight * scale).square().sum()
-        loss.backward()
-        return loss
-
-    solver.step(objective)
-    loss = float(objective().detach())
-    steepest = max(float(p.grad.abs().max()) for p in (scaled_weight, bias))
-    # in single precision the line search ends a little above the tolerance it is given
-    return scaled_weight.detach() * scale, bias.detach(), loss, steepest <= 10 * tolerance
-
-
-def _principal_axes(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Eigenvalues [r] and eigenvectors [width, r] of x.T @ x / n; directions in which x does not vary are left out."""
-    n, width = x.shape
-    if width <= n:
-        eigenvalues, axes = torch.linalg.eigh((x.T @ x / n).double())
-    else:  # the same axes from the smaller n x n product
-        eigenvalues, left = torch.linalg.eigh((x @ x.T / n).double())
-        axes = x.T.double() @ left / (n * eigenvalues.clamp_min(torch.finfo(torch.float64).tiny)).sqrt()
-    seen = eigenvalues > 1e-7 * eigenvalues[-1]
-    return eigenvalues[seen].to(x.dtype), axes[:, seen].to(x.dtype)
-
-
-def _log_frequencies(y: torch.Tensor, classes: int, like: torch.Tensor) -> torch.Tensor:
-    return torch.bincount(y, minlength=classes).to(like.dtype).div(len(y)).log()
-
-
-def stratified_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted indices (kept, held out): ``share`` of each class held out, at least one sample of each class kept.
-
-    Raises ValueError if ``share`` is not between 0 and 1 or no class has a second sample to hold out.
-    """
-    if not 0 < share < 1:
-        raise ValueError(f"The share held out must lie between 0 and 1, got {share}.")
-    labels = np.asarray(labels)
-    rng = np.random.default_rng(seed)
-    held = []
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        count = min(max(round(share * len(members)), 1), len(members) - 1)
-        held.append(members[:count])
-    held = np.sort(np.concatenate(held))
-    if not len(held):
-        raise ValueError("No class has two training samples, so none can be held out; give more training samples.")
-    return np.setdiff1d(np.arange(len(labels)), held), held
-
-
-@dataclass(frozen=True)
 class _Standardised:
     """Mean and scale of training features; a feature that does not vary is only centred."""
 
@@ -274,104 +153,3 @@ def _labels(train_y, test_y, n_train: int, n_test: int) -> tuple[np.ndarray, np.
     if len(classes) < 2:
         raise ValueError(f"All samples are of one class ({classes[0]!s}); a probe needs at least two.")
     return classes, np.searchsorted(classes, train_y), np.searchsorted(classes, test_y)
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Features [n, width] with their n labels."""
-
-    features: np.ndarray
-    labels: np.ndarray
-
-    @classmethod
-    def read(cls, path: Path, sample_ids: Sequence[str], labels: Sequence[str | None], layer: int = -1) -> Labelled:
-        """One layer of a features table, with the labels of its samples; samples without a label are left out.
-
-        ``layer`` counts from the end if negative. Raises ValueError for samples in another order, or a layer too many.
-        """
-        count = len(tables.made_by(path)["layer_names"])
-        if not -count <= layer < count:
-            raise ValueError(f"Layer {layer} is asked for and the model has {count} layers; lower it.")
-        column = tables.layer_name(layer % count)
-        table = tables.read(path, ["sample_id", column])
-        tables.require_same_samples(table["sample_id"].to_pylist(), sample_ids, ("the features", "the labels"))
-        kept = [i for i, label in enumerate(labels) if label is not None]
-        return cls(tables.layer_array(table, column)[kept], np.array([labels[i] for i in kept], dtype=str))
-
-    def take(self, rows: np.ndarray) -> Labelled:
-        """Some of the samples."""
-        return Labelled(self.features[rows], self.labels[rows])
-
-
-def require_classes(labels: Iterable[str | None], classes: int, where: str) -> None:
-    """Raise ValueError unless ``labels`` (None: no label) of the data set ``where`` hold exactly so many classes."""
-    found = {label for label in labels if label is not None}
-    if len(found) != classes:
-        some = ", ".join(sorted(found)[:5])
-        raise ValueError(f"{where} must have {classes} classes and has {len(found)} ({some} ...); mend 'classes'.")
-
-
-def merged(labels: Iterable[str | None], classes: int, bins: int) -> list[str | None]:
-    """Labels 0 ... ``classes`` - 1 in ``bins`` classes of equal width, in their order (None stays None).
-
-    Raises ValueError for a label that is no such number.
-    """
-    numbers = {str(number): str(number * bins // classes) for number in range(classes)}
-    result: list[str | None] = []
-    for label in labels:
-        if label is not None and label not in numbers:
-            raise ValueError(
-                f"The label {label!r} is none of the numbers 0 to {classes - 1}, so 'bins' cannot merge it."
-            )
-        result.append(None if label is None else numbers[label])
-    return result
-
-
-def split(
-    train: Labelled, test: Labelled | None, limit: int, test_share: float, seed: int
-) -> tuple[Labelled, Labelled]:
-    """Training and test samples: where there is no test set a share of each class is held out; then at most ``limit``
-    training samples are kept, the same share of each class and at least one. Both draws come from ``seed``.
-
-    Raises ValueError where there is no label, a class cannot be in both parts, or ``limit`` is below the classes.
-    """
-    _require_labels(train.labels, "training")
-    if test is None:
-        _require_two_of_each(train.labels)
-        rest, held = stratified_split(train.labels, test_share, seed)
-        train, test = train.take(rest), train.take(held)
-    _require_labels(test.labels, "test")
-    if len(train.labels) > limit:
-        train = train.take(_drawn(train.labels, limit, seed))
-    return train, test
-
-
-def _require_labels(labels: np.ndarray, part: str) -> None:
-    if not len(labels):
-        raise ValueError(f"None of the {part} samples has a label; see 'label' of the probe and 'labels' of its data.")
-
-
-def _require_two_of_each(labels: np.ndarray) -> None:
-    classes, counts = np.unique(labels, return_counts=True)
-    single = classes[counts == 1]
-    if len(single):
-        raise ValueError(
-            f"{len(single)} classes have one sample each, such as {single[0]!s}, which cannot be both learnt and "
-            "tested; leave these classes out, give more samples, or give a test set."
-        )
-
-
-def _drawn(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Sorted indices of at most ``count`` samples: the same share of each class, and at least one of each.
-
-    A class that its share gives less than one sample takes it from the largest classes.
-    """
-    classes, label, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    if count < len(classes):
-        raise ValueError(f"The limit of {count} training samples is below the {len(classes)} classes; raise it.")
-    quotas = np.maximum(np.floor(sizes * count / len(labels)).astype(int), 1)
-    while quotas.sum() > count:
-        quotas[np.argmax(quotas)] -= 1
-    rng = np.random.default_rng(seed)
-    drawn = [rng.permutation(np.flatnonzero(label == i))[:quota] for i, quota in enumerate(quotas)]
-    return np.sort(np.concatenate(drawn))

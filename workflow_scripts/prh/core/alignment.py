@@ -8,47 +8,57 @@ optimism of the maximum. See ``Alignment``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from prh.core import calibration, intervals
-from prh.core.metrics import METRICS, Metric, Representation
-from prh.core.preparation import device_of, prepare
-
-__all__ = [
-    "Alignment",
-    "Representation",
-    "align",
-    "best_pair",
-    "compare",
-    "crossfit",
-    "interval",
-    "null_maxima",
-    "prepare",
-    "scores",
-]
+from prh.core.evidence import crossfit, null_maxima, spread_of
+from prh.core.metrics import Representation
+from prh.core.preparation import device_of
+from prh.core.scoring import best_pair, metric_called, scores
 
 
 @dataclass(frozen=True)
 class Alignment:
     """How much two models agree, and how far that can be trusted.
 
-    scores : float64 [L_x, L_y], one per layer pair; NaN for pairs with a layer that is left out.
-    best, layers : the largest score and its layer pair (x, y); the lowest pair among equals.
-    null : float64 [K], maxima over layer pairs of permuted samples; None without permutations, as the next three.
-    threshold : the score that chance exceeds with probability alpha.
-    p : the p-value of ``best``.
-    calibrated : max((best - threshold) / (1 - threshold), 0); None also where the metric can exceed 1.
-    ties : (of x, of y) share of samples whose k-th and (k+1)-th neighbours are equally near, in ``layers``: there
+    Attributes
+    ----------
+    metric, k, n
+        The metric, its number of neighbours (None if it looks at none), and the number of samples.
+    scores : float64 [L_x, L_y]
+        One per layer pair; NaN for pairs with a layer that is left out.
+    best, layers : float, (int, int)
+        The largest score and its layer pair (x, y); the lowest pair among equals.
+    null : float64 [K], optional
+        Maxima over layer pairs of permuted samples; None without permutations, as the next three.
+    threshold : float, optional
+        The score that chance exceeds with probability alpha.
+    p : float, optional
+        The p-value of ``best``, between 1 / (K + 1) and 1.
+    calibrated : float, optional
+        max((best - threshold) / (1 - threshold), 0), from 0 to 1; None also where the metric can exceed 1.
+    interval : (float, float), optional
+        (low, high) for the score of ``layers``, as if these had been named beforehand (``prh.core.intervals``); None
+        without subsamples, where nothing varies, or where a layer is the same for all samples of a half.
+    chosen_interval : (float, float), optional
+        The same knowing that ``layers`` were chosen because they score best; None without splits too.
+    crossfitted, optimism : float, optional
+        See ``crossfit``; None without splits, or where halves leave no layer pair to compare.
+    ties : (float, float), optional
+        Of x and of y the share of samples whose k-th and (k+1)-th neighbours are equally near, in ``layers``: there
         chance decides, not the model (``prh.core.ties``). None without k, or with tables that do not say.
-    interval : (low, high) for the score of ``layers``, as if these had been named beforehand (``prh.core.intervals``);
-        None without subsamples, where nothing varies, or where a layer is the same for all samples of a half.
-    chosen_interval : the same knowing that ``layers`` were chosen because they score best; None without splits too.
-    crossfitted, optimism : see ``crossfit``; None without splits, or where halves leave no layer pair to compare.
-    left_out : (of x, of y) numbers of the layers that are the same for all samples and take no part.
+    left_out : (tuple of int, tuple of int)
+        Of x and of y the numbers of the layers that are the same for all samples and take no part.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).normal(size=(50, 8)).astype("float32")
+    >>> alignment = align(x, x, k=5)
+    >>> alignment.best, alignment.scores.shape, alignment.p is None
+    (1.0, (1, 1), True)
     """
 
     metric: str
@@ -67,36 +77,6 @@ class Alignment:
     optimism: float | None = None
     ties: tuple[float, float] | None = None
     left_out: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
-
-
-def scores(x: Representation, y: Representation, metric: str | Metric, k: int | None = None) -> np.ndarray:
-    """Scores of all layer pairs: float64 [L_x, L_y], NaN where a layer is left out (the same for all samples).
-
-    Raises ValueError for an unknown metric, unequal n, k >= n, and any other score that is not a number, naming the
-    layer pair.
-    """
-    metric = _metric(metric)
-    with nullcontext() if metric.needs == "neighbours" else _full_float32():
-        result = np.asarray(metric.scores(x, y, k), np.float64)
-    unexpected = np.argwhere(np.isnan(result[np.ix_(x.places, y.places)]))
-    if len(unexpected):
-        i, j = x.numbers[x.places[unexpected[0, 0]]], y.numbers[y.places[unexpected[0, 1]]]
-        raise ValueError(
-            f"{metric.name} of {x.name} layer {i} and {y.name} layer {j} is not a number; "
-            "a layer may be too low in rank for this metric: leave it out or mend its features."
-        )
-    return result
-
-
-def best_pair(scores: np.ndarray) -> tuple[float, tuple[int, int]]:
-    """The largest of ``scores`` [L_x, L_y] and its layer pair (x, y), the lowest pair (x first) among equals.
-
-    NaN, of pairs with a layer that is left out, never wins; ValueError if there is nothing else.
-    """
-    if np.isnan(scores).all():
-        raise ValueError("no layer pair has a score: the layers of one side are the same for all samples.")
-    i, j = np.unravel_index(np.nanargmax(scores), scores.shape)
-    return float(scores[i, j]), (int(i), int(j))
 
 
 def align(
@@ -135,6 +115,18 @@ def align(
     **options
         As in ``compare``: groups, alpha, subsamples, splits.
 
+    Returns
+    -------
+    Alignment
+        Of all layer pairs, the best one, and the evidence that was asked for.
+
+    Raises
+    ------
+    ValueError
+        What ``Representation`` and ``compare`` refuse.
+
+    Examples
+    --------
     >>> rng = np.random.default_rng(0)
     >>> x = rng.normal(size=(100, 8)).astype("float32")
     >>> found = align([x, x**3], [-x], permutations=99)
@@ -183,13 +175,33 @@ def compare(
         Number of random splits for the cross-fitted score and the optimism; 0 for none, 10 is plenty.
     seed : int
         Of all of these; each draws from a stream of its own, so that asking for one does not change another.
+
+    Returns
+    -------
+    Alignment
+        Of all layer pairs, the best one, and the evidence that was asked for.
+
+    Raises
+    ------
+    ValueError
+        An unknown metric, unequal n, k >= n, two models of one name that hold ties, a number that is out of its range,
+        a score that is not a number, or groups that cannot be permuted.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(60, 8)).astype("float32")
+    >>> first, second = Representation("first", [x]), Representation("second", [x + rng.normal(size=(60, 8))])
+    >>> alignment = compare(first, second, "cka", permutations=99, subsamples=20)
+    >>> alignment.p, alignment.interval[0] < alignment.best < alignment.interval[1]
+    (0.01, True)
     """
     if min(permutations, splits) < 0:
         raise ValueError(f"permutations is {permutations} and splits {splits}; neither must be negative (0: none).")
     if not 0 < alpha < 1:
         raise ValueError(f"alpha is {alpha}; it must be between 0 and 1.")
     groups = None if groups is None else calibration.numbered(groups, x.gallery)
-    traits = _metric(metric)
+    traits = metric_called(metric)
     k = k if traits.needs_k else None
     table = scores(x, y, traits, k)
     best, layers = best_pair(table)
@@ -204,7 +216,7 @@ def compare(
     if splits:
         found["crossfitted"], found["optimism"] = crossfit(x, y, traits, k, splits, streams[2], groups)
     if subsamples:
-        spread = _spread(x, y, traits, k, layers, subsamples, streams[1], groups)
+        spread = spread_of(x, y, traits, k, layers, subsamples, streams[1], groups)
         found["interval"] = intervals.ends(best, spread, alpha, bounded=traits.bounded)
         optimism = found.get("optimism")
         if optimism is not None:
@@ -212,128 +224,11 @@ def compare(
     return Alignment(traits.name, k, x.gallery, table, best, layers, **found)
 
 
-def null_maxima(
-    x: Representation,
-    y: Representation,
-    metric: str | Metric,
-    k: int | None,
-    permutations: int,
-    rng: np.random.Generator,
-    groups: np.ndarray | None = None,
-) -> np.ndarray:
-    """Maxima over layer pairs after permuting the samples of y, alike in all its layers: float64 [permutations].
-
-    Neighbours are moved by an index map, inverse[knn[order]], never searched again.
-    """
-    if groups is not None:
-        calibration.require_exchangeable(groups[: y.n], permutations)
-    orders = (_order(rng, y, groups) for _ in range(permutations))
-    return np.array([np.nanmax(scores(x, y.reordered(order), metric, k)) for order in orders])
-
-
-def interval(
-    x: Representation,
-    y: Representation,
-    metric: str | Metric,
-    k: int | None,
-    layers: tuple[int, int],
-    score: float,
-    subsamples: int,
-    rng: np.random.Generator,
-    groups: np.ndarray | None = None,
-    alpha: float = 0.05,
-    optimism: float = 0.0,
-) -> tuple[float, float] | None:
-    """Confidence interval of the score of one given layer pair, or None (``prh.core.intervals``).
-
-    It is about the sampling of stimuli, for a layer pair held fixed, and about the score at as many samples. With
-    ``groups``, whole groups are drawn. The ``optimism`` of ``crossfit`` makes it one of a chosen layer pair.
-    """
-    spread = _spread(x, y, _metric(metric), k, layers, subsamples, rng, groups)
-    return intervals.ends(score, spread, alpha, bounded=_metric(metric).bounded, optimism=optimism)
-
-
-def _spread(
-    x: Representation,
-    y: Representation,
-    metric: Metric,
-    k: int | None,
-    layers: tuple[int, int],
-    subsamples: int,
-    rng: np.random.Generator,
-    groups: np.ndarray | None,
-) -> intervals.Spread:
-    """Variance of the score of a layer pair over draws of the samples."""
-    if subsamples < 2:
-        raise ValueError(f"subsamples is {subsamples}; a spread needs at least 2, and a hundred to be steady.")
-    one_x, one_y = x.layer(layers[0]), y.layer(layers[1])
-    with nullcontext() if metric.needs == "neighbours" else _full_float32():
-        return intervals.spread(
-            one_x, one_y, metric, k, lambda *half: scores(*half, metric, k)[0, 0], subsamples, rng, groups
-        )
-
-
-def crossfit(
-    x: Representation,
-    y: Representation,
-    metric: str | Metric,
-    k: int | None,
-    splits: int,
-    rng: np.random.Generator,
-    groups: np.ndarray | None = None,
-) -> tuple[float, float] | tuple[None, None]:
-    """(cross-fitted score, optimism of the maximum), averaged over random splits of the samples into halves.
-
-    The layer pair is chosen on one half and scored on the other, both ways: a score that does not profit from the
-    choice. The optimism is what the choosing half promised beyond that. Both are at n / 2 samples, where k neighbours
-    reach further than at n: compare the score with other cross-fitted scores, not with ``best``.
-
-    A layer that is the same for all samples of one half takes no part in that split. (None, None) if no split leaves
-    a layer pair.
-    """
-    honest, promised = [], []
-    for _ in range(splits):
-        halves = np.stack(
-            [scores(x.subset(half), y.subset(half), metric, k) for half in intervals.halves(rng, x.n, groups)]
-        )
-        halves[:, np.isnan(halves).any(axis=0)] = np.nan
-        if np.isnan(halves).all():
-            continue
-        for chosen_on, scored_on in (halves, halves[::-1]):
-            best, layers = best_pair(chosen_on)
-            promised.append(best)
-            honest.append(scored_on[layers])
-    if not honest:
-        return None, None
-    return float(np.mean(honest)), float(np.mean(promised) - np.mean(honest))
-
-
 def _ties(x: Representation, y: Representation, k: int | None, layers: tuple[int, int]) -> tuple[float, float] | None:
     shares = [None if k is None else side.ties(k) for side in (x, y)]
     if any(share is None for share in shares):
         return None
     return float(shares[0][layers[0]]), float(shares[1][layers[1]])
-
-
-def _order(rng: np.random.Generator, y: Representation, groups: np.ndarray | None) -> np.ndarray:
-    """A random order of all samples of the gallery in which queries stay among queries, whose neighbours are known."""
-    queries, rest = (None, None) if groups is None else (groups[: y.n], groups[y.n :])
-    order = calibration.permutation(rng, y.n, queries)
-    return np.concatenate([order, y.n + calibration.permutation(rng, y.gallery - y.n, rest)])
-
-
-def _metric(metric: str | Metric) -> Metric:
-    if isinstance(metric, Metric):
-        return metric
-    if metric not in METRICS:
-        raise ValueError(f"there is no metric {metric!r}; there are {', '.join(sorted(METRICS))}.")
-    return METRICS[metric]
-
-
-def _full_float32() -> AbstractContextManager:
-    from prh.core.neighbours import full_float32  # imports torch, which a comparison of neighbour tables never needs
-
-    return full_float32()
 
 
 def _as_list(layers: Any) -> Sequence[Any]:

@@ -90,7 +90,7 @@ def ends(
 ) -> tuple[float, float] | None:
     """(low, high): score -+ t sd, at most 1 if ``bounded``; None where nothing varies or the variance is unknown.
 
-    The best of many layer pairs is best by luck too. ``optimism`` (``prh.core.alignment.crossfit``) is by how much half
+    The best of many layer pairs is best by luck too. ``optimism`` (``prh.core.evidence.crossfit``) is by how much half
     of the samples promise too much. With all of them the noise among which the best is chosen is smaller by a factor
     sqrt(2), and so is the luck: the interval is moved down by that. (It is not moved up where crossfits score higher.)
     """

@@ -75,12 +75,32 @@ def prepare(
     name : str
         What a single layer is called in messages.
 
-    Returns float32 of the same kind (array or tensor, one or a list). Raises ValueError for integers, NaN, inf, a wrong
-    shape, a row of zeros, which has no direction, or a clamp that leaves nothing of sparse features.
+    Returns
+    -------
+    float32 [n, d], or a list of them
+        Of the same kind as ``x``, array or tensor.
+
+    Raises
+    ------
+    ValueError
+        Integers, NaN, inf, a wrong shape, a row of zeros, which has no direction, or a clamp that leaves nothing of
+        sparse features.
+
+    References
+    ----------
+    Huh et al. (2024), "The Platonic Representation Hypothesis", appendix A; docs/parity.md compares with their code.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from prh import prepare
+    >>> x = prepare(np.random.default_rng(0).normal(size=(5, 3)).astype("float32"))
+    >>> np.linalg.norm(x, axis=1).round(5).tolist()
+    [1.0, 1.0, 1.0, 1.0, 1.0]
     """
     import torch
 
-    from prh.core.neighbours import as_matrix
+    from prh.core.float32 import as_matrix
 
     require_settings(clamp, clamp_scope, quantile, precision)
     many = isinstance(x, (list, tuple))
@@ -109,7 +129,7 @@ def prepared_layers(
     It is the same before preparation (all rows equal) or after it (``is_constant``). A quantile over all layers looks
     at these too, and takes all layers into memory.
     """
-    from prh.core.neighbours import as_matrix
+    from prh.core.float32 import as_matrix
 
     require_settings(clamp, clamp_scope, quantile, precision)
     common = None

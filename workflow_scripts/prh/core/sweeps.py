@@ -19,7 +19,7 @@ from prh.core.ties import key_of
 
 def can_sweep(metric: str) -> bool:
     """Whether ``metric`` reads each sample's own list of neighbours only, so that queries can differ from gallery."""
-    return METRICS[metric].needs == "neighbours" and metric != "cycle_knn"
+    return METRICS[metric].per_query
 
 
 def in_gallery(
@@ -37,7 +37,8 @@ def in_gallery(
     ``layers``: floating [N, d], prepared; None for a layer that is left out, as is one that is the same for all of the
     gallery. The order of equally near samples is one of all N, so that a larger gallery keeps that of a smaller one.
     """
-    from prh.core.neighbours import as_matrix, nearest
+    from prh.core.float32 import as_matrix
+    from prh.core.neighbours import nearest
     from prh.core.preparation import is_constant
 
     settings = {"own": np.arange(queries), "numbers": gallery, "precision": precision, "device": device}

@@ -10,7 +10,7 @@ import datasets
 from huggingface_hub.utils import filter_repo_objects
 
 from prh.datasets.errors import DataError
-from prh.downloads import fetching
+from prh.downloads import hub
 from prh.downloads.lockfile import Lock
 
 CARDS = ("README.md", "dataset_infos.json")
@@ -24,7 +24,7 @@ def fetch(entry: Mapping, folder: Path, lock: Lock | None = None) -> tuple[str, 
     and, in the second case, the files of the split. Raises DataError, before anything large is downloaded, for a
     pattern, subset or split that is not there.
     """
-    snapshot = fetching.find(entry["id"], kind="dataset", revision=entry["revision"], lock=lock)
+    snapshot = hub.find(entry["id"], kind="dataset", revision=entry["revision"], lock=lock)
     if entry["files"] is not None:
         snapshot.fetch(matching(snapshot.files, entry["files"], entry["id"]), folder)
         return snapshot.commit, None

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from prh.experiment import plugins
 from prh.experiment.specs import Spec
 
 FROM_FILE = "--arguments"
@@ -30,8 +31,15 @@ class ProgramParser(argparse.ArgumentParser):
                 "--spec", type=Spec.parse, required=True, help=f"{spec}, as JSON (prh/experiment/specs.py)"
             )
 
+    def add_tables(self) -> None:
+        """The options of a program of studies: three lists, with an item for each table that is read."""
+        self.add_argument("--reads", nargs="+", required=True, help="what each table is called by the study")
+        self.add_argument("--tables", nargs="+", type=Path, required=True, help="the tables")
+        self.add_argument("--tables-specs", nargs="*", default=[], help="digests of their settings")
+
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> argparse.Namespace:
         """The arguments; the log of a job says by which settings and which code it runs."""
+        plugins.load_told()
         arguments = super().parse_args(expanded(sys.argv[1:] if args is None else args), namespace)
         if self._has_spec:
             print(f"settings {arguments.spec.digest}, code {arguments.spec.code or 'not told'}", flush=True)

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator
+import inspect
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 LIBRARY = Path(__file__).resolve().parents[2]
@@ -28,8 +30,8 @@ WING = (
     "prh.io.addresses",
     "prh.io.versions",
 )
-"""Packages and modules that cannot change a number: their code is no part of any digest, and what they import is not
-followed."""
+"""Packages and modules that cannot change a number: their code is no part of any digest, nor is from which of their
+files a program imports, and what they import is not followed."""
 
 SPEAKERS = {"log", "logger", "logging", "warnings"}
 SAYING = {"debug", "info", "warning", "error", "exception", "critical", "warn"}
@@ -56,8 +58,23 @@ def digest(roots: Iterable[str | Path], library: Path = LIBRARY) -> str:
 
     Raises FileNotFoundError for a root that is not there, SyntaxError for a file that is not Python.
     """
-    parts = [(_relative(path, library), _essence(path)) for path in modules(roots, library)]
+    parts = sorted((_relative(path, library), _essence(path)) for path in modules(roots, library))
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def home(function: str | Callable) -> str | Path:
+    """Where the code of a function begins, for `digest`: its module, or its file where it comes from outside of prh.
+
+    ``function`` is the function, or where it is: ``package.module:function``.
+    """
+    if isinstance(function, str):
+        module = function.partition(":")[0]
+    else:
+        function = inspect.unwrap(function)
+        module = function.__module__
+    if module.split(".")[0] == "prh":
+        return module
+    return Path(inspect.getsourcefile(import_module(module) if isinstance(function, str) else function))
 
 
 def modules(roots: Iterable[str | Path], library: Path = LIBRARY) -> list[Path]:
@@ -82,8 +99,16 @@ def _file(root: str | Path, library: Path) -> Path:
 
 
 def _relative(path: Path, library: Path) -> str:
-    """How a file is called in a digest: the same wherever the library lies."""
-    return path.relative_to(library).as_posix() if path.is_relative_to(library) else path.name
+    """How a file is called in a digest: the same wherever the library, or a plugin, lies."""
+    return path.relative_to(library if path.is_relative_to(library) else _outside(path)).as_posix()
+
+
+def _outside(path: Path) -> Path:
+    """The folder from which a plugin is imported: that of its file, or that which holds its outermost package."""
+    folder = path.parent
+    while (folder / "__init__.py").is_file():
+        folder = folder.parent
+    return folder
 
 
 # ---- which modules --------------------------------------------------------------------------------------------
@@ -91,7 +116,11 @@ def _relative(path: Path, library: Path) -> str:
 
 @cache
 def _imported(path: Path, library: Path) -> list[Path]:
-    """The files that a file imports, also inside functions; what is imported for type checkers only is not."""
+    """The files that a file imports, also inside functions; what is imported for type checkers only is not.
+
+    Of prh, and, for a plugin, of what lies beside it.
+    """
+    beside = None if path.is_relative_to(library) else _outside(path)
     package = _package_of(path, library)
     files: set[Path] = set()
     for node in _running(_parsed(path)):
@@ -102,9 +131,10 @@ def _imported(path: Path, library: Path) -> list[Path]:
         else:
             continue
         for module, name in named:
-            if module.split(".")[0] != "prh" or (package and f"{module}.{name}.".startswith(f"{package}.")):
-                continue
-            files |= _files_of(module, name, library)
+            if module.split(".")[0] != "prh":
+                files |= _files_of(module, name, beside) if beside else set()
+            elif not (package and f"{module}.{name}.".startswith(f"{package}.")):
+                files |= _files_of(module, name, library)
     return sorted(files)
 
 
@@ -126,9 +156,9 @@ def _package_of(path: Path, library: Path) -> str | None:
 
 def _absolute(node: ast.ImportFrom, path: Path, library: Path) -> str:
     """The module of a ``from ... import``, relative ones made absolute."""
-    if node.level == 0 or not path.is_relative_to(library):
+    if node.level == 0:
         return node.module or ""
-    parts = path.parent.relative_to(library).parts
+    parts = path.parent.relative_to(library if path.is_relative_to(library) else _outside(path)).parts
     return ".".join([*parts[: len(parts) - node.level + 1], *filter(None, [node.module])])
 
 
@@ -161,7 +191,11 @@ def _handed_on(init: Path, library: Path) -> dict[str, str]:
 
 
 def _unless_wing(module: str, path: Path) -> set[Path]:
-    return set() if module == "prh" or f"{module}.".startswith(tuple(f"{wing}." for wing in WING)) else {path}
+    return set() if module == "prh" or _is_wing(module) else {path}
+
+
+def _is_wing(module: str) -> bool:
+    return f"{module}.".startswith(tuple(f"{wing}." for wing in WING))
 
 
 def _home(module: str, library: Path) -> Path | None:
@@ -207,13 +241,23 @@ def _written(node: object, is_init: bool = False) -> Iterator[str]:
 
 
 def _is_idle(node: object, is_init: bool) -> bool:
-    """Whether a statement computes nothing: a docstring, something said, or a registry's list of its members."""
+    """Whether a statement computes nothing: a docstring, something said, an import from the wing, or a registry's list
+    of its members.
+    """
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Constant) or (_is_said(node.value) and _has_no_effect(node.value))
-    if is_init and isinstance(node, ast.ImportFrom | ast.Import):
+    if isinstance(node, ast.ImportFrom | ast.Import) and (is_init or _is_from_wing(node)):
         return True
     names = node.targets if isinstance(node, ast.Assign) else []
     return any(isinstance(name, ast.Name) and name.id == "__all__" for name in names)
+
+
+def _is_from_wing(node: ast.ImportFrom | ast.Import) -> bool:
+    """Whether all that is imported is from the wing: it may move from file to file there."""
+    names = [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        names = [node.module or ""] if _is_wing(node.module or "") else [f"{node.module}.{name}" for name in names]
+    return all(map(_is_wing, names))
 
 
 def _is_said(call: ast.expr) -> bool:

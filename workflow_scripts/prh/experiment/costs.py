@@ -6,21 +6,15 @@ parameters and samples, by the rules below; it is meant to tell a day from a wee
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from prh.datasets import hub_data
-from prh.downloads import fetching
-from prh.downloads.fetching import FetchError, human
-from prh.downloads.lockfile import Lock
-from prh.experiment.config import Experiment
-from prh.experiment.online import AT_ONCE, elsewhere, look_up
+from prh.downloads.transfer import human
+from prh.experiment.downloads import STORED, Download, downloads, parameters
 from prh.experiment.plan import MADE, Plan, with_activations
-from prh.models import repositories
+from prh.experiment.schema import Experiment
 
 SHAPE = 1.2e5
 """A transformer of depth L and width 100 L has about 12 L (100 L)^2 = SHAPE L^3 parameters."""
@@ -43,8 +37,6 @@ SAMPLES = 10_000
 """Samples of a data set that does not say how many it gives."""
 COMPRESSED = 0.5
 """Part that is left of float32 features on disk."""
-STORED = {"vision": 4, "language": 2}
-"""Bytes of a weight in the files of a model."""
 READ_RATE = 1e9
 """Bytes of weights that are loaded in a second."""
 MEMORY_RATE = {"cpu": 2e10, "cuda": 2e12}
@@ -60,18 +52,6 @@ JOB_SECONDS = 5
 
 
 @dataclass(frozen=True)
-class Download:
-    """Something that the experiment takes from elsewhere; ``size`` in bytes, None where nothing tells it."""
-
-    kind: str
-    name: str
-    source: str
-    size: float | None
-    exact: bool
-    note: str = ""
-
-
-@dataclass(frozen=True)
 class Stage:
     """The costs of a stage: bytes and hours; ``memory`` of one device; ``held``, the hours that hold it, a GPU."""
 
@@ -82,72 +62,6 @@ class Stage:
     memory: float = 0
     hours: float = 0
     held: float = 0
-
-
-def parameters(entry: Mapping, size: float | None = None) -> float | None:
-    """The number of parameters of a model entry (prh.experiment.config), from the first that tells it: the entry,
-    timm, the
-    number in its name (bloomz-560m, open_llama_7b), the ``size`` of its weights in bytes. None where nothing does.
-    """
-    if entry.get("parameters"):
-        return float(entry["parameters"])
-    if entry.get("library") == "timm" and (counted := _timm_parameters(entry)):
-        return counted
-    for text in (entry.get("id") or "", entry["name"]):
-        if match := re.search(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)([mb])(\d)?(?![a-z0-9])", text.lower()):
-            number = float(f"{match.group(1)}.{match.group(3)}" if match.group(3) else match.group(1))
-            return number * {"m": 1e6, "b": 1e9}[match.group(2)]
-    return None if size is None else size / STORED[entry["modality"]]
-
-
-def _timm_parameters(entry: Mapping) -> float | None:
-    """Of a timm architecture; None where timm knows none of this name."""
-    from prh.models import loading
-
-    try:
-        return float(loading.count_parameters({**entry, "id": entry["id"].split("/")[-1]}))
-    except Exception:  # timm raises whatever a constructor does; then the name or the size must tell
-        return None
-
-
-def downloads(experiment: Experiment, lock: Path | None, online: bool) -> list[Download]:
-    """Everything that is fetched, and how large it is: asked of the hub if ``online``, else estimated."""
-    results = Path(experiment.results)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(lambda source: _download(*source, results, lock, online), elsewhere(experiment)))
-
-
-def _download(kind: str, entry: Mapping, results: Path, lock: Path | None, online: bool) -> Download:
-    source = entry.get("id") if entry["source"] == "hub" else entry.get("url", "lm-eval's own")
-    here = (results / MADE[kind].format(entry["name"])).is_file()
-    notes = ["is here"] if here else ["gated: needs a token"] if entry.get("gated") else []
-    size = None
-    if online:
-        try:
-            size, note = _asked(kind, entry, Lock(lock, kind, entry["name"]))
-            notes += [note] if note else []
-        except (FetchError, ValueError) as error:
-            notes.append(str(error))
-    if here:
-        size = 0
-    exact = size is not None
-    if not exact and kind == "models" and (count := parameters(entry)):
-        size = count * STORED[entry["modality"]]
-    return Download(kind, entry["name"], source, size, exact, "; ".join(notes))
-
-
-def _asked(kind: str, entry: Mapping, lock: Lock) -> tuple[int | None, str]:
-    """The size of a source, and whether it has moved on since it was locked. Nothing is locked or downloaded."""
-    if entry["source"] == "url":
-        return fetching.size_of_url(entry["url"]), ""
-    snapshot, note, _ = look_up(kind, entry, lock)
-    if kind == "models":
-        return snapshot.bytes_of(repositories.needed_files(snapshot.files)), note
-    if kind == "harness":
-        return snapshot.bytes_of(snapshot.files), note
-    if entry["files"]:
-        return snapshot.bytes_of(hub_data.matching(snapshot.files, entry["files"], snapshot.repository)), note
-    return snapshot.bytes_of(snapshot.files), f"{note + '; ' if note else ''}at most: all splits"
 
 
 def sustained(device: str, threads: int) -> float:
@@ -215,7 +129,7 @@ def stages(plan: Plan, fetched: list[Download], tflops: float, bandwidth: float)
         Stage("alignment", jobs["alignment"], 0, *_alignment(plan, counts, idle["alignment"])),
         Stage("benchmarks", jobs["benchmarks"], brought["texts"], brought["texts"], memory(plan.scored()),
               scoring + probing + brought["texts"] / bandwidth / 3600 + idle["benchmarks"], scoring),
-        Stage("figures", jobs["figures"], 0, 0, 0, idle["figures"]),
+        Stage("studies", jobs["studies"], 0, 0, 0, idle["studies"]),
     ]  # fmt: skip
 
 
@@ -298,22 +212,19 @@ def width(count: float) -> float:
 def _jobs(plan: Plan) -> dict[str, int]:
     """How many jobs each stage has on an empty results folder."""
     experiment, metrics = plan.experiment, plan.experiment.alignment.metrics
-    rows, figures = plan.comparisons(), list(plan.figures())
-    joins = sum(re.search(r"/figure\d", path) is not None for path in figures)
-    pairs = sum("/layer_matrix_" in path for path in figures)
-    sweeps = [path.split("/")[:2] for path in figures if path.endswith("/n_sweep.svg")]
-    swept = {(dataset, plan.measures[measure]["metric"]) for dataset, measure in sweeps}
+    rows, studies = plan.comparisons(), [study for study, _ in plan.targets.values()]
+    swept = [(dataset, measure) for dataset, measure, _ in plan.panels() if plan.is_swept(measure)]
+    sweeps = {(dataset, plan.measures[measure]["metric"]) for dataset, measure in swept}
     searched = any(plan.row_needs(metric, "neighbours") for metric in metrics)
     scored = (len(experiment.texts) + len(experiment.harness)) * (1 + len(plan.scored()))
     return {
         "datasets": 2 * len(plan.datasets),
         "models": len(plan.models) - len(plan.realities()),
         "features": len(plan.runs()),
-        "alignment": searched * len(rows) + len(metrics) * len(rows) + 1 + len(sweeps)
-        + sum(len(plan.models_of(dataset)) for dataset, _ in swept)
-        + sum("metric_correlation" in path for path in figures),
-        "benchmarks": (len(plan.probe_runs()) + scored + 1 + joins) if joins else 0,
-        "figures": len(figures) + pairs,
+        "alignment": searched * len(rows) + len(metrics) * len(rows) + 1 + len(swept)
+        + sum(len(plan.models_of(dataset)) for dataset, _ in sweeps),
+        "benchmarks": len(plan.probe_runs()) + scored + 1 if any("scores" in study.reads for study in studies) else 0,
+        "studies": len(studies) + sum(study.table is not None for study in studies),
     }  # fmt: skip
 
 

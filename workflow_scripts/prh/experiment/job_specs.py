@@ -83,7 +83,7 @@ class JobSpecs:
     def alignment(self, dataset: str, metric: str) -> Spec:
         """What a row depends on: k only for metrics that look at neighbours, and nothing of other metrics."""
         k = ("k",) if METRICS[metric].needs_k else ()
-        effects = (EFFECTS[metric].__module__,) if metric in EFFECTS else ()  # its interval is made by
+        effects = (code.home(EFFECTS[metric]),) if metric in EFFECTS else ()  # its interval is made by
         return self._row("alignment.py", dataset, metric, self._alignment(*PREPARATION, *EVIDENCE, *k), *effects)
 
     def n_sweep(self, dataset: str, metric: str) -> Spec:
@@ -92,9 +92,9 @@ class JobSpecs:
         settings = self._alignment(*PREPARATION, *evidence, "k") | {"n": sorted(self.experiment.alignment.n)}
         return self._row("n_sweep.py", dataset, metric, settings)
 
-    def _row(self, program: str, dataset: str, metric: str, settings: Mapping[str, Any], *modules: str) -> Spec:
+    def _row(self, program: str, dataset: str, metric: str, settings: Mapping[str, Any], *modules: str | Path) -> Spec:
         grouped = {"grouped": True} if self.plan.datasets[dataset].group else {}
-        modules = (METRICS[metric].function.__module__, *modules)
+        modules = (code.home(METRICS[metric].function), *modules)
         return _spec({"metric": metric, "alignment": settings, **grouped}, program, *modules)
 
     def best_layers(self) -> Spec:
@@ -148,77 +148,26 @@ class JobSpecs:
         table = {} if self._published is None else {"published": files.sha256(self._published)}
         return _spec({"ids": ids, **table}, "scores.py")
 
-    # ---- studies and figures
+    # ---- studies
 
-    def join(self, dataset: str, measure: str, number: str, kind: str) -> Spec:
-        """What the table of figure 2, 3 or 4 depends on: its rows, its scores and its choices."""
-        figures = self.experiment.figures
-        text = figures.text or next(iter(self.plan.texts), None)
-        choices: dict[str, dict[str, object]] = {
-            "2": {},
-            "3": {"task": text},
-            "4": {
-                "modelling_task": text,
-                "tasks": {task.name: task.metric for task in self.experiment.harness},
-                "reference": figures.reference or self._last_vision_family(dataset),
-            },
-        }
-        value = "calibrated" if kind else "score"
-        options = {"value": value, **choices[number]}
-        return _spec({"where": self._where(dataset, measure), "options": options}, "join.py")
+    def study(self, path: str) -> Spec:
+        """Which rows the table of a study is about, and its choices."""
+        study, target = self.plan.targets[path]
+        settings = {"study": study.name, "rows": dict(target.rows), "options": dict(target.table)}
+        return _spec(settings, "study.py", code.home(study.table))
 
-    def metric_correlation_table(self, dataset: str) -> Spec:
-        """The rows that the table of correlations between metrics is about."""
-        return _spec({"where": {"dataset": dataset}}, "metric_correlation.py")
-
-    def layer_scores(self, dataset: str, measure: str, pair: str) -> Spec:
-        """Whose layers are compared: the rows and the pair of models (none: the strongest)."""
-        models = self.plan.layer_pairs[pair]
-        return _spec({"where": self._where(dataset, measure), "pair": models}, "layer_scores.py")
-
-    def alignment_matrix(self, dataset: str, measure: str, kind: str) -> Spec:
-        """The rows of the matrix, and whether they are calibrated."""
-        options = {"value": "calibrated" if kind else "score"}
-        return _drawing("alignment_matrix", where=self._where(dataset, measure), options=options)
-
-    def cross_modal(self, dataset: str, measure: str) -> Spec:
-        """The rows that are drawn."""
-        return _drawing("cross_modal", where=self._where(dataset, measure))
-
-    def layer_matrix(self, measure: str) -> Spec:
-        """The metric, which gives the scale its name."""
-        return _drawing("layer_matrix", options={"metric": self.plan.measures[measure]["metric"]})
-
-    def paper_figure(self, number: str) -> Spec:
-        """What the tasks of figure 2 are called."""
-        options = {"tasks": self.experiment.figures.tasks} if number == "2" else {}
-        return _drawing(f"figure{number}", options=options)
-
-    def n_sweep_figure(self, dataset: str, measure: str) -> Spec:
-        """The rows that are drawn."""
-        return _drawing("n_sweep", where=self._where(dataset, measure))
-
-    def k_sweep_figure(self, dataset: str, metric: str) -> Spec:
-        """The rows that are drawn."""
-        return _drawing("k_sweep", where={"dataset": dataset, "metric": metric}, options={"standardised": True})
-
-    def metric_correlation(self) -> Spec:
-        """Its table says it all."""
-        return _drawing("metric_correlation")
+    def draw(self, path: str) -> Spec:
+        """What is drawn, and how; for a study without a table of its own, which rows of others it is about."""
+        study, target = self.plan.targets[path]
+        rows = {} if study.table else {"rows": dict(target.rows)}
+        settings = {"study": study.name, **rows, "options": dict(target.drawing)}
+        return _spec(settings, "draw.py", code.home(study.draw))
 
     # ---- parts of them
-
-    def _where(self, dataset: str, measure: str) -> dict[str, object]:
-        """The rows of the table of best layer pairs that a figure is about."""
-        return {"dataset": dataset, **self.plan.measures[measure]}
 
     def _scored(self, model: str) -> dict[str, object]:
         """What the scores of a language model depend on, besides text and weights."""
         return differences(self.plan.models[model], without=NOT_IN_SCORES)
-
-    def _last_vision_family(self, dataset: str) -> str | None:
-        vision = [name for name in self.plan.models_of(dataset) if self.plan.models[name].modality == "vision"]
-        return self.plan.models[vision[-1]].family or vision[-1] if vision else None
 
     @cached_property
     def _world(self) -> dict[str, object]:
@@ -232,17 +181,13 @@ class JobSpecs:
         return differences(self.experiment.alignment, only=names)
 
 
-def _spec(settings: Mapping[str, Any], *roots: str) -> Spec:
+def _spec(settings: Mapping[str, Any], *roots: str | Path) -> Spec:
     return Spec(settings, _code(roots))
 
 
 @cache
-def _code(roots: tuple[str, ...]) -> str:
+def _code(roots: tuple[str | Path, ...]) -> str:
     return code.digest(roots)
-
-
-def _drawing(figure: str, **settings: Any) -> Spec:
-    return _spec(settings, "draw.py", f"prh.figures.{figure}")
 
 
 @cache

@@ -18,11 +18,12 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from prh.competence import harness_tasks
 from prh.datasets import hub_data
-from prh.downloads import fetching
-from prh.downloads.fetching import Snapshot, human
+from prh.downloads import hub, web
+from prh.downloads.hub import Snapshot
 from prh.downloads.lockfile import Lock
-from prh.experiment.config import Experiment
+from prh.downloads.transfer import human
 from prh.experiment.plan import ELSEWHERE, MADE
+from prh.experiment.schema import Experiment
 from prh.io.addresses import redacted
 from prh.models import repositories
 from prh.models.repositories import ModelError
@@ -77,7 +78,7 @@ def _finding(kind: str, entry: Mapping, lock: Path | None) -> Finding:
 def _answers(kind: str, entry: Mapping, lock: Lock) -> Iterator[tuple[bool, str]]:
     """(whether it is a problem, what there is to say) of a source. Raises an error of prh where no more can be told."""
     if entry["source"] == "url":
-        size = fetching.size_of_url(entry["url"])
+        size = web.size_of_url(entry["url"])
         yield False, "of unknown size" if size is None else human(size)
         if not entry["sha256"]:
             yield False, "its hash is not pinned: that of the first download will be locked"
@@ -95,7 +96,7 @@ def _answers(kind: str, entry: Mapping, lock: Lock) -> Iterator[tuple[bool, str]
 
 
 def look_up(kind: str, entry: Mapping, lock: Lock) -> tuple[Snapshot, str, str | None]:
-    """What an entry of the hub, or of lm-eval, would fetch, a note on its lock (`fetching.peek`), and its revision.
+    """What an entry of the hub, or of lm-eval, would fetch, a note on its lock (`hub.peek`), and its revision.
 
     Nothing is locked or downloaded. Raises an error of prh where it is not there.
     """
@@ -105,7 +106,7 @@ def look_up(kind: str, entry: Mapping, lock: Lock) -> tuple[Snapshot, str, str |
     elif kind == "harness":
         repository, revision = harness_tasks.source_of_task(entry["name"])
     what = "model" if kind == "models" else "dataset"
-    return *fetching.peek(repository, kind=what, revision=revision, lock=lock), revision
+    return *hub.peek(repository, kind=what, revision=revision, lock=lock), revision
 
 
 def _extent(snapshot: Snapshot, names: Iterable[str]) -> str:

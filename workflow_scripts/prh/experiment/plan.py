@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -14,8 +14,9 @@ from pydantic import BaseModel
 from prh.core.metrics import METRICS
 from prh.core.preparation import preparation_arguments
 from prh.core.sweeps import can_sweep
-from prh.experiment.config import Experiment
+from prh.experiment.schema import Experiment
 from prh.models.repositories import may_be_causal
+from prh.studies import Study, Target, known
 
 # What the download of an entry makes, below the results.
 MADE = {
@@ -108,7 +109,7 @@ class Plan:
     def _probed(self, dataset: str) -> list[str]:
         """The vision models that are run on all data sets of the probes trained on ``dataset``."""
         common = set.intersection(*(set(self.models_of(name)) for name in self.probe_datasets(dataset)))
-        return [name for name in self._vision() if name in common]
+        return [name for name in self.of_modality("vision", self.models) if name in common]
 
     def probed_layers(self, dataset: str) -> list[int]:
         """The layers whose features are kept on a data set that is there for probes only; empty for all layers."""
@@ -129,9 +130,6 @@ class Plan:
             if model.modality == "language" and model.library == "transformers" and may_be_causal(model)
         ]
 
-    def _vision(self) -> list[str]:
-        return [name for name, model in self.models.items() if model.modality == "vision"]
-
     def row(self, dataset: str, model: str) -> list[str]:
         """The models of a row of the alignment matrix: ``model``, then those before it in the experiment."""
         names = self.models_of(dataset)
@@ -144,70 +142,66 @@ class Plan:
     @cached_property
     def measures(self) -> dict[str, dict[str, object]]:
         """How alignment is measured: metric and k by a name for paths, such as mutual_knn_k10, or cka without a k."""
-        found: dict[str, dict[str, object]] = {}
+        measures = {}
         for metric, k in product(self.experiment.alignment.metrics, self.experiment.alignment.k):
-            if METRICS[metric].needs_k:
-                found[f"{metric}_k{k}"] = {"metric": metric, "k": k}
-            else:
-                found[metric] = {"metric": metric, "k": None}
-        return found
+            k = k if METRICS[metric].needs_k else None
+            measures[self.measure(metric, k)] = {"metric": metric, "k": k}
+        return measures
+
+    def measure(self, metric: str, k: int | None) -> str:
+        """How a metric at k is called in paths."""
+        return metric if k is None else f"{metric}_k{k}"
+
+    # ---- what studies ask
+
+    def compared(self, least: int, controls: bool = True) -> Iterator[tuple[str, list[str]]]:
+        """(data set, its models) wherever so many models are compared; controls count unless told not to."""
+        for dataset, entry in self.datasets.items():
+            models = self.models_of(dataset)
+            if len(models) >= least and (entry.use == "alignment" or (controls and entry.use == "control")):
+                yield dataset, models
+
+    def panels(self, controls: bool = True) -> Iterator[tuple[str, str, list[str]]]:
+        """(data set, measure, models) wherever two models are compared."""
+        for dataset, models in self.compared(least=2, controls=controls):
+            for measure in self.measures:
+                yield dataset, measure, models
+
+    def values(self, measure: str) -> dict[str, str]:
+        """The scores that there are by a measure, raw and calibrated, and how the names of their figures end."""
+        bounded = METRICS[str(self.measures[measure]["metric"])].bounded
+        calibrated = bounded and self.experiment.alignment.permutations > 0
+        return {"score": ""} | ({"calibrated": "_calibrated"} if calibrated else {})
+
+    def rows_of(self, dataset: str, measure: str) -> dict[str, object]:
+        """The rows of the table of best layer pairs that are about a data set and a measure."""
+        return {"dataset": dataset, **self.measures[measure]}
+
+    def of_modality(self, modality: str, models: Iterable[str]) -> list[str]:
+        """Those of some models that are of a modality."""
+        return [name for name in models if self.models[name].modality == modality]
+
+    def modalities(self, models: Iterable[str]) -> set[str]:
+        """The modalities of some models."""
+        return {self.models[name].modality for name in models}
+
+    def is_swept(self, measure: str) -> bool:
+        """Whether alignment is measured in galleries of growing size."""
+        return bool(self.experiment.alignment.n and can_sweep(str(self.measures[measure]["metric"])))
+
+    @property
+    def alpha(self) -> float:
+        """Level of thresholds and intervals."""
+        return self.experiment.alignment.alpha
 
     @cached_property
-    def layer_pairs(self) -> dict[str, list[str]]:
-        """The model pairs whose layers are drawn: those of the experiment, and the strongest one (found in a table)."""
-        chosen = {f"{x}__{y}": [x, y] for x, y in self.experiment.figures.layer_pairs}
-        return {"strongest": []} | chosen
+    def targets(self) -> dict[str, tuple[Study, Target]]:
+        """The pictures of all studies, by their paths below the folder of figures, without an ending."""
+        return {target.path: (study, target) for study in known().values() for target in study.targets(self)}
 
-    def figures(self) -> Iterator[str]:
+    def figures(self) -> list[str]:
         """Paths, below the folder of figures, of all that the models of the experiment allow to draw."""
-        for dataset, measure in product(self.datasets, self.measures):
-            names = self.models_of(dataset)
-            if len(names) < 2 or self.datasets[dataset].use == "probe":
-                continue
-            folder = f"{dataset}/{measure}"
-            yield f"{folder}/alignment_matrix.svg"
-            if self.is_calibrated(measure):
-                yield f"{folder}/alignment_matrix_calibrated.svg"
-            for pair, chosen in self.layer_pairs.items():
-                if set(chosen) <= set(names):
-                    yield f"{folder}/layer_matrix_{pair}.svg"
-            if self.experiment.alignment.n and can_sweep(str(self.measures[measure]["metric"])):
-                yield f"{folder}/n_sweep.svg"
-            if {"vision", "language"} <= {self.models[name].modality for name in names}:
-                yield f"{folder}/cross_modal.svg"
-            if self.datasets[dataset].use == "alignment":
-                kinds = ["", "_calibrated"] if self.is_calibrated(measure) else [""]
-                yield from (f"{folder}/figure{number}{kind}.svg" for number in self.joins(dataset) for kind in kinds)
-
-        yield from self._figures_over_measures()
-
-    def _figures_over_measures(self) -> Iterator[str]:
-        """Figures that show several k, or several metrics, at once."""
-        metrics, ks = self.experiment.alignment.metrics, self.experiment.alignment.k
-        for dataset, entry in self.datasets.items():
-            names = self.models_of(dataset)
-            if entry.use != "alignment" or len(names) < 3:
-                continue
-            if len(self.measures) > 1 and len(metrics) > 1:
-                yield f"{dataset}/metric_correlation.svg"
-            if len(ks) > 1 and {"vision", "language"} <= {self.models[name].modality for name in names}:
-                yield from (f"{dataset}/k_sweep_{metric}.svg" for metric in metrics if METRICS[metric].needs_k)
-
-    def is_calibrated(self, measure: str) -> bool:
-        """Whether there are calibrated scores of ``measure``."""
-        return bool(self.experiment.alignment.permutations and METRICS[str(self.measures[measure]["metric"])].bounded)
-
-    def joins(self, dataset: str) -> list[int]:
-        """The numbers of the paper's figures for which the experiment has models and scores enough (three models)."""
-        names = set(self.models_of(dataset))
-        vision, scored = names.intersection(self._vision()), names.intersection(self.scored())
-        across = len(scored) >= 3 and vision and self.experiment.texts
-        enough = {
-            2: len(vision) >= 3 and self.experiment.probes,
-            3: across,
-            4: across and self.experiment.harness,
-        }
-        return [number for number, there in enough.items() if there]
+        return [f"{path}.svg" for path in self.targets]
 
     # ---- what each of them needs
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from prh.experiment.config import LISTS, ConfigError, From
+from prh.experiment.messages import ConfigError
+from prh.experiment.schema import LISTS, From
 from prh.io import yaml_files
 
 

@@ -93,7 +93,7 @@ def differences(entry: BaseModel, only: Collection[str] | None = None, without: 
 def filled(kind: Any, values: Mapping[str, Any]) -> Any:
     """The entry of which ``values`` are what `differences` tells: keys that are not there have their defaults.
 
-    ``kind`` is a class of prh.experiment.config, or a union of them that a key tells apart. An entry need not be whole:
+    ``kind`` is a class of prh.experiment.schema, or a union of them that a key tells apart. An entry need not be whole:
     what a job has no use for may be missing, so rules between keys are not checked. Raises ValueError for an unknown
     key, a missing one without a default, and a wrong value.
     """
@@ -111,9 +111,9 @@ def filled(kind: Any, values: Mapping[str, Any]) -> Any:
 
 def _checked(section: type[BaseModel], name: str, value: Any) -> Any:
     described = section.model_fields[name]
-    nested = section_in(described.annotation)
-    if nested is not None and isinstance(value, Mapping):
-        return filled(nested, value)
+    nested = sections_in(described.annotation)
+    if nested and isinstance(value, Mapping):
+        return filled(nested[0], value)
     try:
         return _adapter(section, name).validate_python(value)
     except ValidationError as error:
@@ -127,10 +127,11 @@ def _adapter(section: type[BaseModel], name: str) -> TypeAdapter:
                        else described.annotation)  # fmt: skip
 
 
-def section_in(annotation: Any) -> type[BaseModel] | None:
-    """The section that an annotation allows: itself, or beside None."""
-    kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
-    return next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
+def sections_in(annotation: Any) -> list[type[BaseModel]]:
+    """The sections that an annotation allows: itself, beside None, or in a list or a union."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [section for part in get_args(annotation) for section in sections_in(part)]
 
 
 def _class_of(kind: Any, values: Mapping[str, Any]) -> type[BaseModel]:
@@ -176,10 +177,10 @@ def recorded(sections: Collection[type[BaseModel]]) -> dict[str, dict[str, Any]]
 
 def sections() -> list[type[BaseModel]]:
     """Every section that an experiment can hold."""
-    from prh.experiment import config
+    from prh.experiment import schema
 
-    classes = [kind for kind in vars(config).values() if isinstance(kind, type) and issubclass(kind, config.Section)]
-    return sorted((kind for kind in classes if not kind.__name__.startswith("_")), key=lambda kind: kind.__name__)
+    classes = [kind for kind in vars(schema).values() if isinstance(kind, type) and issubclass(kind, schema.Section)]
+    return sorted(classes, key=lambda kind: kind.__name__)
 
 
 if __name__ == "__main__":

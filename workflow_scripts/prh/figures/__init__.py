@@ -1,1 +1,1 @@
-"""Figures: each module draws one figure, a pure function of the table that its ``draw`` names. Never imports torch."""
+"""Figures: the look that all pictures share, and the words under them. Never imports torch."""

@@ -27,7 +27,7 @@ def home_of(modality: str, library: str) -> str:
 
 
 def load(entry: Mapping, root: Path | None, device: str = "cpu") -> VisionEncoder | LanguageEncoder | WordVectors:
-    """The encoder of a model entry (see prh.experiment.config), with weights from ``root`` (None for random ones).
+    """The encoder of a model entry (see prh.experiment.schema), with weights from ``root`` (None for random ones).
 
     Raises ModelError where the files are not whole, the weights do not fit the architecture, or the model fails its
     self-test, whose result the encoder has as ``selftest``.

@@ -137,7 +137,7 @@ _TYPES = {
     torch.int64: "I64",
     **dict.fromkeys((torch.float8_e4m3fn, torch.float8_e5m2), "F8"),
 }
-"""What safetensors calls the types that `prh.models.weights` asks about."""
+"""What safetensors calls the types that `prh.models.load_reports` asks about."""
 
 
 # ---- files of weights -----------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import nn
 
-from prh.models import checkpoints, weights
+from prh.models import checkpoints, load_reports
 from prh.models.repositories import ModelError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Loaded(NamedTuple):
 
     model: nn.Module
     placed: bool
-    report: weights.LoadReport | None
+    report: load_reports.LoadReport | None
 
 
 def load_timm(entry: Mapping, root: Path | None, *, pretrained: bool = True) -> Loaded:
@@ -74,17 +74,17 @@ def load_timm(entry: Mapping, root: Path | None, *, pretrained: bool = True) -> 
         if root is None or not pretrained:
             return Loaded(model, placed=False, report=None)
         checkpoints.fill(model, root, **entry.get("checkpoint", {}))  # strict: nothing is missing
-        return Loaded(model, placed=False, report=weights.LoadReport(model, root))
+        return Loaded(model, placed=False, report=load_reports.LoadReport(model, root))
     checkpoints.refuse_damaged(root)
     checkpoints.read_json(_required(root / "config.json"))
-    with explained(entry, root), weights.recorded_loads() as loads:
+    with explained(entry, root), load_reports.recorded_loads() as loads:
         model = timm.create_model(f"local-dir:{root}", pretrained=True, **entry["model_args"])
     found = [(missing, unexpected) for module, missing, unexpected in loads if module is model]
     if not found:  # a loader of the architecture's own (of .npz files) that goes another way
         raise ModelError(f"model {entry['name']!r}: timm did not load the weights in {root} as a state dict.")
     missing, unexpected = found[-1]
     return Loaded(
-        model, placed=False, report=weights.LoadReport(model, root, missing, unexpected, chosen=_is_changed(entry))
+        model, placed=False, report=load_reports.LoadReport(model, root, missing, unexpected, chosen=_is_changed(entry))
     )
 
 
@@ -114,7 +114,7 @@ def load_auto(
                 auto.from_config(config, dtype=dtype, trust_remote_code=trust), placed=bool(placement), report=None
             )
         stored = checkpoints.stored_tensors(root)
-        weights.refuse_integers(stored, config.to_dict(), root)
+        load_reports.refuse_integers(stored, config.to_dict(), root)
         model, info = auto.from_pretrained(
             root,
             config=config,
@@ -122,13 +122,13 @@ def load_auto(
             local_files_only=True,
             trust_remote_code=trust,
             weights_only=True,
-            key_mapping=weights.renames(stored) or None,
+            key_mapping=load_reports.renames(stored) or None,
             ignore_mismatched_sizes=True,  # the report names them, and the proof refuses them
             output_loading_info=True,
             **placement,
         )
     shapes = {name: f"{tuple(file)} for {tuple(own)}" for name, file, own in info["mismatched_keys"]}
-    report = weights.LoadReport(
+    report = load_reports.LoadReport(
         model,
         root,
         frozenset(info["missing_keys"]) | shapes.keys(),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from prh.experiment.config import LanguageModel
+    from prh.experiment.schema import LanguageModel
 
 # The same weights in several forms: the first form that a repository has is taken, and no other.
 WEIGHTS = (

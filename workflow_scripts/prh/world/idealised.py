@@ -17,20 +17,13 @@ The window of co-occurrence is one step.
 
 from __future__ import annotations
 
-import colorsys
-import io
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from prh.io.files import writing
+from prh.world import appearance
 
-TEXTURES = ("plain", "stripes", "checks", "dots", "noise")
 CONSONANTS = "bdfghjklmnprstvz"
 VOWELS = "aeiou"
 UNTOLD = "something"
@@ -113,50 +106,20 @@ class World:
     @cached_property
     def nuisance(self) -> dict[str, np.ndarray]:
         """What an image shows besides its event, fixed per event and independent of its place; arrays of length M."""
-        rng = self._rng(_NUISANCE)
-        return {
-            "texture": rng.integers(len(TEXTURES), size=self.size),
-            "background_hue": rng.random(self.size),
-            "second_hue": rng.normal(0, 0.06, self.size),  # of the pattern, from the background's
-            "disc_hue": rng.random(self.size),
-            "saturation": rng.uniform(0.3, 1.0, (self.size, 3)),  # of background, pattern and disc
-            # the pattern is the lightest and the background the darkest, so that both outshout the disc
-            "brightness": np.sort(rng.uniform(0.2, 1.0, (self.size, 3)), axis=1)[:, [0, 2, 1]],
-            "angle": rng.uniform(0, np.pi, self.size),
-            "period": rng.uniform(3, 9, self.size) * self.image_size / 32,
-            "phase": rng.random((self.size, 2)),
-            "noise": rng.integers(2**31, size=self.size),
-        }
+        return appearance.nuisance(self._rng(_NUISANCE), self.size, self.image_size)
 
     def pixels(self) -> np.ndarray:
         """The image of every event, uint8 [M, image_size, image_size, 3].
 
         A disc says which event it is: its centre is (x, y) and its radius grows with z. All else is :attr:`nuisance`.
         """
-        return np.stack([self._draw(i) for i in range(self.size)])
+        of_events = ({name: values[event] for name, values in self.nuisance.items()} for event in range(self.size))
+        drawn = zip(self.positions, of_events, strict=True)
+        return np.stack([appearance.draw(position, of, self.image_size) for position, of in drawn])
 
     def images(self) -> list[bytes]:
         """The image of every event as a PNG file."""
-        return [_png(pixels) for pixels in self.pixels()]
-
-    def _draw(self, event: int) -> np.ndarray:
-        side = self.image_size
-        of = {name: values[event] for name, values in self.nuisance.items()}
-        hues = of["background_hue"], (of["background_hue"] + of["second_hue"]) % 1, of["disc_hue"]
-        colours = zip(hues, of["saturation"], of["brightness"], strict=True)
-        first, second, disc = (np.array(colorsys.hsv_to_rgb(*colour)) for colour in colours)
-        rows, columns = np.mgrid[:side, :side] + 0.5
-        pattern = _texture(TEXTURES[of["texture"]], rows, columns, of)[..., None]
-        canvas = first * (1 - pattern) + second * pattern
-
-        x, y, z = self.positions[event]
-        centre_x, centre_y, radius = side * (0.5 + 0.27 * x), side * (0.5 + 0.27 * y), side * (0.13 + 0.06 * z)
-        distance = np.hypot(columns - centre_x, rows - centre_y)
-        outline = np.clip(radius + 0.8 * side / 32 - distance, 0, 1)[..., None]
-        inside = np.clip(radius - distance, 0, 1)[..., None]
-        canvas = canvas * (1 - outline)  # a black rim: seen on every background
-        canvas = canvas * (1 - inside) + disc * inside
-        return np.rint(canvas * 255).astype(np.uint8)
+        return [appearance.png(pixels) for pixels in self.pixels()]
 
     # ---- how events are told
 
@@ -295,38 +258,6 @@ def build(events: int = 512, *, scale: float = 1.25, image_size: int = 32, seed:
     return World(positions, h / h.sum(), float(step), names, image_size, seed)
 
 
-def write_multiple_choice(questions: list[dict], folder: str | Path, *, task: str = "world_continuation") -> Path:
-    """Write ``questions`` (of :meth:`World.multiple_choice`) as a task of lm-evaluation-harness that needs no network.
-
-    Returns the task file ``folder/{task}.yaml``; give ``folder`` as ``TaskManager(include_path=...)`` and ask for
-    ``task``.
-    """
-    if not questions:
-        raise ValueError(f"task {task} has no question; give at least one.")
-    folder = Path(folder).resolve()
-    data = folder / f"{task}.jsonl"
-    with writing(data) as part:
-        part.write_text("".join(json.dumps(question) + "\n" for question in questions), encoding="utf-8")
-    settings = {
-        "task": task,
-        "dataset_path": "json",
-        "dataset_kwargs": {"data_files": {"test": str(data)}},
-        "output_type": "multiple_choice",
-        "test_split": "test",
-        "doc_to_text": "{{ctx}}",
-        "doc_to_target": "{{label}}",
-        "doc_to_choice": "endings",
-        "metric_list": [
-            {"metric": name, "aggregation": "mean", "higher_is_better": True} for name in ("acc", "acc_norm")
-        ],
-        "metadata": {"version": 1.0},
-    }
-    path = folder / f"{task}.yaml"
-    with writing(path) as part:
-        part.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")  # JSON is YAML
-    return path
-
-
 def _spread(rng: np.random.Generator, count: int, spacing: float) -> np.ndarray:
     """``count`` points on the sphere, drawn at random, then pushed apart until none is crowded: float64 [count, 3]."""
     points = rng.normal(size=(count, 3))
@@ -351,27 +282,6 @@ def _names(rng: np.random.Generator, count: int) -> tuple[str, ...]:
     return tuple("".join(syllables[digit] for digit in row) for row in digits)
 
 
-def _texture(kind: str, rows: np.ndarray, columns: np.ndarray, of: dict) -> np.ndarray:
-    """The share of the second colour at each pixel, float in 0..1, shape of ``rows``."""
-    along = (columns * np.cos(of["angle"]) + rows * np.sin(of["angle"])) / of["period"] + of["phase"][0]
-    across = (rows * np.cos(of["angle"]) - columns * np.sin(of["angle"])) / of["period"] + of["phase"][1]
-    if kind == "plain":
-        return np.zeros_like(rows)
-    if kind == "stripes":
-        return (along % 1 < 0.5).astype(float)
-    if kind == "checks":
-        return ((along % 1 < 0.5) ^ (across % 1 < 0.5)).astype(float)
-    if kind == "dots":
-        return ((along % 1 - 0.5) ** 2 + (across % 1 - 0.5) ** 2 < 0.09).astype(float)
-    return np.random.default_rng(of["noise"]).random(rows.shape)
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
 def _bins(values: np.ndarray, count: int) -> np.ndarray:
     """Values in 0..1 to ``count`` bins of equal width."""
     return np.minimum((values * count).astype(np.int64), count - 1)
@@ -387,25 +297,3 @@ def _require_positive(**numbers: int) -> None:
     for name, number in numbers.items():
         if number < 1:
             raise ValueError(f"{name} is {number}; give at least 1.")
-
-
-def write_dataset(world: World, folder: str | Path, *, density: float = 1.0, shuffled: bool = False) -> Path:
-    """Write the events as a folder of images with metadata.jsonl: file_name, text, and the label of every task."""
-    folder = Path(folder)
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    labels = {name: values for name, (_, values) in world.tasks().items()}
-    captions = world.captions(density, shuffled=shuffled)
-    rows = []
-    for event, (image, caption) in enumerate(zip(world.images(), captions, strict=True)):
-        name = f"images/{event:04d}.png"
-        (folder / name).write_bytes(image)
-        answers = {task: int(values[event]) for task, values in labels.items()}
-        rows.append({"file_name": name, "text": caption, **answers})
-    with writing(folder / "metadata.jsonl") as part:
-        part.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return folder
-
-
-def events_of(sample_ids: Sequence[str]) -> np.ndarray:
-    """The events of the samples of a data set written by :func:`write_dataset`: int64 [samples]."""
-    return np.array([int(Path(name).stem) for name in sample_ids])

@@ -12,7 +12,8 @@ from scipy.spatial.distance import squareform
 
 from prh.figures import style
 from prh.io import tables
-from prh.world.idealised import World, events_of
+from prh.world.idealised import World
+from prh.world.written import events_of
 
 PANELS_IN_ROW = 4
 

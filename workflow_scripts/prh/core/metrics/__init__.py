@@ -16,9 +16,11 @@ from prh.core.metrics import (  # noqa: F401  (they register themselves)
     effects_of_regression,
 )
 from prh.core.metrics.base import METRICS, Metric, Representation, metric, variant
+from prh.core.metrics.dissimilarities import rsa
 from prh.core.metrics.effects import EFFECTS, Effects, effects
-from prh.core.metrics.kernels import cka, cknna, debiased_cka, rsa, unbiased_cka
+from prh.core.metrics.kernel_alignment import cka, debiased_cka, unbiased_cka
 from prh.core.metrics.knn import cycle_knn, edit_distance_knn, jaccard_knn, lcs_knn, mutual_knn
+from prh.core.metrics.masked_kernels import cknna
 from prh.core.metrics.subspaces import linear_regression, procrustes, pwcca, svcca
 
 __all__ = [

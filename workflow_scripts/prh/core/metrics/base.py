@@ -18,7 +18,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -29,6 +29,8 @@ from prh.core.preparation import device_of
 __all__ = ["METRICS", "Metric", "Representation", "metric", "movable", "require_paired", "variant"]
 
 Needs = Literal["neighbours", "features", "both"]
+Chance = Callable[["int | None", int], float]
+"""From k and the number of samples n to the expected score of two representations that have nothing in common."""
 Halves = Literal["spread", "contrast"]
 """What of the scores of half-samples the interval of a metric without effects is taken from (prh.core.intervals)."""
 
@@ -44,6 +46,8 @@ class Metric:
     bounded: bool  # never above 1: only then is a calibrated score defined
     function: Callable[..., np.ndarray] = field(repr=False, compare=False)
     options: dict[str, Any] = field(default_factory=dict, compare=False)
+    per_query: bool = False  # each sample's part of the score comes from its own neighbours alone
+    chance: Chance | None = field(default=None, repr=False, compare=False)
     halves: Halves = "spread"
 
     @property
@@ -60,12 +64,53 @@ METRICS: dict[str, Metric] = {}
 
 
 def metric(
-    *, summary: str, needs: Needs, symmetric: bool, bounded: bool, halves: Halves = "spread"
+    *,
+    summary: str,
+    needs: Needs,
+    symmetric: bool,
+    bounded: bool,
+    per_query: bool = False,
+    chance: Chance | None = None,
+    halves: Halves = "spread",
 ) -> Callable[[Callable], Callable]:
     """Register a function ``f(x, y, k=..., **options)`` of two representations, under its own name.
 
-    The public function it becomes takes two arrays [n, d] and returns a float as well as two ``Representation`` objects
-    and returns float64 [L_x, L_y].
+    The public function that it becomes takes two arrays [n, d] and returns a float as well as two ``Representation``
+    objects and returns float64 [L_x, L_y].
+
+    Parameters
+    ----------
+    summary : str
+        What it measures, in a few words.
+    needs : {"neighbours", "features", "both"}
+        What a representation must hold.
+    symmetric : bool
+        Whether score(x, y) == score(y, x); other metrics are computed both ways round.
+    bounded : bool
+        Whether it is never above 1: only then is a calibrated score defined.
+    per_query : bool
+        Whether each sample's part of the score comes from its own neighbours alone, so that queries can be fewer than
+        the gallery: such a metric can be swept over n.
+    chance : callable, optional
+        From k and n to the expected score of representations that have nothing in common; figures draw it.
+    halves : {"spread", "contrast"}
+        How the interval of a metric without effects is made of half-samples (``prh.core.intervals``).
+
+    Raises
+    ------
+    ValueError
+        The name is taken.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import prh
+    >>> @prh.metric(summary="share with one nearest neighbour", needs="neighbours", symmetric=True, bounded=True)
+    ... def same_nearest_of_all(x, y):
+    ...     return np.array([[np.mean(a[:, 0] == b[:, 0]) for b in y.knn(1)] for a in x.knn(1)])
+    >>> x = prh.prepare(np.random.default_rng(0).normal(size=(50, 8)).astype("float32"))
+    >>> same_nearest_of_all(x, x)
+    1.0
     """
 
     def register(function: Callable[..., np.ndarray]) -> Callable:
@@ -88,8 +133,11 @@ def metric(
                 )
             return score
 
-        METRICS[function.__name__] = Metric(
-            function.__name__, summary, needs, symmetric, bounded, public, halves=halves
+        name = function.__name__
+        if name in METRICS:
+            raise ValueError(f"there is a metric {name!r} already; give this one another name.")
+        METRICS[name] = Metric(
+            name, summary, needs, symmetric, bounded, public, per_query=per_query, chance=chance, halves=halves
         )
         return public
 
@@ -98,7 +146,9 @@ def metric(
 
 def variant(name: str, of: Callable, *, summary: str, symmetric: bool, bounded: bool, **options: Any) -> None:
     """Register a metric with other ``options`` under a name of its own, so that a config can ask for it."""
-    METRICS[name] = Metric(name, summary, METRICS[of.__name__].needs, symmetric, bounded, of, options)
+    base = METRICS[of.__name__]
+    traits = {"name": name, "summary": summary, "symmetric": symmetric, "bounded": bounded}
+    METRICS[name] = replace(base, **traits, options=options)
 
 
 def require_paired(x: Representation, y: Representation) -> None:

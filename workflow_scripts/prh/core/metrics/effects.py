@@ -25,8 +25,8 @@ Builder = Callable[[Representation, Representation, "int | None", np.ndarray], "
 EFFECTS: dict[str, Builder] = {}
 
 # The share of the effects of pairs, as measured, that a variance does not fall below. In truth it does not fall below
-# all of them; but near chance it is not much more, and the larger of two uncertain numbers is too large. With 1 intervals
-# held too often, with 0.5 too seldom (made-up data, n = 100; benchmarks/coverage.py).
+# all of them; but near chance it is not much more, and the larger of two uncertain numbers is too large. With 1,
+# intervals held too often, with 0.5 too seldom (made-up data, n = 100; benchmarks/coverage.py).
 LEAST_OF_PAIRS = 0.75
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from prh.core.metrics import kernels
+from prh.core.metrics.dissimilarities import dissimilarities
 from prh.core.metrics.effects import Effects, effects, of_pairs
+from prh.core.metrics.packed_matrices import packed_gb
 from prh.core.metrics.representation import Representation
 
 ROOM = 16  # times the memory of one packed kernel that a score's effects take
@@ -32,7 +34,7 @@ def unbiased_cka(x: Representation, y: Representation, k: int | None, units: np.
 @effects("rsa_pearson")
 def rsa_pearson(x: Representation, y: Representation, k: int | None, units: np.ndarray) -> Effects | None:
     """Of ``rsa`` with Pearson's correlation."""
-    return _of_cosine(x, y, units, kernels.dissimilarities, "pearson")
+    return _of_cosine(x, y, units, dissimilarities, "pearson")
 
 
 @effects("rsa")
@@ -47,7 +49,7 @@ def rsa(x: Representation, y: Representation, k: int | None, units: np.ndarray) 
         return None
     i, j = np.triu_indices(x.n)
     pairs = i != j
-    u, v = (_packed(side, kernels.dissimilarities, "spearman")[pairs] for side in (x, y))
+    u, v = (_packed(side, dissimilarities, "spearman")[pairs] for side in (x, y))
     u, v = (ranks / ranks.std() / np.sqrt(12) for ranks in (u, v))
     parts = 12 * (u * v + _mean_above(u, v) + _mean_above(v, u)) / len(u)
     return of_pairs(parts - parts.mean(), i[pairs], j[pairs], units)
@@ -76,4 +78,4 @@ def _mean_above(by: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 def fits(x: Representation, room: int = ROOM) -> bool:
     """Whether there is memory for arrays over all pairs of samples: for so many times a packed kernel."""
-    return room * kernels.packed_gb(x) <= x.memory_gb
+    return room * packed_gb(x) <= x.memory_gb

@@ -6,7 +6,7 @@ import numpy as np
 
 from prh.core.metrics.effects import Effects, effects, of_means
 from prh.core.metrics.effects_of_neighbours import Without, depth_for, kept_places, left_out, lists_of
-from prh.core.metrics.kernels import neighbour_kernels
+from prh.core.metrics.masked_kernels import neighbour_kernels
 from prh.core.metrics.representation import Representation
 
 

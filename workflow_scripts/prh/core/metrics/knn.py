@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 TILE = 2**24  # places of the n x n plane that are laid out at once: all of them up to n = 4096
 
 
-@metric(summary="mean share of common nearest neighbours", needs="neighbours", symmetric=True, bounded=True)
+@metric(
+    summary="mean share of common nearest neighbours",
+    needs="neighbours",
+    symmetric=True,
+    bounded=True,
+    per_query=True,
+    chance=lambda k, n: k / (n - 1),
+)
 def mutual_knn(x: Representation, y: Representation, k: int = 10) -> np.ndarray:
     """Mutual k nearest neighbours: the mean over samples of the share of common neighbours, the metric of the paper.
 
@@ -39,7 +46,13 @@ def mutual_knn(x: Representation, y: Representation, k: int = 10) -> np.ndarray:
     return products(x.state(neighbour_columns, k), y.knn(k), y.gallery) / (x.n * k)
 
 
-@metric(summary="intersection over union of nearest neighbours", needs="neighbours", symmetric=True, bounded=True)
+@metric(
+    summary="intersection over union of nearest neighbours",
+    needs="neighbours",
+    symmetric=True,
+    bounded=True,
+    per_query=True,
+)
 def jaccard_knn(x: Representation, y: Representation, k: int = 10) -> np.ndarray:
     """Jaccard similarity of neighbour sets: the mean over samples of |N_x ∩ N_y| / |N_x ∪ N_y|.
 
@@ -73,7 +86,13 @@ def cycle_knn(x: Representation, y: Representation, k: int = 10) -> np.ndarray:
     return scores / x.n
 
 
-@metric(summary="longest common subsequence of neighbours / k", needs="neighbours", symmetric=True, bounded=True)
+@metric(
+    summary="longest common subsequence of neighbours / k",
+    needs="neighbours",
+    symmetric=True,
+    bounded=True,
+    per_query=True,
+)
 def lcs_knn(x: Representation, y: Representation, k: int = 10) -> np.ndarray:
     """Length of the longest common subsequence of the two ordered neighbour lists, averaged over samples, over k.
 
@@ -83,7 +102,9 @@ def lcs_knn(x: Representation, y: Representation, k: int = 10) -> np.ndarray:
     return _mean_over_samples(x, y, k, lcs_similarity)
 
 
-@metric(summary="1 - edit distance of neighbour lists / k", needs="neighbours", symmetric=True, bounded=True)
+@metric(
+    summary="1 - edit distance of neighbour lists / k", needs="neighbours", symmetric=True, bounded=True, per_query=True
+)
 def edit_distance_knn(x: Representation, y: Representation, k: int = 10) -> np.ndarray:
     """One minus the mean Levenshtein distance (unit costs) of the two ordered neighbour lists over k.
 

@@ -49,8 +49,22 @@ class Representation:
     precision : {"float32", "bfloat16"}
         Of the products in which neighbours are searched, see ``nearest``.
 
-    Raises ValueError for a bad layer or table: none at all, unequal n, NaN, inf, integers, one sample, no layer that is
-    not the same for all samples, a sample among its own neighbours or twice among another's.
+    Raises
+    ------
+    ValueError
+        A bad layer or table: none at all, unequal n, NaN, inf, integers, one sample, no layer that is not the same for
+        all samples, a sample among its own neighbours or twice among another's.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from prh import Representation, compare, prepare
+    >>> rng = np.random.default_rng(0)
+    >>> shared = rng.normal(size=(100, 8))
+    >>> deep, shallow = (prepare([(shared @ rng.normal(size=(8, d))).astype("float32")]) for d in (64, 32))
+    >>> first, second = Representation("deep", deep), Representation("shallow", shallow)
+    >>> compare(first, second, "mutual_knn", k=10).best > 10 / 99  # chance
+    True
     """
 
     def __init__(
@@ -296,7 +310,7 @@ def _rows_of_layers(x: _Reordered) -> list[torch.Tensor]:
 
 def _checked_layers(layers: Sequence[Any], name: str, device: str) -> list[torch.Tensor | None]:
     """The layers as tensors, None for each that is the same for all samples."""
-    from prh.core.neighbours import as_matrix
+    from prh.core.float32 import as_matrix
     from prh.core.preparation import is_constant
 
     checked = [None if a is None else as_matrix(a, f"{name}, layer {i}", device) for i, a in enumerate(layers)]

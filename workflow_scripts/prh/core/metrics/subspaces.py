@@ -14,15 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from prh.core.metrics.base import Representation, metric, movable
-from prh.core.metrics.kernels import (
-    centred,
-    linear_kernels,
-    move_packed,
-    packed,
-    packed_diagonal,
-    packed_gb,
-    packed_products,
-)
+from prh.core.metrics.kernels import centred, linear_kernels
+from prh.core.metrics.packed_matrices import move_packed, packed, packed_diagonal, packed_gb, packed_products
 
 if TYPE_CHECKING:
     import torch

@@ -1,0 +1,37 @@
+"""What ``import prh`` offers: few names, each documented as numpydoc asks, with examples that run."""
+
+import doctest
+import inspect
+import types
+
+import pytest
+
+import prh
+
+NAMES = [name for name in prh.__all__ if not isinstance(getattr(prh, name), types.ModuleType)]
+
+
+def test_the_names_are_few_and_all_there():
+    assert {"align", "compare", "Representation", "metric", "prepare", "register"} <= set(prh.__all__)
+    assert all(hasattr(prh, name) for name in prh.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        prh.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_public_name_is_documented_in_sections(name):
+    text = inspect.getdoc(getattr(prh, name))
+    assert "Parameters\n----------" in text or "Attributes\n----------" in text
+    assert "Examples\n--------" in text
+    if inspect.isfunction(getattr(prh, name)):
+        assert "Raises\n------" in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_examples_run(name):
+    one = getattr(prh, name)
+    module = inspect.getmodule(one)
+    tests = doctest.DocTestFinder(recurse=False).find(one, name, globs=vars(module))
+    assert sum(len(test.examples) for test in tests)
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    assert all(runner.run(test).failed == 0 for test in tests)

@@ -1,0 +1,121 @@
+"""Tasks of EleutherAI's lm-eval on a language model, and the scores in what it writes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from prh.competence.causal_models import fitting_batch
+from prh.competence.harness_tasks import task_settings
+from prh.io import files
+from prh.modalities import language
+from prh.models import memory
+
+PROMPT = 1024
+"""Tokens of a question of lm-eval with its examples, of which few have more."""
+
+
+def run_harness(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    tasks: Sequence[str],
+    *,
+    include_path: str | Path | None = None,
+    data: str | Path | None = None,
+    num_fewshot: int | None = None,
+    limit: int | None = None,
+    batch_size: int | None = None,
+    out_json: str | Path,
+) -> dict:
+    """Run ``tasks`` of EleutherAI's lm-eval, ``hf`` backend, on a model; keep its results JSON.
+
+    include_path: a folder of task YAML files (offline: ``dataset_path: json`` with local ``data_files``).
+    data: a folder with the files of the data set that lm-eval's own tasks would load from the hub, read in its place.
+    num_fewshot: examples in the prompt (None: the task's own number). limit: first documents of each task only.
+    batch_size: sequences in a batch, halved when memory runs out; the tasks then begin again. None reckons with PROMPT
+    tokens.
+    Returns what is written to ``out_json``: lm-eval's own results without the single samples.
+    Raises ValueError for a task that lm-eval does not know.
+    """
+    import lm_eval
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    own = None if include_path is None else os.fspath(include_path)
+    manager = TaskManager(include_path=own, include_defaults=own is None)  # reading lm-eval's own tasks takes 10 s
+    unknown = sorted(set(tasks) - set(manager.all_tasks))
+    if unknown or not tasks:
+        where = f" and {include_path}" if include_path else ""
+        raise ValueError(f"lm-eval {lm_eval.__version__}{where} has no task {', '.join(unknown) or '(none given)'}.")
+
+    def evaluate(size: int) -> dict:
+        return lm_eval.simple_evaluate(
+            model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=size),
+            tasks=[task if data is None else task_settings(manager, task) | _read_from(data) for task in tasks],
+            num_fewshot=num_fewshot,
+            limit=limit,
+            task_manager=manager,
+            log_samples=False,
+        )
+
+    tokens = min(language.longest_text(model) or PROMPT, PROMPT)
+    results, _ = memory.halving(evaluate, fitting_batch(model, tokens) if batch_size is None else batch_size)
+    with files.writing(out_json) as part:
+        part.write_text(json.dumps(results, indent=1, sort_keys=True, default=str), encoding="utf-8")
+    return files.read_json(out_json)
+
+
+def _read_from(data: str | Path) -> dict:
+    return {"dataset_path": os.fspath(data), "dataset_kwargs": None}
+
+
+def harness_scores(results: Mapping | str | Path) -> pl.DataFrame:
+    """Scores in an lm-eval results JSON: one row per (task, metric).
+
+    Columns: task, metric (with the filter, as in ``exact_match,strict-match``, unless it is ``none``), value, stderr
+    (null where lm-eval gives none), n (documents scored), version (of the task), shots (few-shot examples).
+    Raises ValueError for a file that is not an lm-eval result.
+    """
+    name = "The results"
+    if not isinstance(results, Mapping):
+        name = str(results)
+        results = files.read_json(results)
+    if not results.get("results"):
+        raise ValueError(f"{name} holds no lm-eval results (no entry `results`); run the harness again.")
+    rows = [row for task in results["results"] for row in _task_rows(results, task)]
+    return pl.DataFrame(rows, schema=_HARNESS_SCHEMA).sort("task", "metric")
+
+
+_HARNESS_SCHEMA = {
+    "task": pl.String,
+    "metric": pl.String,
+    "value": pl.Float64,
+    "stderr": pl.Float64,
+    "n": pl.Int64,
+    "version": pl.String,
+    "shots": pl.Int64,
+}
+
+
+def _task_rows(results: Mapping, task: str) -> Iterator[dict]:
+    entry = results["results"][task]
+    version = results.get("versions", {}).get(task)
+    for key, value in entry.items():
+        metric, _, kind = key.partition(",")
+        if not kind or metric.endswith("_stderr"):
+            continue
+        stderr = entry.get(f"{metric}_stderr,{kind}")
+        yield {
+            "task": task,
+            "metric": metric if kind == "none" else key,
+            "value": float(value),
+            "stderr": float(stderr) if isinstance(stderr, (int, float)) else None,
+            "n": results.get("n-samples", {}).get(task, {}).get("effective"),
+            "version": None if version is None else str(version),
+            "shots": results.get("n-shot", {}).get(task),
+        }

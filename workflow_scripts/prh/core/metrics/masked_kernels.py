@@ -1,0 +1,124 @@
+"""CKA over shared nearest neighbours: do two models agree about how alike near samples are?"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from prh.core.metrics.base import Representation, metric, movable, variant
+from prh.core.metrics.kernels import centred, require_four, u_centred
+from prh.core.metrics.knn import Columns, columns, products
+from prh.core.neighbour_lists import tiled
+
+
+@metric(summary="CKA over shared nearest neighbours, centred", needs="both", symmetric=True, bounded=True)
+def cknna(
+    x: Representation,
+    y: Representation,
+    k: int = 10,
+    definition: Literal["centred", "paper", "official"] = "centred",
+) -> np.ndarray:
+    """CKA restricted to pairs (i, j) where j is among the k nearest neighbours of i in both representations.
+
+    Two arrays [n, d], rows paired, 4 <= n, ``k`` < n. Returns a float; three definitions that differ in centring:
+
+    - "centred": kernels are U-centred, then masked. In [-1, 1]; equal to ``unbiased_cka`` at k = n - 1.
+    - "paper": features are centred, then kernels masked. In [-1, 1]. Source: Huh et al. (2024), eqs. 16-18.
+    - "official": raw kernels are masked, then the unbiased HSIC of the masked kernels taken, as the authors' code does,
+      its 1e-6 in the denominator included. Not symmetric, since the mask is not; exceeds 1 for k near n.
+    """
+    require_four(x)
+    if definition == "official":
+        return _cknna_official(x, y, k)
+    if definition not in ("centred", "paper"):
+        raise ValueError(f"definition is {definition!r}; it must be 'centred', 'paper' or 'official'.")
+    return products(
+        x.state(kernel_columns, k, definition), y.knn(k), y.n, y.state(unit_neighbour_kernels, k, definition)
+    )
+
+
+variant(
+    "cknna_paper",
+    cknna,
+    definition="paper",
+    summary="CKNNA as in the paper: centred features, masked kernels",
+    symmetric=True,
+    bounded=True,
+)
+variant(
+    "cknna_official",
+    cknna,
+    definition="official",
+    summary="CKNNA as in the official code: unbiased HSIC of masked raw kernels",
+    symmetric=False,
+    bounded=False,
+)
+
+
+@movable(lambda values, order: values[:, order])
+def neighbour_kernels(x: Representation, k: int, centring: str) -> np.ndarray:
+    """Kernel values at the k nearest neighbours: float64 [L, n, k]; ``centring`` as the ``definition`` of ``cknna``."""
+    import torch
+
+    values = np.empty((len(x), x.n, k))
+    step = max(1, int(x.memory_gb * 2**30 / 16 / x.n))
+    layers = x.layers if centring == "official" else centred(x)
+    for i, (layer, table) in enumerate(zip(layers, x.knn(k), strict=True)):
+        for rows in tiled(x.n, step):
+            K = u_centred(layer, rows) if centring == "centred" else layer[rows] @ layer.T
+            values[i, rows] = (
+                K.gather(1, torch.as_tensor(table[rows], dtype=torch.int64, device=K.device)).cpu().numpy()
+            )
+    return values
+
+
+@movable(lambda values, order: values[:, order])
+def unit_neighbour_kernels(x: Representation, k: int, centring: str) -> np.ndarray:
+    """``neighbour_kernels`` divided by the norm of each layer: float64 [L, n, k]."""
+    values = x.state(neighbour_kernels, k, centring)
+    with np.errstate(invalid="ignore"):
+        return values / np.sqrt(np.square(values).sum(axis=(1, 2), keepdims=True))
+
+
+def kernel_columns(x: Representation, k: int, centring: str) -> list[Columns]:
+    """The same laid out for products with any y."""
+    return columns(x.knn(k), x.n, x.state(unit_neighbour_kernels, k, centring))
+
+
+def _cknna_official(x: Representation, y: Representation, k: int) -> np.ndarray:
+    """The official code's CKNNA: float64 [L_x, L_y]."""
+    if x.n**2 * 8 / 2**30 > x.memory_gb:
+        raise ValueError(f"cknna_official holds {x.n} x {x.n} kernels, more than memory_gb = {x.memory_gb}; raise it.")
+    sides = [(side.knn(k), side.state(neighbour_kernels, k, "official")) for side in (x, y)]
+    (lists_x, values_x), (lists_y, values_y) = sides
+    cross = np.stack([_masked_hsic(one, v, lists_y, values_y) for one, v in zip(lists_x, values_x, strict=True)])
+    self_x, self_y = (
+        np.array([_masked_hsic(one, v, one[None], v[None])[0] for one, v in zip(*side, strict=True)]) for side in sides
+    )
+    with np.errstate(invalid="ignore"):
+        return cross / (np.sqrt(np.outer(self_x, self_y)) + 1e-6)
+
+
+def _masked_hsic(list_x: np.ndarray, values_x: np.ndarray, lists_y: np.ndarray, values_y: np.ndarray) -> np.ndarray:
+    """Unbiased HSIC of the kernels A of a layer of x and B of each layer of y, both masked to shared neighbours.
+
+    Song et al.'s estimate needs <A, B'>, the sums of A and of B, and 1'AB1. The mask keeps few entries, so A and B are
+    only looked at where j is a neighbour of i in y: [L_y, n, k]. ``list_x``, ``values_x`` are [n, k]. Returns [L_y].
+    """
+    layers, n, _ = lists_y.shape
+    i = np.arange(n)[:, None]
+    A, in_y = np.zeros((n, n)), np.zeros((n, n), bool)
+    A[i, list_x] = values_x
+    in_x = np.zeros((n, n), bool)
+    in_x[i, list_x] = True
+    a, b = A[i, lists_y], in_x[i, lists_y] * values_y
+    product = np.empty(layers)
+    for layer, (lists, back) in enumerate(zip(lists_y, A[lists_y, i], strict=True)):
+        in_y[i, lists] = True
+        product[layer] = (b[layer] * back * in_y[lists, i]).sum()
+        in_y[i, lists] = False
+    columns = (lists_y + np.arange(layers)[:, None, None] * n).ravel()
+    column_sums = np.bincount(columns, a.ravel(), layers * n).reshape(layers, n)
+    total = a.sum(axis=(1, 2)) * b.sum(axis=(1, 2)) / ((n - 1) * (n - 2))
+    return (product + total - 2 * (column_sums * b.sum(axis=2)).sum(axis=1) / (n - 2)) / (n * (n - 3))

@@ -1,0 +1,99 @@
+"""What an experiment takes from elsewhere, and how large it is: asked of the hub, or reckoned from parameters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from prh.datasets import hub_data
+from prh.downloads import web
+from prh.downloads.failures import FetchError
+from prh.downloads.lockfile import Lock
+from prh.experiment.online import AT_ONCE, elsewhere, look_up
+from prh.experiment.plan import MADE
+from prh.experiment.schema import Experiment
+from prh.models import repositories
+
+STORED = {"vision": 4, "language": 2}
+"""Bytes of a weight in the files of a model."""
+
+
+@dataclass(frozen=True)
+class Download:
+    """Something that the experiment takes from elsewhere; ``size`` in bytes, None where nothing tells it."""
+
+    kind: str
+    name: str
+    source: str
+    size: float | None
+    exact: bool
+    note: str = ""
+
+
+def parameters(entry: Mapping, size: float | None = None) -> float | None:
+    """The number of parameters of a model entry (prh.experiment.schema), from the first that tells it: the entry,
+    timm, the number in its name (bloomz-560m, open_llama_7b), the ``size`` of its weights in bytes. None where nothing
+    does.
+    """
+    if entry.get("parameters"):
+        return float(entry["parameters"])
+    if entry.get("library") == "timm" and (counted := _timm_parameters(entry)):
+        return counted
+    for text in (entry.get("id") or "", entry["name"]):
+        if match := re.search(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)([mb])(\d)?(?![a-z0-9])", text.lower()):
+            number = float(f"{match.group(1)}.{match.group(3)}" if match.group(3) else match.group(1))
+            return number * {"m": 1e6, "b": 1e9}[match.group(2)]
+    return None if size is None else size / STORED[entry["modality"]]
+
+
+def _timm_parameters(entry: Mapping) -> float | None:
+    """Of a timm architecture; None where timm knows none of this name."""
+    from prh.models import loading
+
+    try:
+        return float(loading.count_parameters({**entry, "id": entry["id"].split("/")[-1]}))
+    except Exception:  # timm raises whatever a constructor does; then the name or the size must tell
+        return None
+
+
+def downloads(experiment: Experiment, lock: Path | None, online: bool) -> list[Download]:
+    """Everything that is fetched, and how large it is: asked of the hub if ``online``, else estimated."""
+    results = Path(experiment.results)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(lambda source: _download(*source, results, lock, online), elsewhere(experiment)))
+
+
+def _download(kind: str, entry: Mapping, results: Path, lock: Path | None, online: bool) -> Download:
+    source = entry.get("id") if entry["source"] == "hub" else entry.get("url", "lm-eval's own")
+    here = (results / MADE[kind].format(entry["name"])).is_file()
+    notes = ["is here"] if here else ["gated: needs a token"] if entry.get("gated") else []
+    size = None
+    if online:
+        try:
+            size, note = _asked(kind, entry, Lock(lock, kind, entry["name"]))
+            notes += [note] if note else []
+        except (FetchError, ValueError) as error:
+            notes.append(str(error))
+    if here:
+        size = 0
+    exact = size is not None
+    if not exact and kind == "models" and (count := parameters(entry)):
+        size = count * STORED[entry["modality"]]
+    return Download(kind, entry["name"], source, size, exact, "; ".join(notes))
+
+
+def _asked(kind: str, entry: Mapping, lock: Lock) -> tuple[int | None, str]:
+    """The size of a source, and whether it has moved on since it was locked. Nothing is locked or downloaded."""
+    if entry["source"] == "url":
+        return web.size_of_url(entry["url"]), ""
+    snapshot, note, _ = look_up(kind, entry, lock)
+    if kind == "models":
+        return snapshot.bytes_of(repositories.needed_files(snapshot.files)), note
+    if kind == "harness":
+        return snapshot.bytes_of(snapshot.files), note
+    if entry["files"]:
+        return snapshot.bytes_of(hub_data.matching(snapshot.files, entry["files"], snapshot.repository)), note
+    return snapshot.bytes_of(snapshot.files), f"{note + '; ' if note else ''}at most: all splits"

@@ -1,0 +1,78 @@
+"""From the parsed YAML of an experiment to an `Experiment` with every default filled in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from prh.datasets import local_forms
+from prh.experiment import checks, plugins
+from prh.experiment.messages import ConfigError, sentence
+from prh.experiment.schema import Experiment
+from prh.io.addresses import redacted_text
+
+LARGEST_NUMBER = 2**63 - 1
+"""No machine counts with a larger one."""
+
+
+def load(raw: Mapping[str, object], folder: str | Path = ".") -> Experiment:
+    """Check ``raw`` (a parsed experiment file) and fill in defaults.
+
+    Paths of local data and weights are looked up relative to ``folder``. Raises ConfigError with a line for each
+    mistake: unknown or missing keys, wrong types, names used twice, unknown metrics, k >= n, missing folders. Its
+    plugins are imported first.
+    """
+    if not isinstance(raw, Mapping):
+        raise ConfigError("an experiment must hold keys such as datasets and models.")
+    if too_large := _too_large(raw):
+        raise ConfigError(too_large)
+    try:
+        plugins.load(_plugins_in(raw), folder)
+    except plugins.PluginError as error:
+        raise ConfigError(str(error)) from None
+    try:
+        experiment = Experiment.model_validate(dict(raw))
+    except ValidationError as error:
+        sentences = dict.fromkeys(redacted_text(sentence(item, raw)) for item in error.errors())
+        raise ConfigError("\n".join(sentences)) from None
+    experiment = _with_forms(experiment, Path(folder))
+    if mistakes := checks.mistakes_in(experiment, Path(folder)):
+        raise ConfigError("\n".join(mistakes))
+    return experiment
+
+
+def _plugins_in(raw: Mapping[str, object]) -> list[str]:
+    """The plugins that an experiment names: they are there before it is checked, as it may ask for what they bring."""
+    named = raw.get("plugins") or []
+    return [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+
+
+def _with_forms(experiment: Experiment, folder: Path) -> Experiment:
+    """``experiment`` with image or captions null where it leaves them out and local data cannot have them."""
+    entries = []
+    for entry in experiment.datasets:
+        open_keys = {"image", "captions"} - entry.model_fields_set
+        if entry.source == "local" and open_keys:
+            lacking = open_keys & local_forms.not_there(folder / entry.path)
+            entry = entry.model_copy(update=dict.fromkeys(lacking))
+        entries.append(entry)
+    return experiment.model_copy(update={"datasets": entries})
+
+
+def _too_large(raw: object) -> str | None:
+    """A sentence on a whole number that no machine counts with."""
+    todo, seen = [("", raw)], set()
+    while todo:
+        key, value = todo.pop()
+        if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
+            digits = int((value.bit_length() - 1) * math.log10(2)) + 1
+            return f"{key}: a number of {digits} digits is too large (at most {LARGEST_NUMBER:,})."
+        if id(value) in seen or not isinstance(value, (Mapping, list)):
+            continue
+        seen.add(id(value))
+        inside = value.items() if isinstance(value, Mapping) else ((key, part) for part in value)
+        todo += [(f"{key}.{name}".lstrip(".") if isinstance(value, Mapping) else key, part) for name, part in inside]
+    return None

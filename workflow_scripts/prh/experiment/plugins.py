@@ -1,0 +1,92 @@
+"""Plugins: metrics and studies from outside of the workflow.
+
+An experiment names files and modules under ``plugins``; installed packages name theirs as entry points of the groups
+`GROUPS`. A plugin registers what it brings when it is imported: a metric by ``@prh.metric``, a study by
+``prh.register(prh.Study(...))``. Jobs load the same plugins, which they find in the environment (`VARIABLE`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+
+GROUPS = ("prh.metrics", "prh.studies")
+VARIABLE = "PRH_PLUGINS"
+
+_loaded: dict[Path, ModuleType] = {}
+
+
+class PluginError(ValueError):
+    """A plugin cannot be loaded; the message is one sentence."""
+
+
+def load(plugins: Sequence[str], folder: str | Path = ".") -> None:
+    """Import plugins, files (``my_metric.py``) and modules (``package.module``), and the entry points that there are.
+
+    Files are looked up relative to ``folder``, and modules there too before anywhere else. One that is imported already
+    is not imported again. Raises PluginError, which names the plugin and the line, for one that is missing or fails.
+    """
+    for name in plugins:
+        _import(name, Path(folder).resolve())
+    for group in GROUPS:
+        for entry_point in entry_points(group=group):
+            try:
+                entry_point.load()
+            except Exception as error:
+                raise PluginError(_sentence(f"entry point {entry_point.value} ({group})", error)) from error
+
+
+def environment(plugins: Sequence[str], folder: str | Path = ".") -> dict[str, str]:
+    """The environment in which jobs load the same plugins by `load_told`."""
+    return {VARIABLE: json.dumps({"plugins": list(plugins), "folder": str(Path(folder).resolve())})}
+
+
+def load_told() -> None:
+    """Import the plugins that the environment tells."""
+    if told := os.environ.get(VARIABLE):
+        load(**json.loads(told))
+
+
+def _import(name: str, folder: Path) -> None:
+    path = folder / name
+    is_file = name.endswith(".py")
+    if is_file and not path.is_file():
+        raise PluginError(f"plugins: {name} does not exist (relative to {folder}).")
+    if path in _loaded:
+        return
+    home = str(path.parent if is_file else folder)
+    if home not in sys.path:
+        sys.path.insert(1, home)  # a plugin may import what lies beside it
+    try:
+        _loaded[path] = _from_file(path) if is_file else importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        raise PluginError(_sentence(name, error)) from error
+
+
+def _from_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"prh_plugin_{len(_loaded)}_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[spec.name]
+        raise
+    return module
+
+
+def _sentence(name: str, error: BaseException) -> str:
+    trace, line = error.__traceback__, ""
+    while trace is not None:
+        if Path(trace.tb_frame.f_code.co_filename).name == Path(name).name:
+            line = f", line {trace.tb_lineno}"
+        trace = trace.tb_next
+    what = " ".join(str(error).split()) or "no reason given"
+    return f"plugins: {name} cannot be loaded{line} ({type(error).__name__}: {what})."

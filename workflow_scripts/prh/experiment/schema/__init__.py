@@ -1,0 +1,44 @@
+"""Every key of an experiment: its type, default and meaning; a file a section.
+
+``config.schema.yaml`` is generated from these classes (``make schema``; a test keeps them equal).
+"""
+
+from prh.experiment.schema.alignment import Alignment
+from prh.experiment.schema.base import Section
+from prh.experiment.schema.compute import Compute
+from prh.experiment.schema.datasets import Dataset, HubDataset, LocalDataset, UrlDataset, WorldDataset
+from prh.experiment.schema.experiment import Experiment
+from prh.experiment.schema.figures import Figures
+from prh.experiment.schema.models import Checkpoint, LanguageModel, Model, Reality, VisionModel
+from prh.experiment.schema.probes import Probe
+from prh.experiment.schema.registry import LISTS, From
+from prh.experiment.schema.tasks import HarnessTask
+from prh.experiment.schema.texts import Text
+from prh.experiment.schema.training import LanguageTraining, VisionTraining
+from prh.experiment.schema.world import World
+
+__all__ = [
+    "LISTS",
+    "Alignment",
+    "Checkpoint",
+    "Compute",
+    "Dataset",
+    "Experiment",
+    "Figures",
+    "From",
+    "HarnessTask",
+    "HubDataset",
+    "LanguageModel",
+    "LanguageTraining",
+    "LocalDataset",
+    "Model",
+    "Probe",
+    "Reality",
+    "Section",
+    "Text",
+    "UrlDataset",
+    "VisionModel",
+    "VisionTraining",
+    "World",
+    "WorldDataset",
+]

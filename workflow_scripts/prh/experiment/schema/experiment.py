@@ -1,0 +1,61 @@
+"""The experiment: its lists and sections."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from prh.experiment.schema.alignment import Alignment
+from prh.experiment.schema.base import Folder, Section
+from prh.experiment.schema.compute import Compute
+from prh.experiment.schema.datasets import Dataset
+from prh.experiment.schema.figures import Figures
+from prh.experiment.schema.models import Model
+from prh.experiment.schema.probes import Probe
+from prh.experiment.schema.tasks import HarnessTask
+from prh.experiment.schema.texts import Text
+from prh.experiment.schema.world import World
+
+
+class Experiment(Section):
+    """An experiment: data sets, models, and how they are compared."""
+
+    results: Folder = "results"
+    """Folder for everything that is made. Experiments that share work name the same folder."""
+    datasets: Annotated[list[Dataset], Field(min_length=1)]
+    """The data sets; every model that can read a data set is run on it."""
+    models: Annotated[list[Model], Field(min_length=1)]
+    """The models. Add new ones at the end: each is compared with those before it."""
+    plugins: list[str] = []
+    """Python files (my_metric.py, relative to the folder where snakemake runs) and modules (package.module) that bring
+    metrics and studies of your own. They are code, and run."""
+    world: World = World()
+    alignment: Alignment = Alignment()
+    probes: list[Probe] = []
+    """Tasks for vision models (Figure 2)."""
+    texts: list[Text] = []
+    """Texts for language models (Figure 3)."""
+    harness: list[HarnessTask] = []
+    """Tasks for language models (Figure 4)."""
+    figures: Figures = Figures()
+    compute: Compute = Compute()
+
+    def dataset(self, name: str) -> Dataset:
+        """The data set entry called ``name`` (KeyError if there is none)."""
+        return _named(self.datasets, name)
+
+    def urls(self) -> list[str]:
+        """The addresses of its data sets and models."""
+        return [url for entry in (*self.datasets, *self.models) if (url := getattr(entry, "url", None)) is not None]
+
+    def model(self, name: str) -> Model:
+        """The model entry called ``name`` (KeyError if there is none)."""
+        return _named(self.models, name)
+
+
+def _named(entries: list, name: str) -> Section:
+    for entry in entries:
+        if entry.name == name:
+            return entry
+    raise KeyError(name)
