@@ -11,8 +11,9 @@ function in SECTIONS from a number of draws to rows.
 pairs: coverage of the 95 % interval of a mean over pairs of models (``prh.core.statistics.pair_mean``).
 qap: share of p <= 0.05 where a trend over models (``qap_square``, ``qap_rows``) has nothing in it.
 null: share of p <= 0.05 of ``prh.align`` for two representations that have nothing to do with each other.
-scores: coverage of the 95 % interval of the score of one given layer pair, of every metric; 2,000 draws mean 400 of 100
-    samples, 200 of 300 and 100 of 1,000.
+scores: coverage of the 95 % interval of the score of one given layer pair, of every metric; 2,000 draws mean 1,000 of
+    100 samples, 500 of 300 and 200 of 1,000. --metrics and --samples say which.
+clusters: the same of other data, with k = 5.
 choice: the same around the best of 6 x 6 layer pairs, without and with knowing of the choice; a tenth of the draws.
 """
 
@@ -140,20 +141,27 @@ def _share(title: str, counts: Callable[[Generator], bool], draws: int) -> float
 
 # Each prints one table.
 SECTIONS: dict[str, Callable[[int], Iterator[Row]]] = {"pairs": pairs, "qap": qap, "null": null}
-TABLES: dict[str, Callable[[int], Iterator[str]]] = {"scores": coverage_scores.scores, "choice": coverage_scores.choice}
+TABLES: dict[str, Callable[..., Iterator[str]]] = {
+    "scores": coverage_scores.scores,
+    "clusters": coverage_scores.clusters,
+    "choice": coverage_scores.choice,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=2000, help="of each case")
     parser.add_argument("--sections", nargs="+", choices=[*SECTIONS, *TABLES], metavar="SECTION")
+    for option, kind, of in (("metrics", str, coverage_scores.NAMES), ("samples", int, coverage_scores.SIZES)):
+        text = f"of scores and clusters ({', '.join(map(str, of))})"
+        parser.add_argument(f"--{option}", nargs="+", type=kind, choices=of, metavar=option.upper(), help=text)
     arguments = parser.parse_args()
     if arguments.draws < 2:
         parser.error("--draws must be at least 2.")
     for name in arguments.sections or [*SECTIONS, *TABLES]:
         print(f"\n## {name}\n")
         if name in TABLES:
-            for line in TABLES[name](arguments.draws):
+            for line in TABLES[name](arguments.draws, arguments.metrics, arguments.samples):
                 print(line, flush=True)
             continue
         print("| case | draws | nominal | observed | error of observed |\n|---|---:|---:|---:|---:|")

@@ -62,33 +62,34 @@ def test_grids_have_a_cell_for_every_alignment(coverage, monkeypatch):
     monkeypatch.setattr(scores, "SIZES", {40: 10})
     monkeypatch.setattr(scores, "CHOICE", ("cka",))
     monkeypatch.setattr(scores, "CHOICE_SIZE", 40)
-    for grid, rows in (("scores", 2), ("choice", 2)):
+    for grid, rows in (("scores", 2), ("clusters", 2), ("choice", 2)):
         header, rule, *lines = coverage.TABLES[grid](20)
         assert header.endswith("| draws | chance | low | middle | high |")
         assert len(lines) == rows
         assert {line.count("|") for line in (header, rule, *lines)} == {8}
 
 
-def test_models_align_as_they_are_called(coverage):
+@pytest.mark.parametrize(("draw", "noise"), [("models", "NOISE"), ("clustered", "CLUSTERED_NOISE")])
+def test_models_align_as_they_are_called(coverage, draw, noise):
     """Less noise, more alignment; different things, none."""
     scores = coverage.coverage_scores
+    draw, noises = getattr(scores, draw), getattr(scores, noise).values()
     means = [
-        np.mean([
-            prh.align(*scores.models(np.random.default_rng(draw), 100, noise), "unbiased_cka").best for draw in range(5)
-        ])
-        for noise in scores.NOISE.values()
-    ]  # fmt: skip
+        np.mean([prh.align(*draw(np.random.default_rng(seed), 100, of), "unbiased_cka").best for seed in range(5)])
+        for of in noises
+    ]
     assert abs(means[0]) < 0.02
     assert means[1] < 0.1 < means[2] < 0.4 < means[3]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("noise", ["chance", "middle", "high"])
-def test_intervals_of_scores_hold_the_truth(coverage, noise, monkeypatch):
+def test_intervals_of_scores_hold_the_truth(coverage, noise):
     """At n = 100; 100 draws have an error of 0.022, four of which below 0.95 are 0.86."""
     scores = coverage.coverage_scores
-    monkeypatch.setattr(scores, "NAMES", ("mutual_knn", "cycle_knn", "cknna", "unbiased_cka", "rsa"))
-    for name, drawn in scores.given_pair(100, scores.NOISE[noise], 100, noise).items():
+    names = ("mutual_knn", "cycle_knn", "cknna", "unbiased_cka", "rsa", "linear_regression")
+    design = scores.Design(scores.models, scores.NOISE, scores.K)
+    for name, drawn in scores.given_pair(design, 100, noise, 100, names).items():
         width = np.mean(np.minimum(drawn.high, 2 * drawn.score - drawn.low) - drawn.low)
         assert drawn.holds(drawn.score.mean()) >= 0.86, name
         if name != "cycle_knn":  # near 1 its least variance is wide

@@ -8,7 +8,8 @@ from prh.core import intervals
 from prh.core.alignment import align
 from prh.core.evidence import interval
 from prh.core.metrics import EFFECTS, METRICS, Representation
-from prh.core.metrics.effects import Effects, of_means, of_pairs
+from prh.core.metrics.effects import LEAST_OF_PAIRS, Effects, of_means, of_pairs
+from prh.core.metrics.subspaces import PENALTIES, linear_regression
 from prh.core.preparation import prepare
 
 K, N = 4, 36
@@ -55,7 +56,7 @@ def test_effects_on_lists_are_those_of_leaving_out(name, grouped, pair):
     units = np.unique(units, return_inverse=True)[1]
     found = EFFECTS[name](*pair, K, units)
     np.testing.assert_allclose(found.single, left_out(name, pair, units), atol=1e-12)
-    assert found.least > 0
+    assert found.least.sum() > 0
     assert (found.pairs >= 0).all()
 
 
@@ -88,6 +89,25 @@ def test_effects_of_pairs_on_lists_by_hand(pair):
     assert EFFECTS["mutual_knn"](*pair, K, everything).pairs.sum() == pytest.approx(total)
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_effects_of_pairs_on_a_regression_are_about_those_of_leaving_out_two(shared):
+    """At the penalty that is best with all samples, as nearly as second differences are at this n."""
+    n = 100
+    sides = drawn(np.random.default_rng(0), n, 1.0, shared)
+    x, y = (Representation(name, [side]) for name, side in zip("xy", sides, strict=True))
+    ridge = max(PENALTIES, key=lambda penalty: float(linear_regression(x, y, penalty)[0, 0]))
+
+    def times_size(*without):
+        keep = np.delete(np.arange(n), without)
+        return len(keep) * float(linear_regression(x.subset(keep), y.subset(keep), ridge)[0, 0])
+
+    one, whole = [times_size(i) for i in range(n)], times_size()
+    pairs = EFFECTS["linear_regression"](x, y, None, np.arange(n)).pairs
+    for i in range(3):
+        wanted = [(whole - one[i] - one[j] + times_size(i, j)) / n for j in range(n) if j != i]
+        assert pairs[i] == pytest.approx(np.square(wanted).sum() / 2, rel=0.25)
+
+
 @pytest.mark.parametrize("count", [9, 3])
 def test_effects_on_a_sum_over_pairs_by_hand(count):
     rng = np.random.default_rng(2)
@@ -98,7 +118,7 @@ def test_effects_on_a_sum_over_pairs_by_hand(count):
     np.testing.assert_allclose(found.single, touches @ parts)
     between = [parts[touches[a] & touches[b]].sum() ** 2 for a in range(count) for b in range(a)]
     assert found.pairs.sum() == pytest.approx(sum(between))
-    assert found.least == pytest.approx(sum(between))
+    assert found.least.sum() == pytest.approx(LEAST_OF_PAIRS * sum(between))
 
 
 def test_a_plain_mean_has_its_plain_variance():
@@ -112,8 +132,19 @@ def test_a_plain_mean_has_its_plain_variance():
 def test_few_unequal_units_leave_few_degrees_of_freedom():
     even, uneven = np.tile([1.0, -1], 50), np.append(np.zeros(99), 1.0)
     zero = np.zeros(100)
-    assert Effects(even, zero, 0).degrees == 99
-    assert Effects(uneven, zero, 0).degrees == 4
+    assert Effects(even, zero, zero).degrees == 99
+    assert Effects(uneven, zero, zero).degrees == 4
+    assert Effects(zero, even**2, uneven).degrees == 4  # where the least counts, its own
+
+
+def test_the_larger_of_two_variances_counts():
+    single, pairs = np.tile([1.0, -1], 50), np.full(100, 0.5)
+    of_singles = 100 / 99 * 100 - 50
+    assert Effects(single, pairs, np.full(100, 0.1)).variance == pytest.approx(of_singles)
+    assert Effects(single, pairs, np.full(100, 0.9)).variance == pytest.approx(90)
+    assert Effects(single, 3 * pairs, np.full(100, 0.1)).variance == pytest.approx(
+        10
+    )  # the jackknife's less pairs: < 0
 
 
 @pytest.mark.parametrize("name", ["mutual_knn", "lcs_knn", "cknna", "unbiased_cka", "rsa"])

@@ -76,6 +76,6 @@ def _mean_above(by: np.ndarray, values: np.ndarray) -> np.ndarray:
     return ends[np.searchsorted(ordered, by, side="left")] / len(by)
 
 
-def fits(x: Representation) -> bool:
-    """Whether there is memory for arrays over all pairs of samples."""
-    return ROOM * packed_gb(x) <= x.memory_gb
+def fits(x: Representation, room: int = ROOM) -> bool:
+    """Whether there is memory for arrays over all pairs of samples: for so many times a packed kernel."""
+    return room * packed_gb(x) <= x.memory_gb

@@ -9,6 +9,7 @@ member of the unit among their neighbours change.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -98,9 +99,8 @@ def cycle(x: Representation, y: Representation, k: int, units: np.ndarray) -> Ef
     found_effects = of_means(values, samples, without, change, units)
     count = len(found_effects.single)
     share = (count * values.mean() + 2) / (count + 4)
-    return Effects(
-        found_effects.single, found_effects.pairs, max(found_effects.least, share * (1 - share) / (count + 4))
-    )
+    least = np.full(count, share * (1 - share) / (count + 4) / count)
+    return found_effects if found_effects.least.sum() > least.sum() else replace(found_effects, least=least)
 
 
 def _of_similarity(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from prh.core.metrics import kernels
-from prh.core.metrics.effects import Effects, effects
+from prh.core.metrics.effects import LEAST_OF_PAIRS, Effects, effects
 from prh.core.metrics.effects_of_kernels import fits
 from prh.core.metrics.representation import Representation
 from prh.core.metrics.subspaces import PENALTIES, bases
+
+ROOM = 64  # times the memory of one packed kernel that the effects take: 16 matrices [n, n] of float64
 
 
 @effects("linear_regression")
@@ -20,11 +22,10 @@ def linear_regression(x: Representation, y: Representation, k: int | None, units
     ratio of two means over samples, of squared errors and of squared distances from the mean. None for groups: two
     samples of one group left out together would take other formulas.
 
-    The jackknife counts twice what two samples do to the fit. The errors alone, as if there were one fit and no chance
-    in it (Bayle et al. 2020, "Cross-validation confidence intervals for test error"), leave that out. The variance is
-    taken halfway between the two, which is a choice: docs/statistics.md has its coverage.
+    What i and j do together beyond each alone: what either does to the error of the other, and what both do to the
+    errors of all others (``_together``). The mean from which distances are measured has such a part, -2 Y_i Y_j / n.
     """
-    if len(np.unique(units)) < x.n or not fits(x):
+    if len(np.unique(units)) < x.n or not fits(x, ROOM):
         return None
     basis, Y = x.state(bases)[0], next(kernels.centred(y)).double().cpu().numpy()
     n, U, squared = x.n, basis.U.cpu().numpy(), basis.S.square().cpu().numpy()
@@ -35,18 +36,42 @@ def linear_regression(x: Representation, y: Representation, k: int | None, units
         M = np.eye(n) - (U * shrink) @ U.T - 1 / n
         return M, M @ Y
 
-    tried = [residuals(ridge) for ridge in PENALTIES]
-    M, R = min(tried, key=lambda fit: np.square(fit[1] / fit[0].diagonal()[:, None]).sum())
-    m, products = M.diagonal(), R @ R.T
-    own = products.diagonal()
-    errors = own / m**2
+    M, R = min(map(residuals, PENALTIES), key=lambda fit: np.square(fit[1] / fit[0].diagonal()[:, None]).sum())
+    products = R @ R.T
+    errors, change = products.diagonal() / M.diagonal() ** 2, _changes(M, products)
+    total, unexplained = distances.sum(), errors.sum() / distances.sum()
+    alone = (unexplained * distances - errors) / total  # of mean 0; the score is linear in it
+    pairs = change + change.T - _together(M, products) - 2 / n * unexplained * (Y @ Y.T)
+    np.fill_diagonal(pairs, 0)
+    halved = np.square(pairs / total).sum(axis=1) / 2
+    least = max(n / (n - 1) * alone**2, LEAST_OF_PAIRS * halved, key=np.sum)  # samples alone, or pairs alone
+    return Effects(alone + change.sum(axis=0) / total, halved, least)
+
+
+def _changes(M: np.ndarray, products: np.ndarray) -> np.ndarray:
+    """By how much the squared error of sample i grows if j is left out: [n, n], 0 for i = j. ``products``: R R'."""
+    m, own = M.diagonal(), products.diagonal()
     determinant = np.outer(m, m) - M**2
     np.fill_diagonal(determinant, 1)
-    pairwise = m**2 * own[:, None] - 2 * m * M * products + M**2 * own
-    change = pairwise / determinant**2 - errors[:, None]
+    without = m**2 * own[:, None] - 2 * m * M * products + M**2 * own
+    change = without / determinant**2 - (own / m**2)[:, None]
     np.fill_diagonal(change, 0)
-    excess = errors - errors.sum() / distances.sum() * distances  # of mean 0; the score is linear in it
-    alone = -excess / distances.sum()
-    single = alone + change.sum(axis=0) / distances.sum()
-    centred = single - single.mean()
-    return Effects(single, (centred**2 - alone**2) / 2, float((alone**2).sum()))
+    return change
+
+
+def _together(M: np.ndarray, products: np.ndarray) -> np.ndarray:
+    """For samples i and j: the sum over all others k of what leaving out both adds to the squared error of k, beyond
+    what leaving out either does, to second order: [n, n]. ``products``: R R'.
+
+    The error is |R_k|^2 / M_kk^2. Leaving out i takes M_ki R_i / M_ii from R_k and M_ki^2 / M_ii from M_kk; leaving out
+    both adds M_ij (M_ki R_j + M_kj R_i) / (M_ii M_jj) and 2 M_ki M_ij M_kj / (M_ii M_jj) to these.
+    """
+    d, own = 1 / M.diagonal(), products.diagonal()
+    M, others = M - np.diag(M.diagonal()), products - np.diag(own)  # without k = i
+    of_residual = M * (M.T @ (d[:, None] ** 2 * others))
+    of_leverage = (-M * others * d[:, None] ** 3).T @ (-(M**2))
+    of_residual -= 2 * of_leverage
+    of_both = products * ((d[:, None] ** 2 * M).T @ M)
+    of_both += 3 * ((own * d**4)[:, None] * M**2).T @ M**2
+    of_both -= 2 * M * (((own * d**3)[:, None] * M).T @ M)
+    return 2 * np.outer(d, d) * (of_residual + of_residual.T + of_both)
