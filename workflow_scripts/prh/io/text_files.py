@@ -11,6 +11,10 @@ _MARKS = {
 }
 
 
+GIT_LFS = b"version https://git-lfs"
+"""How the small text begins that git-lfs leaves in the place of a file that it has not fetched."""
+
+
 class TextError(ValueError):
     """A file is not the text that it should be; the message names it, the place and the mend."""
 
@@ -18,9 +22,11 @@ class TextError(ValueError):
 def read(path: Path) -> str:
     """The content of a UTF-8 file, without a byte-order mark, line ends as they are.
 
-    Raises TextError for any other encoding, with the line and the bytes where it shows.
+    Raises TextError for any other encoding, with the line and the bytes where it shows, and for a pointer of git-lfs.
     """
     content = path.read_bytes()
+    if content.startswith(GIT_LFS):
+        raise TextError(f"{path} is a pointer of git-lfs; fetch the file itself with `git lfs pull`.")
     for encoding, marks in _MARKS.items():
         if content.startswith(marks):
             raise TextError(f"{path} is {encoding} text; save it as UTF-8.")
@@ -30,6 +36,12 @@ def read(path: Path) -> str:
         line = content.count(b"\n", 0, error.start) + 1
         wrong = content[error.start : error.end].hex(" ")
         raise TextError(f"{path}, line {line}: not UTF-8 text (byte {wrong}); save it as UTF-8.") from None
+
+
+def is_pointer(path: Path) -> bool:
+    """Whether a file is a pointer of git-lfs."""
+    with path.open("rb") as file:
+        return file.read(len(GIT_LFS)) == GIT_LFS
 
 
 def lines(path: Path) -> list[str]:
