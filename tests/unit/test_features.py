@@ -13,7 +13,7 @@ from prh.datasets.sharding import shard
 from prh.datasets.shards import shard_paths
 from prh.features import extraction
 from prh.features.batches import length_batches
-from prh.features.extraction import FeatureError, extract
+from prh.features.extraction import FeatureError, encode_texts, extract
 from prh.io import tables
 from prh.modalities.language import LanguageEncoder
 from prh.modalities.word_vectors import WordVectors
@@ -132,6 +132,15 @@ def test_choice_of_caption_and_template(shards, tmp_path, llama):
     np.testing.assert_allclose(prompted[3], expected, atol=1e-5, rtol=1e-4)
     with pytest.raises(FeatureError, match="sample 's0' has 2 captions; caption 2 is asked for"):
         first(caption=2)
+
+
+@pytest.mark.parametrize("template", ["what does this caption say in other words {caption} ?", "the dog {caption}"])
+def test_words_of_the_template_say_nothing_of_whether_the_tokenizer_knows_the_captions(llama, template):
+    known = encode_texts(llama, TEXTS, template=template)
+    expected = llama.encode(llama.tokenize([template.format(caption=text) for text in TEXTS]))
+    np.testing.assert_allclose(known[-1], expected[-1], atol=1e-5, rtol=1e-4)
+    with pytest.raises(ModelError, match="of the tokens of 3 texts are unknown to its tokenizer"):
+        encode_texts(llama, ["ein Hund", "eine Katze", "ein Baum"], template=template + " the dog" * 40)
 
 
 class Failing:
