@@ -127,11 +127,11 @@ def subjects_of(call):
 
 
 def test_a_sample_whose_image_breaks_the_library_is_named(monkeypatch):
-    from prh.datasets.samples import Columns, Sample
+    from prh.datasets.samples import SampleColumns, Sample
     from prh.datasets.sharding import problem
 
     monkeypatch.setattr("prh.io.images.inspect", fail)
-    assert subjects_of(lambda: problem(Sample("7", b"x", "7.png", ()), Columns(image="image"))) == ["sample '7'"]
+    assert subjects_of(lambda: problem(Sample("7", b"x", "7.png", ()), SampleColumns(image="image"))) == ["sample '7'"]
 
 
 def test_a_document_whose_scores_break_the_library_is_named(monkeypatch):

@@ -18,7 +18,7 @@ from prh.features.extraction import FeatureError
 from prh.io import tables
 from prh.modalities import image_batches, text_batches
 from prh.modalities.language import LanguageEncoder
-from prh.modalities.text_batches import length_batches
+from prh.modalities.text_batches import encode_texts, length_batches
 from prh.modalities.word_vectors import WordVectors
 from prh.models.repositories import ModelError
 from prh.models.selftest import SelfTest
@@ -145,6 +145,15 @@ def test_choice_of_caption_and_template(shards, tmp_path, llama):
     np.testing.assert_allclose(prompted[3], expected, atol=1e-5, rtol=1e-4)
     with pytest.raises(FeatureError, match="sample 's0' has 2 captions; caption 2 is asked for"):
         first(caption=2)
+
+
+@pytest.mark.parametrize("template", ["what does this caption say in other words {caption} ?", "the dog {caption}"])
+def test_words_of_the_template_say_nothing_of_whether_the_tokenizer_knows_the_captions(llama, template):
+    known = encode_texts(llama, TEXTS, template=template)
+    expected = llama.encode(llama.tokenize([template.format(caption=text) for text in TEXTS]))
+    np.testing.assert_allclose(known[-1], expected[-1], atol=1e-5, rtol=1e-4)
+    with pytest.raises(ModelError, match="of the tokens of 3 texts are unknown to its tokenizer"):
+        encode_texts(llama, ["ein Hund", "eine Katze", "ein Baum"], template=template + " the dog" * 40)
 
 
 class Failing:

@@ -52,7 +52,7 @@ def test_fields_of_structs_and_lists_of_one_image(tmp_path):
         DataError, match=r"split train, row 0: column 'sentences' holds structs with the fields raw, id"
     ):
         read(tmp_path, SampleColumns(captions="sentences"))
-    with pytest.raises(DataError, match=r"no column 'phrases\.raw'; there are image, sentences"):
+    with pytest.raises(DataError, match=r"no column 'phrases\.raw' with captions; it has image, sentences"):
         read(tmp_path, SampleColumns(captions="phrases.raw"))
 
 

@@ -189,6 +189,7 @@ def test_numbers_without_a_known_white_are_refused():
     for content, message in (
         (floats, "its pixels are floating-point numbers, whose white is not known; save it in 8 bits"),
         (encoded(GREY.astype(np.int32), "TIFF"), "its 32-bit pixels end at 235, so that 255 or 65535 may be white"),
+        (encoded(GREY.astype(np.uint16)), "its 16-bit pixels end at 235, so that 255 or 65535 may be white"),
         (encoded(GREY.astype(np.int32) * 2**20, "TIFF"), "its pixels are numbers from 0 to 246415360"),
     ):
         with pytest.raises(ImageError, match=message):

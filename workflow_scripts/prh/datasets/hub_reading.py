@@ -46,12 +46,10 @@ def read_hub(
         data = _streamed(root, split, subset, only)
         features = data.features or {}  # unknown to the library before it has read a row of JSON or CSV
         there = list(features) or list(next(iter(data), {}))
-    for name in columns.wanted():
-        if samples.root_of(name, there) not in there:
-            raise DataError(f"{where}: no column '{name}'; there are {', '.join(there)}.")
+    samples.require_columns(columns, there, where)
     roots = columns.roots(there)
     _require_bounded(root, roots, only)
-    names = {column: getattr(features.get(column), "names", None) for column in columns.labels}
+    names = {column: _class_names(features, column) for column in columns.classes()}
     data = data.select_columns(roots)
     if features:  # rows of JSON and CSV come as they are
         data = data.decode(False)
@@ -63,6 +61,17 @@ def read_hub(
         for i, row in enumerate(data):
             if keep is None or i in keep:
                 yield samples.sample_of(row, i, columns, read, f"{where}, row {i}", names)
+
+
+def _class_names(features: Mapping, column: str) -> list[str] | None:
+    """The names of the classes in a column, or in a field of its structs; None where it holds no ClassLabel."""
+    first, _, rest = (column, "", "") if column in features else column.partition(".")
+    found = features.get(first)
+    while rest and hasattr(found, "feature"):  # of lists
+        found = found.feature
+    if rest:
+        return _class_names(found, rest) if isinstance(found, Mapping) else None
+    return getattr(found, "names", None)
 
 
 def hub_documents(

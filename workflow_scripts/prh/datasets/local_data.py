@@ -121,7 +121,8 @@ def _parquet_samples(
     for path in paths:
         there = parquet_files.column_names(path)
         told = _with_images(path, columns, there)
-        names = parquet_files.class_names(path, told.labels)
+        samples.require_columns(told, there, str(path))
+        names = parquet_files.class_names(path, told.classes())
         home = path.parent if root.is_file() else root
         read = samples.reader(home, path.parent, home)
         number = 0
@@ -138,8 +139,8 @@ def _with_images(path: Path, columns: SampleColumns, there: list[str]) -> Sample
         return columns
     if columns.image == SampleColumns.image and FILE_NAME in there:
         return replace(columns, image=FILE_NAME)
-    known = ", ".join(sorted(there))
-    raise DataError(f"{path}: no column '{columns.image}' with images; it has {known}.")
+    samples.require_columns(columns, there, str(path))
+    return columns
 
 
 # ---- images in folders ----------------------------------------------------------------------------------------

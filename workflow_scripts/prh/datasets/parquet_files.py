@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from prh.datasets.errors import DataError
-from prh.io import unpacking
+from prh.io import text_files, unpacking
 
 ROWS, ROW_BYTES = 64, 2**28
 """Rows that are held at once, fewer where so many of mean size take more than these bytes (256 MiB)."""
@@ -32,6 +32,8 @@ def opened(path: Path, **options: object) -> Iterator[pq.ParquetFile]:
     except FileNotFoundError:
         raise DataError(f"{path} does not exist.") from None
     except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
+        if path.is_file() and text_files.is_pointer(path):
+            raise DataError(f"{path} is a pointer of git-lfs; fetch the file itself with `git lfs pull`.") from None
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise DataError(f"{path} is not a complete Parquet file, or not one that can be read ({reason}).") from error
 
@@ -49,18 +51,33 @@ def column_names(path: Path) -> list[str]:
 
 
 def class_names(path: Path, columns: Sequence[str]) -> dict[str, list[str]]:
-    """The names of the classes of those of ``columns`` that the `datasets` library has written as ClassLabel."""
+    """The names of the classes of those of ``columns`` that the `datasets` library has written as ClassLabel.
+
+    A column such as ``objects.category`` is a field of structs, be they in a list.
+    """
     with opened(path) as source:
         metadata = (source.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
     try:
         features = json.loads(metadata)["info"]["features"]
+        found = {column: _feature_at(features, column) for column in columns}
         return {
-            column: list(map(str, features[column]["names"]))
-            for column in columns
-            if column in features and features[column].get("_type") == "ClassLabel"
+            column: list(map(str, feature["names"]))
+            for column, feature in found.items()
+            if feature is not None and feature.get("_type") == "ClassLabel"
         }
     except (ValueError, LookupError, TypeError, AttributeError):  # another's metadata, or none
         return {}
+
+
+def _feature_at(features: Mapping, column: str) -> Mapping | None:
+    """What the `datasets` library wrote of a column, or of a field in its structs; None where there is none."""
+    if column in features:
+        return features[column]
+    first, _, rest = column.partition(".")
+    inner = features.get(first)
+    while isinstance(inner, Mapping) and "feature" in inner:  # of lists
+        inner = inner["feature"]
+    return _feature_at(inner, rest) if rest and isinstance(inner, Mapping) else None
 
 
 def rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, object]]:

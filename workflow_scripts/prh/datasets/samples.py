@@ -58,15 +58,27 @@ class SampleColumns:
     group: str | None = None
     sample_id: str | None = AUTO
 
-    def wanted(self) -> list[str]:
-        """The columns by name that must be there."""
+    def holding(self) -> list[tuple[str, str]]:
+        """The columns by name that must be there, and what each holds."""
         named = None if self.sample_id == AUTO else self.sample_id
-        return [name for name in (self.image, self.captions, *self.labels, self.group, named) if name is not None]
+        labels = [(name, "labels") for name in self.labels]
+        known = [(self.image, "images"), (self.captions, "captions"), *labels, (self.group, "groups"), (named, "ids")]
+        return [(name, what) for name, what in known if name is not None]
+
+    def classes(self) -> list[str]:
+        """The columns by name that hold classes or groups."""
+        return [*self.labels, *([] if self.group is None else [self.group])]
 
     def roots(self, there: Collection[str]) -> list[str]:
         """Of the columns ``there`` those to be read, in the order in which they are wanted."""
         ids = ID_COLUMNS if self.sample_id == AUTO else ()
-        return list(dict.fromkeys(root for name in (*self.wanted(), *ids) if (root := root_of(name, there)) in there))
+        return list(
+            dict.fromkeys(
+                root
+                for name in (*(name for name, _ in self.holding()), *ids)
+                if (root := root_of(name, there)) in there
+            )
+        )
 
 
 def root_of(name: str, there: Collection[str]) -> str:
@@ -92,7 +104,7 @@ def sample_of(
     where : str
         The row in the words of a message, such as ``photos.parquet, row 3``.
     names : mapping, optional
-        Names of the classes by label column, of columns that hold their numbers (-1: no class).
+        Names of the classes by column of labels or groups, of columns that hold their numbers (-1: no class).
     """
     sample_id, fault = _sample_id(row, index, columns, where)
     image, path, missing = None, None, None
@@ -104,9 +116,17 @@ def sample_of(
         path=path,
         captions=() if columns.captions is None else captions_of(row, columns.captions, where),
         labels=_labels(row, columns.labels, where, names or {}),
-        group_id=None if columns.group is None else _text(value_at(row, columns.group, where), columns.group, where),
+        group_id=None if columns.group is None else _class(row, columns.group, where, names or {}),
         fault=fault or missing,
     )
+
+
+def require_columns(columns: SampleColumns, there: Collection[str], where: str) -> None:
+    """Raise DataError where a table with the columns ``there`` lacks one that is wanted, naming all that it has."""
+    for name, holding in columns.holding():
+        if root_of(name, there) not in there:
+            known = ", ".join(sorted(map(str, there))) or "none"
+            raise DataError(f"{where}: no column '{name}' with {holding}; it has {known}.")
 
 
 # ---- values ---------------------------------------------------------------------------------------------------
@@ -166,13 +186,16 @@ def _caption(value: object, column: str, where: str) -> str:
 
 
 def _labels(row: Mapping, columns: Sequence[str], where: str, names: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    labels = {}
-    for column in columns:
-        value = value_at(row, column, where)
-        if names.get(column) is not None and isinstance(value, int):
-            value = _class_name(value, names[column], column, where)
-        labels[column] = _text(value, column, where)
+    labels = {column: _class(row, column, where, names) for column in columns}
     return {column: label for column, label in labels.items() if label is not None}
+
+
+def _class(row: Mapping, column: str, where: str, names: Mapping[str, Sequence[str]]) -> str | None:
+    """The class or group in a column, by its name where ``names`` tells it; None where there is none."""
+    value = value_at(row, column, where)
+    if names.get(column) is not None and isinstance(value, int):
+        value = _class_name(value, names[column], column, where)
+    return _text(value, column, where)
 
 
 def _class_name(number: int, names: Sequence[str], column: str, where: str) -> str | None:

@@ -6,6 +6,7 @@ unique sample_id and reports every bad one by that id before anything is taken f
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import math
@@ -68,9 +69,25 @@ def _examined(sample: Sample, columns: SampleColumns) -> tuple[str | None, tuple
         return "no caption", notes
     if any(not caption.strip() for caption in sample.captions):
         return "empty caption", notes
+    if any(map(_is_printed, sample.captions)):
+        return "caption is a list or struct that was written as text; keep it as lists of texts", notes
     if not _is_unicode(sample):
         return "text that is not Unicode (half of a surrogate pair, or a file name that is not UTF-8)", notes
     return None, notes
+
+
+def _is_printed(text: str) -> bool:
+    """Whether a caption is a list or struct of texts, as JSON or Python prints it: columns of CSV files come so."""
+    text = text.strip()
+    if (text[:1], text[-1:]) not in (("[", "]"), ("{", "}")):
+        return False
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            value = parse(text)
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            continue
+        return any(isinstance(part, str) for part in (value.values() if isinstance(value, dict) else value))
+    return False
 
 
 def _is_unicode(sample: Sample) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
 from prh.io.image_files import IMAGE_FORMATS, MAX_BYTES
+from prh.io.text_files import GIT_LFS
 
 MAX_PIXELS = 89_478_485
 """Pixels of an image: those of 256 MB of RGB, from which on Pillow too suspects a bomb."""
@@ -195,15 +196,15 @@ def _white(image: Image.Image, values: np.ndarray) -> tuple[int, bool]:
     white = 2 ** (min(bits, 16) - (signed and bits <= 16)) - 1
     if low < 0 or high > white:
         raise ImageError(f"its pixels are numbers from {low} to {high}, whose white is not known; save it in 8 bits")
-    if bits > 16 and 0 < high <= 255:
-        raise ImageError(f"its {bits}-bit pixels end at {high}, so that 255 or 65535 may be white; save it in 8 bits")
+    if bits >= 16 and 0 < high <= 255:
+        raise ImageError(f"its {bits}-bit pixels end at {high}, so that 255 or {white} may be white; save it in 8 bits")
     return white, tags(_PHOTOMETRIC) == _WHITE_IS_ZERO
 
 
 def _unidentified(content: bytes) -> str:
     if not content:
         return "the file is empty"
-    if content.startswith(b"version https://git-lfs"):
+    if content.startswith(GIT_LFS):
         return "it is a pointer of git-lfs; fetch the file itself with `git lfs pull`"
     return f"it is not, or not wholly, one of {', '.join(IMAGE_FORMATS)}"
 

@@ -11,6 +11,10 @@ _MARKS = {
 }
 
 
+GIT_LFS = b"version https://git-lfs"
+"""How the small text begins that git-lfs leaves in the place of a file that it has not fetched."""
+
+
 class TextError(ValueError):
     """A file is not the text that it should be; the message names it, the place and the mend."""
 
@@ -21,7 +25,7 @@ def read(path: Path) -> str:
     Raises TextError for any other encoding, with the line and the bytes where it shows, and for what is no text.
     """
     content = path.read_bytes()
-    if content.startswith(b"version https://git-lfs"):
+    if content.startswith(GIT_LFS):
         raise TextError(f"{path} is a pointer of git-lfs and not the file itself; run 'git lfs pull' in its folder.")
     for encoding, marks in _MARKS.items():
         if content.startswith(marks):
@@ -34,6 +38,12 @@ def read(path: Path) -> str:
         line = content.count(b"\n", 0, error.start) + 1
         wrong = content[error.start : error.end].hex(" ")
         raise TextError(f"{path}, line {line}: not UTF-8 text (byte {wrong}); save it as UTF-8.") from None
+
+
+def is_pointer(path: Path) -> bool:
+    """Whether a file is a pointer of git-lfs."""
+    with path.open("rb") as file:
+        return file.read(len(GIT_LFS)) == GIT_LFS
 
 
 def lines(path: Path) -> list[str]:

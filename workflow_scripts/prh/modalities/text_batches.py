@@ -62,15 +62,19 @@ def encode_texts(
     encoder: LanguageEncoder | WordVectors,
     texts: Sequence[str],
     *,
+    template: str = "{caption}",
     batch_size: int | None = None,
     advance: Callable[[int], None] = _untold,
 ) -> list[np.ndarray]:
     """Features of ``texts``, a list of float32 [texts, width_l], in their order; similar lengths share a batch.
 
-    ``advance`` is told how many texts each batch held.
+    Each is put into ``template``. The tokenizer is proved on the texts without it: words that stand in all of them tell
+    nothing of the others. ``advance`` is told how many texts each batch held.
     """
     items = encoder.tokenize(texts)
     encoder.prove_tokens(texts, items)
+    if template != "{caption}":
+        items = encoder.tokenize([template.format(caption=text) for text in texts])
     lengths = [len(ids) for ids, _ in items]
     encode = memory.Halving(encoder.encode, cost=_padded_tokens)
     result: list[np.ndarray] | None = None
@@ -90,17 +94,16 @@ def _padded_tokens(items: Sequence[tuple[Tensor, Tensor]]) -> int:
     return len(items) * max(len(ids) for ids, _ in items)
 
 
-def captions_of(shard: pa.Table, which: int | str, template: str) -> list[list[str]]:
-    """The prompts of each sample: caption number ``which``, or every caption for "all"."""
-    prompts = []
+def captions_of(shard: pa.Table, which: int | str) -> list[list[str]]:
+    """Of each sample caption number ``which``, or every caption for "all"."""
+    chosen = []
     for sample_id, captions in zip(shard["sample_id"].to_pylist(), shard["captions"].to_pylist(), strict=True):
         if not captions or (which != "all" and which >= len(captions)):
             raise FeatureError(
                 f"sample {sample_id!r} has {len(captions or [])} captions; caption {which} is asked for."
             )
-        chosen = captions if which == "all" else [captions[which]]
-        prompts.append([template.format(caption=caption) for caption in chosen])
-    return prompts
+        chosen.append(captions if which == "all" else [captions[which]])
+    return chosen
 
 
 def encode_captions(
@@ -117,13 +120,17 @@ def encode_captions(
     ``advance`` is told how many samples each batch was worth.
     """
     for path in shards:
-        prompts = captions_of(tables.read(path, ["sample_id", "captions"]), caption, template)
-        texts = list(chain.from_iterable(prompts))
-        share = len(prompts) / max(1, len(texts))
+        captions = captions_of(tables.read(path, ["sample_id", "captions"]), caption)
+        texts = list(chain.from_iterable(captions))
+        share = len(captions) / max(1, len(texts))
         with about(str(path)):
             layers = encode_texts(
-                encoder, texts, batch_size=batch_size, advance=lambda count, share=share: advance(count * share)
+                encoder,
+                texts,
+                template=template,
+                batch_size=batch_size,
+                advance=lambda count, share=share: advance(count * share),
             )
-        starts = np.cumsum([0, *map(len, prompts)])
+        starts = np.cumsum([0, *map(len, captions)])
         counts = np.diff(starts)[:, None].astype(np.float32)
         yield [np.add.reduceat(layer, starts[:-1], axis=0) / counts for layer in layers]

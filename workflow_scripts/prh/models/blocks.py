@@ -15,26 +15,57 @@ _TIMM_TRUNKS = (
 )
 _WRAPPERS = ("encoder", "vision_model", "model", "backbone", "vision_tower", "body", "timm_model", "transformer")
 _LISTS = ("layer", "block")
+_OPERATIONS = (nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.Linear)
 _NUMBERED = re.compile(r"^(layer|s|serial_blocks|stage|block|level)1$")
 
 
-def named_blocks(module: nn.Module, name: str, *, in_stage: bool = False) -> Iterator[tuple[str, nn.Module]]:
+def named_blocks(
+    module: nn.Module, name: str, *, trunk: bool = False, in_stage: bool = False
+) -> Iterator[tuple[str, nn.Module]]:
     """The blocks inside ``module``: containers and stages are opened, anything else is a block.
 
     What a stage holds (``in_stage``) is no stage again: the layers of a block of HGNet are convolutions, which it joins
-    in the end.
+    in the end. Of a sequence, other than the ``trunk`` of a model itself, plain operations are no blocks of their own.
     """
     for attribute in () if in_stage else ("blocks", "layers"):
         inner = getattr(module, attribute, None)
         if isinstance(inner, nn.Sequential | nn.ModuleList):
             yield from named_blocks(inner, f"{name}.{attribute}", in_stage=True)
             return
-    children = dict(module.named_children())
-    if isinstance(module, nn.Sequential | nn.ModuleList) or _is_numbered(children):
-        for key, child in children.items():
-            yield from named_blocks(child, f"{name}.{key}", in_stage=in_stage)
-    else:
+    opened = _opened(module, trunk=trunk)
+    if opened is None:
         yield name, module
+        return
+    are_units = _are_units(opened)
+    for key, child in opened.items():
+        yield from [(f"{name}.{key}", child)] if are_units else named_blocks(child, f"{name}.{key}", in_stage=in_stage)
+
+
+def _opened(module: nn.Module, *, trunk: bool) -> Mapping[str, nn.Module] | None:
+    """The children of a container; None where ``module`` is none, or is a sequence of plain operations (one block).
+
+    Plain operations between blocks (the norm and convolution before a stage of RDNet) are left out.
+    """
+    children = dict(module.named_children())
+    if isinstance(module, nn.ModuleList) or _is_numbered(children) or (trunk and isinstance(module, nn.Sequential)):
+        return children
+    if not isinstance(module, nn.Sequential):
+        return None
+    return {key: child for key, child in children.items() if not _is_plain(child)} or None
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether a module is one operation: a convolution, a norm, a linear map, or something without weights."""
+    if isinstance(module, _OPERATIONS):
+        return True
+    return next(module.children(), None) is None and next(module.parameters(), None) is None
+
+
+def _are_units(children: Mapping[str, nn.Module]) -> bool:
+    """Whether the children of a container are sequences of the same parts, plain operations among them (ConvMixer)."""
+    built = {(type(child), *(type(part) for part in child.children())) for child in children.values()}
+    first = next(iter(children.values()), None)
+    return len(built) == 1 and isinstance(first, nn.Sequential) and any(map(_is_plain, first))
 
 
 def _is_numbered(children: Mapping[str, nn.Module]) -> bool:
@@ -63,7 +94,7 @@ def find_layers(model: nn.Module, pattern: str | None = None) -> list[tuple[str,
                 stages += named_blocks(stage, f"{prefix}{number}")
                 number += 1
             return stages
-        return list(named_blocks(part, trunk))
+        return list(named_blocks(part, trunk, trunk=True))
     for wrapped in _WRAPPERS:
         inner = getattr(model, wrapped, None)
         if isinstance(inner, nn.Module):

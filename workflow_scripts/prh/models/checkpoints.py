@@ -15,10 +15,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from prh.io import text_files
 from prh.models.repositories import ModelError
 
 _SHOWN = 4
-_LFS = b"version https://git-lfs"
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """The files of weights of a transformers folder, in the order in which transformers takes them."""
 _OTHER_FORMS = {"*.gguf": "GGUF", "*.msgpack": "Flax", "*.h5": "TensorFlow", "*.ckpt*": "TensorFlow", "*.onnx": "ONNX"}
@@ -71,12 +71,11 @@ def refuse_damaged(root: Path) -> None:
 
 def refuse_pointer(path: Path) -> None:
     """Raise ModelError if the file ``path`` is a pointer of git-lfs."""
-    with path.open("rb") as file:
-        if file.read(len(_LFS)) == _LFS:
-            raise ModelError(
-                f"{path} is a pointer of git-lfs and not the file itself; run 'git lfs pull' in its folder, or fetch "
-                "it from the hub."
-            )
+    if text_files.is_pointer(path):
+        raise ModelError(
+            f"{path} is a pointer of git-lfs and not the file itself; run 'git lfs pull' in its folder, or fetch "
+            "it from the hub."
+        )
 
 
 def read_json(path: Path) -> dict:
