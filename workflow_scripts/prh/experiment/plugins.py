@@ -49,9 +49,31 @@ def load(plugins: Sequence[str], folder: str | Path = ".") -> None:
 
 
 def register(brought: T) -> T:
-    """Make a modality, a source or a study known.
+    """Make a modality, a source or a study known to the workflow.
 
-    Raises ValueError for a name that is taken, and TypeError for anything else.
+    Parameters
+    ----------
+    brought : Modality, Source or Study
+        What a plugin brings.
+
+    Returns
+    -------
+    Modality, Source or Study
+        The same.
+
+    Raises
+    ------
+    ValueError
+        Its name is taken, or it reads what there is none of.
+    TypeError
+        It is anything else.
+
+    Examples
+    --------
+    >>> import prh
+    >>> study = prh.Study("an example", targets=lambda plan: (), reads=("best",), draw="my_package.spread:draw")
+    >>> prh.register(study) is study
+    True
     """
     for kind, module in KINDS.items():
         registry = import_module(module)

@@ -59,6 +59,11 @@ class Cost:
         Seconds that a sample takes at least, to be decoded.
     stored : float
         Bytes of a weight in the files of a model.
+
+    Examples
+    --------
+    >>> Cost(tokens=lambda entry: 257, preparing=1 / 200).tokens(None)
+    257
     """
 
     tokens: Callable[[Any], float] = lambda entry: 1
@@ -103,6 +108,12 @@ class Modality:
         What a pass costs.
     colour : str
         Of its name in figures.
+
+    Examples
+    --------
+    >>> letters = Modality("letters", entry="my_letters:Letters", load="my_letters:load", reads=("captions",))
+    >>> letters.is_probed, letters.encode
+    (False, 'prh.modalities.row_batches:encode')
     """
 
     name: str

@@ -54,6 +54,12 @@ class Source:
         How many samples an entry gives at most, as far as can be told beforehand: from (entry, settings of the world).
     size : callable, optional
         Bytes of the download of an entry, asked where it lies; None where nothing tells.
+
+    Examples
+    --------
+    >>> generated = Source("generated", entry="my_source:Generated", fetch="my_source:fetch")
+    >>> generated.is_elsewhere, generated.lies_here(None)
+    (False, None)
     """
 
     name: str
