@@ -156,7 +156,7 @@ def test_a_document_whose_scores_break_the_library_is_named(monkeypatch):
 def test_an_image_that_breaks_the_library_is_named(monkeypatch, tmp_path, function, subject):
     import torch
 
-    from prh.features import extraction
+    from prh.modalities import image_batches
     from tests.unit.test_features import write_shards
 
     class Encoder:
@@ -165,7 +165,7 @@ def test_an_image_that_breaks_the_library_is_named(monkeypatch, tmp_path, functi
 
     (shard,) = write_shards(tmp_path, [["a"]])
     monkeypatch.setattr(Encoder, function, fail)
-    assert subjects_of(lambda: list(extraction.encode_images(Encoder(), [shard]))) == [subject.format(shard)]
+    assert subjects_of(lambda: list(image_batches.encode_images(Encoder(), [shard]))) == [subject.format(shard)]
 
 
 def test_a_layer_whose_neighbours_break_the_library_is_named(monkeypatch):

@@ -95,5 +95,5 @@ def test_brackets_alone_make_no_list(text):
 @pytest.mark.parametrize("name", ["t.parquet", "metadata.jsonl", "metadata.csv"])
 def test_a_table_that_git_lfs_has_not_fetched_is_called_a_pointer(tmp_path, name):
     (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 3\n")
-    with pytest.raises(DataError, match=rf"{name} is a pointer of git-lfs and not the file itself"):
+    with pytest.raises(DataError, match=rf"{name} is a pointer of git-lfs"):
         list(read_local(tmp_path, TEXTS))
