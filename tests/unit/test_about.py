@@ -127,7 +127,7 @@ def subjects_of(call):
 
 
 def test_a_sample_whose_image_breaks_the_library_is_named(monkeypatch):
-    from prh.datasets.samples import SampleColumns, Sample
+    from prh.datasets.samples import Sample, SampleColumns
     from prh.datasets.sharding import problem
 
     monkeypatch.setattr("prh.io.images.inspect", fail)

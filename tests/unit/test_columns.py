@@ -8,7 +8,7 @@ import pytest
 from prh.datasets.errors import DataError
 from prh.datasets.hub_reading import read_hub
 from prh.datasets.local_data import read_local
-from prh.datasets.samples import SampleColumns, Sample
+from prh.datasets.samples import Sample, SampleColumns
 from prh.datasets.sharding import problem
 
 TEXTS = SampleColumns(image=None)
