@@ -114,6 +114,15 @@ def test_official_preparations_are_arguments_of_prepare(name):
     np.testing.assert_array_equal(made, prepare(layers, **OFFICIAL[name]))
 
 
+@pytest.mark.parametrize("scale", [1e30, 1e-30, 1e-38])
+def test_rows_whose_squares_lie_beyond_float32_keep_their_direction(scale):
+    layer = RNG.normal(size=(20, 6)).astype(np.float32)
+    np.testing.assert_allclose(prepare((layer * scale).astype(np.float32)), prepare(layer), atol=1e-5)
+    layer[3] = 0
+    with pytest.raises(ValueError, match="row 3 is all zeros"):
+        prepare((layer * scale).astype(np.float32))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -34,6 +34,8 @@ def preparation_arguments(settings: Mapping[str, object]) -> dict[str, object]:
     return dict(OFFICIAL.get(str(settings["preparation"]), own))
 
 
+_SMALLEST = 2.0**-126
+"""The smallest normal number of float32."""
 SAME = 1e-5
 """Rows are the same that differ by less than this share of their length.
 
@@ -230,6 +232,9 @@ def _require_something_left(layer: torch.Tensor, limit: float, clamp: float | No
 
 def _unit_rows(layer: torch.Tensor, name: str, precision: str) -> torch.Tensor:
     norms = layer.norm(dim=1, keepdim=True)
+    if not bool(((norms > 0) & norms.isfinite()).all()):  # squares beyond float32, or below it
+        layer = layer / layer.abs().amax(dim=1, keepdim=True).clamp_min(_SMALLEST)
+        norms = layer.norm(dim=1, keepdim=True)
     if bool((norms == 0).any()):
         row = int((norms == 0).flatten().nonzero()[0])
         raise ValueError(
