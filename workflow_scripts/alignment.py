@@ -46,7 +46,9 @@ def run(arguments: argparse.Namespace) -> None:
     ids = representations.read_samples(files[0])
     halved = bool(wanted.subsamples or wanted.splits)
     sample_sizes.require(len(ids), metric, wanted.k if METRICS[metric].needs_k else (), halved=halved)
-    groups = None if arguments.groups_from is None else representations.read_groups(arguments.groups_from, ids)
+    groups = None
+    if arguments.groups_from is not None:
+        groups = representations.read_groups(arguments.groups_from, ids, arguments.dataset)
     place = {"device": arguments.device, "memory_gb": arguments.memory_gb}
 
     def opened(progress: Progress):  # one model at a time: the row needs no more memory for more models

@@ -18,7 +18,10 @@ def main() -> None:
     arguments = parser.parse_args()
 
     entry, folder = arguments.spec.entry("dataset", Dataset), arguments.output.parent / "source"
-    source, lock = {"source": entry.source}, Lock(arguments.lock, "datasets", entry.name, arguments.output)
+    source, lock = (
+        {"name": entry.name, "source": entry.source},
+        Lock(arguments.lock, "datasets", entry.name, arguments.output),
+    )
     match entry.source:
         case "local":
             root = Path(entry.path)

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
     torch.set_flush_denormal(True)  # numbers below 1e-38 slow a CPU down by half in some networks and change nothing
     memory.keep_freed()
     manifest = files.read_json(arguments.manifest, "dataset", "shards")
-    weights = files.fetched(arguments.weights)
+    weights = files.fetched(arguments.weights, entry["name"], entry["source"])
     device = loading.choose_device(arguments.device)
     root = None if weights["root"] is None else Path(weights["root"])
     encoder = modalities.load(entry, root, device)

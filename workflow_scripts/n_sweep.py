@@ -38,7 +38,9 @@ def run(arguments: argparse.Namespace) -> None:
     preparation = preparation_arguments(wanted.model_dump())
     tables.require_each(paths, names, arguments.features_specs, dataset=arguments.dataset)
     ids = representations.read_samples(paths[0])
-    groups = None if arguments.groups_from is None else representations.read_groups(arguments.groups_from, ids)
+    groups = None
+    if arguments.groups_from is not None:
+        groups = representations.read_groups(arguments.groups_from, ids, arguments.dataset)
 
     def opened(progress: Progress):
         for name, path in zip(names[1:], paths[1:], strict=True):

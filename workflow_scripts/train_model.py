@@ -26,7 +26,13 @@ def main() -> None:
         train_language(place, folder, **entry.training.model_dump())
     else:
         train_vision(place, folder, **entry.training.model_dump(), model_args=entry.model_args)
-    weights = {"source": "world", "root": str(folder), "revision": None, "files": files.listing(folder)}
+    weights = {
+        "name": entry.name,
+        "source": entry.source,
+        "root": str(folder),
+        "revision": None,
+        "files": files.listing(folder),
+    }
     with files.writing(arguments.output) as part:
         part.write_text(json.dumps(weights, indent=1), encoding="utf-8")
 

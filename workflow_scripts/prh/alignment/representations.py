@@ -20,12 +20,14 @@ def read_samples(path: Path) -> list[str]:
     return tables.read(path, ["sample_id"])["sample_id"].to_pylist()
 
 
-def read_groups(shards: Path, samples: Sequence[str]) -> np.ndarray:
+def read_groups(shards: Path, samples: Sequence[str], dataset: str | None = None) -> np.ndarray:
     """The group of each of ``samples``, int [n], from a folder of shards; a sample without one is a group of its own.
 
-    Raises TableError unless the shards hold these samples in this order.
+    Raises TableError unless the shards are of ``dataset`` and hold these samples in this order.
     """
     paths = sorted(shards.glob("*.parquet"))
+    for path in paths:
+        tables.require(path, dataset=dataset)
     table = pa.concat_tables([tables.read(path, ["sample_id", "group_id"]) for path in paths])
     ids, groups = (table[name].to_pylist() for name in ("sample_id", "group_id"))
     tables.require_same_samples(samples, ids, ("the features", str(shards)))

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     import polars as pl
 
 FOOTER_KEY = b"prh"
-FACTS = {"dataset": "data set", "samples": "samples of digest", "spec": "settings of digest"}
+FACTS = {
+    "dataset": "data set",
+    "samples": "samples of digest",
+    "spec": "settings of digest",
+    "digest": "contents of digest",
+}
 """What facts of a footer are called in messages."""
 LAYER_PREFIX = "layer_"
 
