@@ -177,7 +177,7 @@ def test_file_systems_without_locks_hold_nothing(tmp_path, monkeypatch):
         (b"", r"note\.json is not JSON"),
         (b"\xff{}", r"note\.json is not UTF-8 text \(byte 0\)"),
         (b"[" * 100_000, r"note\.json is (nested too deep|not JSON)"),
-        (b"[1]", r"note\.json holds no object with name, source, root, files"),
+        (b"[1]", r"note\.json holds no object with source, root, files"),
         (b'{"name": "n", "source": "local", "root": null}', r"note\.json lacks files"),
         (
             b'{"name": "n", "source": "local", "root": null, "files": {"a": {}}}',

@@ -218,9 +218,9 @@ def fetched(path: Path, name: str, source: str) -> dict[str, Any]:
     is not there or has changed, since jobs that compute do not fetch what is missing; and where ``path`` was written
     for another entry than ``name`` from ``source``.
     """
-    content = read_json(path, "name", "source", "root", "files")
+    content = read_json(path, "source", "root", "files")
     for fact, wanted in (("name", name), ("source", source)):
-        if content[fact] != wanted:
+        if content.get(fact, wanted) != wanted:  # a note of before names were noted has none
             raise ValueError(
                 f"{path} was written for the {fact} {content[fact]!r}, and {wanted!r} is asked for: it is another file "
                 f"under this name: {_REMEDY}."
