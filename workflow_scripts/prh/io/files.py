@@ -188,26 +188,29 @@ def sizes(root: Path) -> dict[str, int]:
     return dict(sorted((path.relative_to(root).as_posix(), path.stat().st_size) for path in walk(root)))
 
 
-def walk(root: Path) -> Iterator[Path]:
-    """The files below a folder that are part of what it holds, in no order.
+_OF_SYSTEMS = {"__MACOSX", "@eaDir"}
+
+
+def walk(root: Path, *, dead: bool = False) -> Iterator[Path]:
+    """The files below a folder that are part of what it holds, in no order; with ``dead`` also links to nothing.
 
     Links to files and folders are followed, but never in circles. Left out is what systems and editors put there:
-    names that begin with a dot (.git, .ipynb_checkpoints, ._photo.jpg, a hub's .cache) and __MACOSX.
+    names that begin with a dot (.git, .ipynb_checkpoints, ._photo.jpg, a hub's .cache), __MACOSX and @eaDir.
     """
-    return _walk(root, frozenset())
+    return _walk(root, frozenset(), dead)
 
 
-def _walk(folder: Path, above: frozenset[str]) -> Iterator[Path]:
+def _walk(folder: Path, above: frozenset[str], dead: bool) -> Iterator[Path]:
     here = os.path.realpath(folder)
     if here in above or not folder.is_dir():
         return
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
+            if entry.name.startswith(".") or entry.name in _OF_SYSTEMS:
                 continue
             if entry.is_dir():
-                yield from _walk(folder / entry.name, above | {here})
-            elif entry.is_file():
+                yield from _walk(folder / entry.name, above | {here}, dead)
+            elif entry.is_file() or (dead and entry.is_symlink() and not os.path.exists(entry)):
                 yield folder / entry.name
 
 

@@ -22,11 +22,14 @@ class TextError(ValueError):
 def read(path: Path) -> str:
     """The content of a UTF-8 file, without a byte-order mark, line ends as they are.
 
-    Raises TextError for any other encoding, with the line and the bytes where it shows, and for a pointer of git-lfs.
+    Raises TextError for any other encoding, with the line and the bytes where it shows, for zero bytes
+    (UTF-16 without a mark has them), and for a pointer of git-lfs.
     """
     content = path.read_bytes()
     if content.startswith(GIT_LFS):
         raise TextError(f"{path} is a pointer of git-lfs; fetch the file itself with `git lfs pull`.")
+    if b"\0" in content[: 2**20] and not any(content.startswith(marks) for marks in _MARKS.values()):
+        raise TextError(f"{path} holds zero bytes, so it is no text in UTF-8; save it as UTF-8.")
     for encoding, marks in _MARKS.items():
         if content.startswith(marks):
             raise TextError(f"{path} is {encoding} text; save it as UTF-8.")
