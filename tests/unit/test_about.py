@@ -102,6 +102,10 @@ def told(repository, monkeypatch, tmp_path):
             *(["pathlib.Path.is_file"], [], "task 'quiz', from /quiz"),
         ),
         (
+            *("best_layers", {"models": []}, "--rows d/cka/m.best.parquet --features d/m.parquet --models t --best b"),
+            *(["prh.io.tables.require"], [], "d/m.parquet"),
+        ),
+        (
             *("study", STUDY, "--reads best --tables b.parquet --table t.parquet"),
             *(["prh.io.tables.require"], [], "study 'figure3', b.parquet"),
         ),

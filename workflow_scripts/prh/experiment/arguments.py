@@ -55,11 +55,12 @@ class ProgramParser(argparse.ArgumentParser):
 def _subjects(arguments: argparse.Namespace) -> Iterator[str]:
     """What a job is about: the entries of its spec, with where they come from, and the names among its options."""
     settings = arguments.spec.settings if hasattr(arguments, "spec") else {}
-    models = getattr(arguments, "models", None) or [None]
+    models = getattr(arguments, "models", None)
+    first = models[0] if isinstance(models, list) and models else None  # elsewhere it is a table
     for key, kind in _KINDS.items():
         entry = settings.get(key)
         named = entry if isinstance(entry, Mapping) else {"name": entry if isinstance(entry, str) else None}
-        for name in (named.get("name"), getattr(arguments, key, None), models[0] if key == "model" else None):
+        for name in (named.get("name"), getattr(arguments, key, None), first if key == "model" else None):
             if isinstance(name, str):
                 yield f"{kind} {name!r}"
         yield from (f"from {named[source]}" for source in _SOURCES if isinstance(named.get(source), str))
