@@ -12,14 +12,14 @@ from prh.io import tables
 def shard_paths(manifest: Mapping, folder: Path) -> list[Path]:
     """Paths of the shards that a manifest lists.
 
-    Raises DataError for one that is missing, and TableError for one of another data set or of other samples.
+    Raises DataError for one that is missing, and TableError for one of other samples.
     """
     paths = [folder / entry["file"] for entry in manifest["shards"]]
     for path in paths:
         if not path.is_file():
             raise DataError(f"{path} is listed in the manifest and not there; delete the manifest and run again.")
     for path, entry in zip(paths, manifest["shards"], strict=True):
-        tables.require(path, dataset=manifest.get("dataset"), digest=entry["digest"])
+        tables.require(path, digest=entry["digest"])
         with tables.open_table(path) as table:
             if (rows := table.metadata.num_rows) != entry["samples"]:
                 raise DataError(

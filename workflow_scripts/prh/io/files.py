@@ -214,22 +214,22 @@ def _walk(folder: Path, above: frozenset[str], dead: bool) -> Iterator[Path]:
                 yield folder / entry.name
 
 
-def fetched(path: Path, name: str, source: str) -> dict[str, Any]:
+def fetched(path: Path, name: str | None = None, source: str | None = None) -> dict[str, Any]:
     """What a download wrote of itself (source.json, weights.json), after a look at its files: all there and unchanged.
 
     A file that is younger than ``path`` and of the same size is read and its hash compared. Raises ValueError where one
     is not there or has changed, since jobs that compute do not fetch what is missing; and where ``path`` was written
-    for another entry than ``name`` from ``source``.
+    for another entry than ``name`` from ``source`` (None: the reader knows none).
     """
     content = read_json(path, "source", "root", "files")
     for fact, wanted in (("name", name), ("source", source)):
-        if content.get(fact, wanted) != wanted:  # a note of before names were noted has none
+        if wanted is not None and content.get(fact, wanted) != wanted:  # notes had no names once
             raise ValueError(
                 f"{path} was written for the {fact} {content[fact]!r}, and {wanted!r} is asked for: it is another file "
                 f"under this name: {_REMEDY}."
             )
     root = None if content["root"] is None else Path(content["root"])
-    if not isinstance(content["files"], dict) or (root is None and (content["files"] or source != "random")):
+    if not isinstance(content["files"], dict) or (root is None and (content["files"] or content["source"] != "random")):
         raise ValueError(f"{path} does not say where which files lie; it is damaged: {_REMEDY}.")
     status = path.stat()
     noted = max(status.st_mtime_ns, status.st_ctime_ns)
