@@ -7,6 +7,7 @@ import polars as pl
 from prh.alignment import comparisons
 from prh.experiment.arguments import ProgramParser, matched
 from prh.io import tables
+from prh.jobs.about import about
 from prh.jobs.command import failing_in_one_sentence
 
 PRELOAD = ["scipy.stats"]
@@ -29,7 +30,8 @@ def main() -> None:
     facts, samples = {}, {}
     for path, spec in matched(arguments.features, arguments.features_specs):
         model, dataset = path.stem, path.parent.name
-        footer = tables.require(path, model=model, dataset=dataset, samples=samples.get(dataset), spec=spec)
+        with about(str(path)):
+            footer = tables.require(path, model=model, dataset=dataset, samples=samples.get(dataset), spec=spec)
         samples.setdefault(dataset, footer.get("samples"))
         facts[model] = {"parameters": footer["parameters"], "layers": len(footer["layer_names"])}
     # an entry's own number of parameters goes before the counted one
@@ -38,8 +40,9 @@ def main() -> None:
     rows = []
     for path, spec in matched(arguments.rows, arguments.rows_specs):
         dataset, metric, model = path.parent.parent.name, path.parent.name, path.with_suffix("").stem
-        tables.require(path, model=model, dataset=dataset, metric=metric, samples=samples.get(dataset), spec=spec)
-        rows.append((dataset, metric, pl.from_arrow(tables.read(path))))
+        with about(str(path)):
+            tables.require(path, model=model, dataset=dataset, metric=metric, samples=samples.get(dataset), spec=spec)
+            rows.append((dataset, metric, pl.from_arrow(tables.read(path))))
     best = comparisons.collect(rows, models)
     made_by = tables.provenance(**arguments.spec.provenance)
     tables.write(models.to_arrow(), arguments.models, made_by)

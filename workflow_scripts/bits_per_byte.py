@@ -40,7 +40,7 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     text, entry = arguments.spec.entry("text", Text), arguments.spec.entry("model", Model).model_dump()
-    root = files.fetched(arguments.weights)["root"]
+    root = files.fetched(arguments.weights, entry["name"], entry["source"])["root"]
     with about(str(arguments.text)):
         documents = files.read_json_lines(arguments.text)
     device = loading.choose_device(arguments.device)

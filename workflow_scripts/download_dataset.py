@@ -26,7 +26,7 @@ def main() -> None:
     root, facts = root if isinstance(root, tuple) else (root, {})
     found = files.listing(root)
     print(f"{entry.name}: {len(found)} files, {sum(file['bytes'] for file in found.values()):,} bytes in {root}")
-    told = {"source": entry.source, **facts, "root": str(root), "files": found}
+    told = {"name": entry.name, "source": entry.source, **facts, "root": str(root), "files": found}
     with files.writing(arguments.output) as part:
         part.write_text(json.dumps(told, indent=1), encoding="utf-8")
 

@@ -32,6 +32,7 @@ def main() -> None:
         case "url":
             root = web.fetch_url(entry.url, folder, sha256=entry.sha256, lock=lock)
     weights = {
+        "name": entry.name,
         "source": entry.source,
         "root": None if root is None else str(root),
         "revision": revision,

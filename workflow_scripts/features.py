@@ -49,7 +49,9 @@ def run(arguments: argparse.Namespace) -> None:
     torch.set_flush_denormal(True)  # numbers below 1e-38 slow a CPU down by half in some networks and change nothing
     memory.keep_freed()
     manifest = shards.read_manifest(arguments.manifest, arguments.dataset)
-    weights = NO_WEIGHTS if arguments.weights is None else files.fetched(arguments.weights)
+    weights = NO_WEIGHTS
+    if arguments.weights is not None:
+        weights = files.fetched(arguments.weights, entry.name, entry.source)
     device = loading.choose_device(arguments.device)
     root = None if weights["root"] is None else Path(weights["root"])
     encoder = load(entry, root, device)

@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     task, entry = arguments.spec.entry("task", HarnessTask), arguments.spec.entry("model", Model).model_dump()
     own = task.source == "lm_eval"
-    root = files.fetched(arguments.weights)["root"]
+    root = files.fetched(arguments.weights, entry["name"], entry["source"])["root"]
     device = loading.choose_device(arguments.device)
     facts = {**arguments.spec.provenance, "model": entry["name"], "task": task.name}
     try:

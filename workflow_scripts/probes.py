@@ -41,7 +41,7 @@ def main() -> None:
 
     def labelled(dataset: str, probe: Probe) -> probe_samples.Labelled:
         with about(f"labels {probe.label!r} in {shards[dataset]}"):
-            ids, labels = labels_of(sorted(shards[dataset].glob("*.parquet")), probe.label)
+            ids, labels = labels_of(sorted(shards[dataset].glob("*.parquet")), probe.label, dataset)
         if probe.classes is not None:
             probe_samples.require_classes(labels, probe.classes, f"Data set {dataset!r} of task {probe.name!r}")
         if probe.bins is not None:

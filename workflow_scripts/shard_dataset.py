@@ -25,7 +25,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     entry = arguments.spec.entry("dataset", Dataset)
-    source = files.fetched(arguments.source)
+    source = files.fetched(arguments.source, entry.name, entry.source)
     columns = SampleColumns(entry.image, entry.captions, tuple(entry.labels), entry.group, entry.sample_id)
     chosen = {"samples": entry.samples, "shuffle_seed": entry.shuffle_seed}
     samples = resolved(source_of(entry).read)(entry, source, columns, chosen)

@@ -25,7 +25,13 @@ def main() -> None:
     entry, folder = arguments.spec.entry("model", Model), arguments.output.parent / "files"
     place = idealised.build(**arguments.spec.entry("world", World).model_dump())
     resolved(modality_of(entry).train)(place, folder, entry)
-    weights = {"source": "world", "root": str(folder), "revision": None, "files": files.listing(folder)}
+    weights = {
+        "name": entry.name,
+        "source": "world",
+        "root": str(folder),
+        "revision": None,
+        "files": files.listing(folder),
+    }
     with files.writing(arguments.output) as part:
         part.write_text(json.dumps(weights, indent=1), encoding="utf-8")
 

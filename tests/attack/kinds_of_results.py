@@ -6,7 +6,9 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 from prh.competence.scores import published_scores
 from prh.datasets.local_data import read_local
@@ -16,6 +18,7 @@ from prh.experiment.arguments import expanded
 from prh.features import extraction
 from prh.io import files, tables
 from prh.jobs import runs, timings
+from prh.modalities import text_batches
 from prh.world import training
 from tests.attack import results
 from tests.attack.damage import CUT, NO_CHECKSUM, Kind
@@ -271,7 +274,8 @@ def _extract(path: Path) -> str:
     root = _root(path)
     shards = sorted((root / "datasets/photos/shards").glob("*.parquet"))
     output = root / "features/photos/v2.parquet"
-    extraction.extract(_Encoder(), shards, output, model="v2", digest="d")
+    encode = partial(text_batches.encode, entry=SimpleNamespace(caption=0, template="{caption}"))
+    extraction.extract(_Encoder(), shards, output, model="v2", digest="d", encode=encode)
     return digest(tables.read(output).to_pydict())
 
 

@@ -89,7 +89,8 @@ def _write_shards(root: Path, dataset: str) -> None:
         for i in range(SAMPLES)
     ]
     folder = root / "datasets" / dataset
-    manifest = shard(samples, folder / "shards", SampleColumns(image=None), shard_size=20, workers=1)
+    columns, made_by = SampleColumns(image=None), {"dataset": dataset}
+    manifest = shard(samples, folder / "shards", columns, shard_size=20, workers=1, made_by=made_by)
     (folder / "manifest.json").write_text(json.dumps({"dataset": dataset, **manifest}, indent=1))
 
 

@@ -1,8 +1,10 @@
 """An error that is not ours names what it was about, in every program."""
 
 import json
+import os
 import runpy
 import sys
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -19,7 +21,10 @@ STUDY = {"study": "figure3", "rows": {}, "options": {}}
 
 @pytest.fixture(autouse=True)
 def forgotten(monkeypatch):
+    """What programs leave in the process that runs them: what they are about, and an environment without the hub."""
     monkeypatch.setattr(about, "_job", [])
+    with mock.patch.dict(os.environ):
+        yield
 
 
 def fail(*_arguments, **_settings):
@@ -100,6 +105,10 @@ def told(repository, monkeypatch, tmp_path):
         (
             *("download_task", {"task": TASK}, "--output quiz.yaml"),
             *(["pathlib.Path.is_file"], [], "task 'quiz', from /quiz"),
+        ),
+        (
+            *("best_layers", {"models": []}, "--rows d/cka/m.best.parquet --features d/m.parquet --models t --best b"),
+            *(["prh.io.tables.require"], [], "d/m.parquet"),
         ),
         (
             *("study", STUDY, "--reads best --tables b.parquet --table t.parquet"),

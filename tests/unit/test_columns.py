@@ -1,15 +1,19 @@
 """What columns of others hold: classes in structs, groups without a class, lists that were printed, missing columns."""
 
+import re
+
 import datasets as hf
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from prh.datasets.documents import bounded, read_documents
 from prh.datasets.errors import DataError
 from prh.datasets.hub_reading import read_hub
 from prh.datasets.local_data import read_local
 from prh.datasets.samples import Sample, SampleColumns
 from prh.datasets.sharding import problem
+from prh.io.text_files import TextError
 
 TEXTS = SampleColumns(image=None)
 
@@ -97,3 +101,44 @@ def test_a_table_that_git_lfs_has_not_fetched_is_called_a_pointer(tmp_path, name
     (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 3\n")
     with pytest.raises(DataError, match=rf"{name} is a pointer of git-lfs"):
         list(read_local(tmp_path, TEXTS))
+
+
+@pytest.mark.parametrize("name", ["t.txt", "t.jsonl", "t.csv"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_text_of_another_encoding_is_told_with_and_without_a_mark(tmp_path, name, encoding):
+    path = tmp_path / name
+    path.write_bytes({"t.txt": "a\n", "t.jsonl": '{"text": "a"}\n', "t.csv": "text\na\n"}[name].encode(encoding))
+    with pytest.raises((DataError, TextError), match=rf"{re.escape(name)} .*; save it as UTF-8"):
+        read_documents(path)
+
+
+def test_half_a_surrogate_pair_is_no_text(tmp_path):
+    (tmp_path / "t.jsonl").write_text('{"text": "a"}\n{"text": "b\\ud800"}\n')
+    with pytest.raises(DataError, match=r"the document 'b\\ud800' holds half of a surrogate pair"):
+        bounded(read_documents(tmp_path / "t.jsonl"))
+
+
+def test_a_quote_that_is_not_closed_swallows_no_rows(tmp_path):
+    (tmp_path / "t.csv").write_text('text\n"a\nb\nc\n')
+    with pytest.raises(DataError, match=r"t\.csv, line 4: not CSV \(unexpected end of data\)"):
+        list(read_local(tmp_path / "t.csv", TEXTS))
+
+
+def test_a_file_of_another_kind_is_not_called_a_damaged_parquet_file(tmp_path):
+    (tmp_path / "t.json").write_text('[{"text": "a"}]')
+    with pytest.raises(DataError, match=r"t\.json is neither a \.jsonl nor a \.csv file, and not a complete Parquet"):
+        list(read_local(tmp_path / "t.json", TEXTS))
+    (tmp_path / "T.TXT").write_text("a\nb\n")
+    assert read_documents(tmp_path / "T.TXT") == ["a", "b"]
+
+
+def test_a_link_to_nothing_is_a_sample_without_its_image(tmp_path):
+    for folder in ("cat", "@eaDir"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "0.png").write_bytes(b"png")
+    (tmp_path / "cat" / "1.png").symlink_to(tmp_path / "nowhere.png")
+    found = list(read_local(tmp_path, SampleColumns(captions=None, labels=("class",))))
+    assert [(sample.sample_id, sample.fault) for sample in found] == [
+        ("cat/0.png", None),
+        ("cat/1.png", "image unreadable (No such file or directory)"),
+    ]

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from prh import modalities
+from prh.datasets.errors import DataError
 from prh.datasets.local_data import read_local
 from prh.datasets.samples import Sample, SampleColumns
 from prh.datasets.sharding import shard
-from prh.datasets.shards import shard_paths
+from prh.datasets.shards import labels_of, shard_paths
 from prh.features import extraction
 from prh.features.extraction import FeatureError
 from prh.io import tables
@@ -154,6 +155,22 @@ def test_words_of_the_template_say_nothing_of_whether_the_tokenizer_knows_the_ca
     np.testing.assert_allclose(known[-1], expected[-1], atol=1e-5, rtol=1e-4)
     with pytest.raises(ModelError, match="of the tokens of 3 texts are unknown to its tokenizer"):
         encode_texts(llama, ["ein Hund", "eine Katze", "ein Baum"], template=template + " the dog" * 40)
+
+
+def test_shards_are_those_of_the_manifest(tmp_path):
+    made = {}
+    for name, captions in (("a", ["a cat", "a dog"]), ("b", ["a dog", "a cat"]), ("c", ["a cat"])):
+        samples = [Sample(f"s{i}", picture(i), None, (text,)) for i, text in enumerate(captions)]
+        made[name] = {"dataset": name, **shard(samples, tmp_path / name, SampleColumns(), made_by={"dataset": name})}
+    path = tmp_path / "a" / "00000.parquet"
+    assert shard_paths(made["a"], tmp_path / "a") == [path]
+    with pytest.raises(DataError, match=r"is not the shard that manifest\.json lists"):
+        shard_paths(made["a"], tmp_path / "b")
+    with pytest.raises(tables.TableError, match=r"made for data set 'b', and data set 'a' is asked for"):
+        labels_of([tmp_path / "b" / "00000.parquet"], "class", "a")
+    tables.write(tables.read(path).slice(0, 1), path, tables.made_by(path))
+    with pytest.raises(DataError, match=r"has 1 samples and the manifest says 2; delete both"):
+        shard_paths(made["a"], tmp_path / "a")
 
 
 class Failing:

@@ -10,6 +10,8 @@ import pytest
 
 from prh.io import files
 
+NOTE = {"name": "n", "source": "local"}
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -46,28 +48,28 @@ def test_a_file_is_complete_or_absent(tmp_path):
 
 def test_what_was_fetched_must_still_be_there(folder):
     note = folder / "weights.json"
-    note.write_text(json.dumps({"root": str(folder / "a"), "files": files.listing(folder / "a")}))
-    assert files.fetched(note)["root"] == str(folder / "a")
+    note.write_text(json.dumps(NOTE | {"root": str(folder / "a"), "files": files.listing(folder / "a")}))
+    assert files.fetched(note, "n", "local")["root"] == str(folder / "a")
     (folder / "a/x.txt").write_text("hello you")
     with pytest.raises(
         ValueError, match=r"a/x\.txt was fetched and has changed; delete .*weights\.json and run snakemake"
     ):
-        files.fetched(note)
+        files.fetched(note, "n", "local")
     (folder / "a/x.txt").unlink()
     with pytest.raises(ValueError, match=r"a/x\.txt was fetched and is not there; delete .*weights\.json"):
-        files.fetched(note)
+        files.fetched(note, "n", "local")
 
 
 def test_what_was_fetched_may_be_one_file_or_none(folder):
     note = folder / "weights.json"
     path = folder / "a/x.txt"
-    note.write_text(json.dumps({"root": str(path), "files": files.listing(path)}))
-    assert files.fetched(note)["root"] == str(path)
+    note.write_text(json.dumps(NOTE | {"root": str(path), "files": files.listing(path)}))
+    assert files.fetched(note, "n", "local")["root"] == str(path)
     path.unlink()
     with pytest.raises(ValueError, match=r"x\.txt was fetched and is not there"):
-        files.fetched(note)
-    note.write_text(json.dumps({"root": None, "files": {}}))
-    assert files.fetched(note)["root"] is None
+        files.fetched(note, "n", "local")
+    note.write_text(json.dumps({"name": "n", "source": "random", "root": None, "files": {}}))
+    assert files.fetched(note, "n", "random")["root"] is None
 
 
 def test_sizes_are_those_of_a_listing_without_its_hashes(tmp_path):
@@ -175,10 +177,28 @@ def test_file_systems_without_locks_hold_nothing(tmp_path, monkeypatch):
         (b"", r"note\.json is not JSON"),
         (b"\xff{}", r"note\.json is not UTF-8 text \(byte 0\)"),
         (b"[" * 100_000, r"note\.json is (nested too deep|not JSON)"),
-        (b"[1]", r"note\.json holds no object with root, files"),
-        (b'{"root": null}', r"note\.json lacks files"),
-        (b'{"root": null, "files": {"a": {}}}', r"note\.json does not say where which files lie"),
-        (b'{"root": "x", "files": []}', r"note\.json does not say where which files lie"),
+        (b"[1]", r"note\.json holds no object with source, root, files"),
+        (b'{"name": "n", "source": "local", "root": null}', r"note\.json lacks files"),
+        (
+            b'{"name": "n", "source": "local", "root": null, "files": {"a": {}}}',
+            r"note\.json does not say where which files lie",
+        ),
+        (
+            b'{"name": "n", "source": "local", "root": null, "files": {}}',
+            r"note\.json does not say where which files lie",
+        ),
+        (
+            b'{"name": "m", "source": "local", "root": null, "files": {}}',
+            "was written for the name 'm', and 'n' is asked",
+        ),
+        (
+            b'{"name": "n", "source": "hub", "root": "x", "files": {}}',
+            "was written for the source 'hub', and 'local' is",
+        ),
+        (
+            b'{"name": "n", "source": "local", "root": "x", "files": []}',
+            r"note\.json does not say where which files lie",
+        ),
     ],
     ids=lambda value: repr(value)[:30],
 )
@@ -186,18 +206,18 @@ def test_a_damaged_note_is_named(tmp_path, content, said):
     note = tmp_path / "note.json"
     note.write_bytes(content)
     with pytest.raises(ValueError, match=said):
-        files.fetched(note)
+        files.fetched(note, "n", "local")
 
 
 def test_a_change_of_equal_size_is_told_also_where_its_time_is_old(folder):
     note, path = folder / "weights.json", folder / "a/x.txt"
-    note.write_text(json.dumps({"root": str(folder / "a"), "files": files.listing(folder / "a")}))
+    note.write_text(json.dumps(NOTE | {"root": str(folder / "a"), "files": files.listing(folder / "a")}))
     os.utime(path)  # younger than the note, with the same content
-    assert files.fetched(note)["root"] == str(folder / "a")
+    assert files.fetched(note, "n", "local")["root"] == str(folder / "a")
     path.write_text("Hello")
     os.utime(path, (1, 1))
     with pytest.raises(ValueError, match=r"a/x\.txt was fetched and has changed"):
-        files.fetched(note)
+        files.fetched(note, "n", "local")
 
 
 def test_lines_of_json_are_split_at_newlines_only(tmp_path):

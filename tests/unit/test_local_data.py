@@ -389,6 +389,7 @@ def test_links_are_followed_and_what_is_hidden_is_not_read(photos, tmp_path):
         "cat/0.png": "cat",
         "dog/1.JPG": "dog",
         "dog/2.png": "dog",
+        "dog/gone.png": "dog",  # a bad sample, since the link leads nowhere
         "top.png": None,
     }
 

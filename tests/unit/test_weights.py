@@ -376,18 +376,38 @@ def test_a_head_of_another_size_is_not_read_and_anything_else_is_missed(resnet):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (without("layer2.0.conv1"), r"model 'm' cannot be loaded from .*Missing key"),
-        (without("bn1.running_mean"), r"Missing key.*running_mean"),
+        (without("layer2.0.conv1"), r"model 'm': the checkpoint .* lacks layer2\.0\.conv1\.weight"),
+        (without("bn1.running_mean"), r"lacks bn1\.running_mean"),
         (changed("layer2.0.conv1", lambda w: w[:3]), "size mismatch"),
-        (prefixed("encoder."), "Missing key"),
-        (also(layer9__weight=torch.ones(2)), "Unexpected key"),
+        (prefixed("encoder."), r"its names begin with 'encoder\.'; save it with the names of the model alone"),
+        (also(layer9__weight=torch.ones(2)), r"has weights that ResNet has no place for: layer9\.weight"),
     ],
 )
 def test_weights_that_do_not_fit_timm_are_refused(resnet, change, message):
     rewritten(resnet, change)
     with pytest.raises(ModelError, match=message) as caught:
-        loading.load_timm(timm_entry(), resnet)
+        proved(loading.load_timm(timm_entry(), resnet))
     assert "\n" not in str(caught.value)
+
+
+def test_a_head_that_no_layer_reads_may_lack_in_a_folder_of_timm(resnet):
+    rewritten(resnet, without("fc."))
+    assert "fc.bias, fc.weight not in it and not read" in proved(loading.load_timm(timm_entry(), resnet))
+    with pytest.raises(ModelError, match="Missing key"):  # nothing would prove that it is not read
+        loading.load_timm(timm_entry(selftest=False), resnet)
+
+
+def test_blocks_of_timm_beyond_those_of_its_config_are_missed(tmp_path):
+    import timm
+    from timm.models import save_for_hf
+
+    save_for_hf(timm.create_model("test_vit", depth=4), tmp_path / "vit", safe_serialization=True)
+    loaded = loading.load_timm(timm_entry(model_args={"depth": 3}), tmp_path / "vit")
+    assert "blocks.3.attn.qkv.weight" in loaded.report.unexpected
+    settings = json.loads((tmp_path / "vit" / "config.json").read_text())
+    (tmp_path / "vit" / "config.json").write_text(json.dumps(settings | {"model_args": {"depth": 3}}))
+    with pytest.raises(ModelError, match=r"has blocks that its config.json has no place for: blocks\.3\.attn"):
+        proved(loading.load_timm(timm_entry(), tmp_path / "vit"))
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])

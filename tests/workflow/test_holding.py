@@ -41,7 +41,7 @@ def trainings(results: Path) -> list[int]:
             state = (process / "stat").read_text().rpartition(")")[2].split()[0]
         except OSError:
             continue
-        trains = any(word.endswith(b"train_model.py") for word in command) and b"bash" not in command[0]
+        trains = any(b"train_model.py" in word for word in command) and b"bash" not in command[0]
         if state != "Z" and trains and any(os.fsencode(results) in word for word in command):
             pids.append(int(process.name))
     return pids

@@ -18,7 +18,7 @@ def read_documents(path: Path) -> list[str]:
 
     Empty lines are left out. Raises DataError where nothing is left.
     """
-    if path.suffix == ".txt":
+    if path.suffix.lower() == ".txt":
         documents = text_files.lines(path)
     else:
         read = read_local(path, SampleColumns(image=None))
@@ -29,16 +29,24 @@ def read_documents(path: Path) -> list[str]:
     return documents
 
 
+def _bytes(document: str) -> int:
+    try:
+        return len(document.encode())
+    except UnicodeEncodeError:
+        shown = document[:60].encode("utf-8", "backslashreplace").decode()
+        raise DataError(f"the document '{shown}' holds half of a surrogate pair, which is no text; mend it.") from None
+
+
 def bounded(documents: Iterable[str], count: int | None = None, size: int | None = None) -> list[str]:
     """The first ``count`` documents; and no more after those that reach ``size`` bytes of UTF-8 (None: no bound).
 
-    Raises DataError where ``size`` bytes are asked for and the documents hold fewer.
+    Raises DataError where ``size`` bytes are asked for and the documents hold fewer, and for one that is no Unicode.
     """
     taken: list[str] = []
     room = math.inf if size is None else size
     for document in islice(documents, count):
         taken.append(document)
-        room -= len(document.encode())
+        room -= _bytes(document)
         if room <= 0:
             return taken
     if not taken:

@@ -42,7 +42,7 @@ def form_of(root: Path) -> Form:
     for name in METADATA:
         if (root / name).is_file():
             return Form(metadata=root / name)
-    paths = sorted(files.walk(root))
+    paths = sorted(files.walk(root, dead=True))
     if parquet := tuple(path for path in paths if path.suffix == ".parquet"):
         return Form(parquet=parquet)
     images = tuple(path for path in paths if is_image_name(path))

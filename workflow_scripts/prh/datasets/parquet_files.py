@@ -35,7 +35,10 @@ def opened(path: Path, **options: object) -> Iterator[pq.ParquetFile]:
         if path.is_file() and text_files.is_pointer(path):
             raise DataError(f"{path} is a pointer of git-lfs; fetch the file itself with `git lfs pull`.") from None
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise DataError(f"{path} is not a complete Parquet file, or not one that can be read ({reason}).") from error
+        kind = "" if path.suffix == ".parquet" else "neither a .jsonl nor a .csv file, and "
+        raise DataError(
+            f"{path} is {kind}not a complete Parquet file, or not one that can be read ({reason})."
+        ) from error
 
 
 def count_rows(path: Path) -> int:

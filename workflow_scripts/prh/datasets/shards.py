@@ -35,19 +35,26 @@ def shard_paths(manifest: Mapping, folder: Path) -> list[Path]:
             raise DataError(f"{path} is listed in the manifest and not there; delete the manifest and run again.")
         if "digest" in entry and tables.made_by(path).get("digest") != entry["digest"]:
             raise DataError(f"{path} is not the shard that manifest.json lists; delete that file and run again.")
+        with tables.open_table(path) as table:
+            rows = table.metadata.num_rows
+        if rows != entry.get("samples", rows):
+            raise DataError(
+                f"{path} has {rows} samples and the manifest says {entry['samples']}; delete both and run again."
+            )
         paths.append(path)
     return paths
 
 
-def labels_of(paths: Iterable[Path], name: str) -> tuple[list[str], list[str | None]]:
+def labels_of(paths: Iterable[Path], name: str, dataset: str | None = None) -> tuple[list[str], list[str | None]]:
     """The sample_ids of some shards, in order, and the class called ``name`` of each (None where it has none).
 
-    Raises DataError where no sample has one.
+    Raises DataError where no sample has one, and TableError for a shard that is not of ``dataset``.
     """
     paths = list(paths)
     ids: list[str] = []
     values: list[str | None] = []
     for path in paths:
+        tables.require(path, dataset=dataset)
         table = tables.read(path, ["sample_id", "labels"])
         ids += table["sample_id"].to_pylist()
         values += [

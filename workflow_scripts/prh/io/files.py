@@ -190,38 +190,48 @@ def sizes(root: Path) -> dict[str, int]:
     return dict(sorted((path.relative_to(root).as_posix(), path.stat().st_size) for path in walk(root)))
 
 
-def walk(root: Path) -> Iterator[Path]:
-    """The files below a folder that are part of what it holds, in no order.
+_OF_SYSTEMS = {"__MACOSX", "@eaDir"}
+
+
+def walk(root: Path, *, dead: bool = False) -> Iterator[Path]:
+    """The files below a folder that are part of what it holds, in no order; with ``dead`` also links to nothing.
 
     Links to files and folders are followed, but never in circles. Left out is what systems and editors put there:
-    names that begin with a dot (.git, .ipynb_checkpoints, ._photo.jpg, a hub's .cache) and __MACOSX.
+    names that begin with a dot (.git, .ipynb_checkpoints, ._photo.jpg, a hub's .cache), __MACOSX and @eaDir.
     """
-    return _walk(root, frozenset())
+    return _walk(root, frozenset(), dead)
 
 
-def _walk(folder: Path, above: frozenset[str]) -> Iterator[Path]:
+def _walk(folder: Path, above: frozenset[str], dead: bool) -> Iterator[Path]:
     here = os.path.realpath(folder)
     if here in above or not folder.is_dir():
         return
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
+            if entry.name.startswith(".") or entry.name in _OF_SYSTEMS:
                 continue
             if entry.is_dir():
-                yield from _walk(folder / entry.name, above | {here})
-            elif entry.is_file():
+                yield from _walk(folder / entry.name, above | {here}, dead)
+            elif entry.is_file() or (dead and entry.is_symlink() and not os.path.exists(entry)):
                 yield folder / entry.name
 
 
-def fetched(path: Path) -> dict[str, Any]:
+def fetched(path: Path, name: str | None = None, source: str | None = None) -> dict[str, Any]:
     """What a download wrote of itself (source.json, weights.json), after a look at its files: all there and unchanged.
 
-    A file that is younger than ``path`` and of the same size is read and its hash compared.
-    Raises ValueError where one is not there or has changed: jobs that compute do not fetch what is missing.
+    A file that is younger than ``path`` and of the same size is read and its hash compared. Raises ValueError where one
+    is not there or has changed, since jobs that compute do not fetch what is missing; and where ``path`` was written
+    for another entry than ``name`` from ``source`` (None: the reader knows none).
     """
-    content = read_json(path, "root", "files")
+    content = read_json(path, "source", "root", "files")
+    for fact, wanted in (("name", name), ("source", source)):
+        if wanted is not None and content.get(fact, wanted) != wanted:  # notes had no names once
+            raise ValueError(
+                f"{path} was written for the {fact} {content[fact]!r}, and {wanted!r} is asked for: it is another file "
+                f"under this name: {_REMEDY}."
+            )
     root = None if content["root"] is None else Path(content["root"])
-    if not isinstance(content["files"], dict) or (content["files"] and root is None):
+    if not isinstance(content["files"], dict) or (root is None and (content["files"] or content["source"] != "random")):
         raise ValueError(f"{path} does not say where which files lie; it is damaged: {_REMEDY}.")
     status = path.stat()
     noted = max(status.st_mtime_ns, status.st_ctime_ns)

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 FOOTER_KEY, CHECK_KEY = b"prh", b"prh.sha256"
 """What made a table, as JSON, and the hash of that: pages have checksums of their own, footers have none."""
-FACTS = {"dataset": "data set", "samples": "samples of digest", "spec": "settings of digest"}
+FACTS = {
+    "dataset": "data set",
+    "samples": "samples of digest",
+    "spec": "settings of digest",
+    "digest": "contents of digest",
+}
 """What facts of a footer are called in messages."""
 LAYER_PREFIX = "layer_"
 

@@ -31,7 +31,7 @@ def read(path: Path) -> str:
         if content.startswith(marks):
             raise TextError(f"{path} is {encoding} text; save it as UTF-8.")
     if b"\0" in content:
-        raise TextError(f"{path} holds zero bytes, so it is damaged or no text in UTF-8.")
+        raise TextError(f"{path} holds zero bytes, so it is damaged or no text in UTF-8; save it as UTF-8.")
     try:
         return content.removeprefix(codecs.BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError as error:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import nn
 
@@ -32,7 +33,7 @@ class LoadReport:
 
     missing: weights and buffers that the checkpoint did not fill, those of another shape among them (``shapes`` tells
     theirs). unexpected: what it has besides. chosen: whether ``model_args`` of the entry change the architecture, so
-    that blocks of the checkpoint may be left out on purpose.
+    that blocks of the checkpoint may be left out on purpose. strict: whether each of its names must have a place.
     """
 
     model: nn.Module
@@ -41,6 +42,7 @@ class LoadReport:
     unexpected: frozenset[str] = frozenset()
     shapes: Mapping[str, str] | None = None
     chosen: bool = False
+    strict: bool = False
 
 
 def renames(names: Collection[str]) -> dict[str, str]:
@@ -81,18 +83,28 @@ def refuse_integers(stored: Mapping[str, Stored], config: Mapping, root: Path) -
         )
 
 
-@contextmanager
-def recorded_loads() -> Iterator[list[tuple[nn.Module, frozenset[str], frozenset[str]]]]:
-    """What ``load_state_dict`` finds inside: the module, its missing keys and the unexpected ones, call by call.
+class Load(NamedTuple):
+    """A call of ``load_state_dict``: the module, its missing and unexpected keys, and whether these are errors."""
 
-    timm loads inside ``create_model`` and says only in its log what was missing.
+    module: nn.Module
+    missing: frozenset[str]
+    unexpected: frozenset[str]
+    strict: bool
+
+
+@contextmanager
+def recorded_loads(*, tolerant: bool) -> Iterator[list[Load]]:
+    """What ``load_state_dict`` finds inside, call by call.
+
+    timm loads inside ``create_model``. It says only in its log what was missing, or insists on a head that no layer
+    reads. ``tolerant``: names that do not fit are no error here, since they are to be proved.
     """
-    loads: list[tuple[nn.Module, frozenset[str], frozenset[str]]] = []
+    loads: list[Load] = []
     plain = nn.Module.load_state_dict
 
-    def recorded(module: nn.Module, *arguments: object, **settings: object) -> object:
-        result = plain(module, *arguments, **settings)
-        loads.append((module, frozenset(result.missing_keys), frozenset(result.unexpected_keys)))
+    def recorded(module: nn.Module, state: Mapping[str, object], strict: bool = True, assign: bool = False) -> object:
+        result = plain(module, state, strict=strict and not tolerant, assign=assign)
+        loads.append(Load(module, frozenset(result.missing_keys), frozenset(result.unexpected_keys), strict))
         return result
 
     nn.Module.load_state_dict = recorded

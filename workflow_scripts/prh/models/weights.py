@@ -192,17 +192,22 @@ def _refuse_lost(report: LoadReport, used: nn.Module, name: str) -> None:
                 "or say in 'model_args' that they are to be left out."
             )
         log.warning("%s has %s that model_args leaves out: %s", where, what, some(lost))
+    elif report.strict:
+        raise ModelError(
+            f"{where} has weights that {type(report.model).__name__} has no place for: {some(report.unexpected)}; mend "
+            "config.json, or give the checkpoint of this architecture."
+        )
     elif rest := [key for key in report.unexpected if re.search(r"\.\d+\.", key)]:
         log.warning("%s has weights that are not used: %s", where, some(rest))
 
 
 def _left_out_blocks(report: LoadReport) -> list[str]:
-    """Names of the checkpoint that belong to a further block of a list of blocks of the model."""
+    """Names of the checkpoint that belong to a further block of a list or sequence of blocks of the model."""
     shared = _shared_prefix(report.model)
     known = {key.removeprefix(shared) for key in report.model.state_dict()}
     lost = []
     for name, part in report.model.named_modules():
-        if not isinstance(part, nn.ModuleList) or not len(part):
+        if not isinstance(part, nn.ModuleList | nn.Sequential) or not len(part):
             continue
         prefix = f"{name}.".removeprefix(shared)
         tails = {key.removeprefix(prefix).split(".", 1)[-1] for key in known if key.startswith(prefix)}
