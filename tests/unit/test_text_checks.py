@@ -369,7 +369,7 @@ def score(repository, tmp_path):
     def run(folder, **changes):
         (tmp_path / "t.jsonl").write_text("".join(json.dumps(text) + "\n" for text in TEXTS))
         weights, output = tmp_path / "weights.json", tmp_path / "scores.parquet"
-        weights.write_text(json.dumps({"root": str(folder), "files": {}, "revision": None}))
+        weights.write_text(json.dumps({"source": "local", "root": str(folder), "files": {}, "revision": None}))
         command = [
             *(sys.executable, str(repository / "workflow_scripts/bits_per_byte.py"), "--device", "cpu"),
             *("--spec", spec_of("text", {"name": "t", "source": "local", "window": 16}, folder, **changes)),
@@ -402,7 +402,9 @@ def test_the_program_writes_an_empty_table_for_an_encoder_and_fails_if_the_entry
 @pytest.mark.slow
 def test_the_harness_writes_empty_results_for_an_encoder(folders, repository, tmp_path):
     folder = folders("bert", "AutoModelForMaskedLM")
-    (tmp_path / "weights.json").write_text(json.dumps({"root": str(folder), "files": {}, "revision": None}))
+    (tmp_path / "weights.json").write_text(
+        json.dumps({"source": "local", "root": str(folder), "files": {}, "revision": None})
+    )
     command = [
         *(sys.executable, str(repository / "workflow_scripts/harness.py"), "--device", "cpu"),
         *("--spec", spec_of("task", {"name": "h", "source": "local"}, folder)),
