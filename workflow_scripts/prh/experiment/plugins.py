@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
@@ -40,12 +40,12 @@ def load(plugins: Sequence[str], folder: str | Path = ".") -> None:
     """
     for name in plugins:
         _import(name, Path(folder).resolve())
-    for group in GROUPS:
-        for entry_point in entry_points(group=group):
-            try:
-                entry_point.load()
-            except Exception as error:
-                raise PluginError(_sentence(f"entry point {entry_point.value} ({group})", error)) from error
+    for entry_point in _entry_points():
+        try:
+            entry_point.load()
+        except Exception as error:
+            where = f"entry point {entry_point.value} ({entry_point.group})"
+            raise PluginError(_sentence(where, error)) from error
 
 
 def register(brought: T) -> T:
@@ -84,7 +84,9 @@ def register(brought: T) -> T:
 
 
 def environment(plugins: Sequence[str], folder: str | Path = ".") -> dict[str, str]:
-    """The environment in which jobs load the same plugins by `load_told`."""
+    """The environment in which jobs load the same plugins by `load_told`; without any they need not look for some."""
+    if not plugins and not _entry_points():
+        return {VARIABLE: ""}
     return {VARIABLE: json.dumps({"plugins": list(plugins), "folder": str(Path(folder).resolve())})}
 
 
@@ -92,6 +94,12 @@ def load_told() -> None:
     """Import the plugins that the environment tells."""
     if told := os.environ.get(VARIABLE):
         load(**json.loads(told))
+
+
+def _entry_points() -> list[EntryPoint]:
+    """Those of `GROUPS`, in one look through what is installed."""
+    installed = entry_points()
+    return [found for group in GROUPS for found in installed.select(group=group)]
 
 
 def _import(name: str, folder: Path) -> None:
