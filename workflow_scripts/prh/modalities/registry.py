@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import pkgutil
-from functools import cache
-from importlib import import_module
 from typing import Any
 
+from prh.io.functions import import_members
 from prh.modalities.base import GREY, MODALITIES, Modality
 
 
 def known() -> dict[str, Modality]:
     """All modalities by name: those of the workflow, and those that were registered from outside."""
-    _declare()
+    import_members("prh.modalities.declarations")
     return MODALITIES
-
-
-@cache
-def _declare() -> None:
-    from prh.modalities import declarations
-
-    for module in pkgutil.iter_modules(declarations.__path__, f"{declarations.__name__}."):
-        import_module(module.name)
 
 
 def modality_of(entry: Any) -> Modality:

@@ -2,9 +2,7 @@
 one file (docs/architecture.md).
 """
 
-import pkgutil
-from importlib import import_module
-
+from prh.io.functions import import_members
 from prh.studies.base import STUDIES, Study, StudyTables, Target, register
 
 __all__ = ["STUDIES", "Study", "StudyTables", "Target", "known", "register"]
@@ -12,7 +10,5 @@ __all__ = ["STUDIES", "Study", "StudyTables", "Target", "known", "register"]
 
 def known() -> dict[str, Study]:
     """All studies by name: those of this package, and those that were registered from outside."""
-    for module in pkgutil.iter_modules(__path__):
-        if module.ispkg:
-            import_module(f"{__name__}.{module.name}")
+    import_members(__name__, folders_only=True)
     return STUDIES
