@@ -141,7 +141,7 @@ rule n_sweep:
 
 rule collect_sweep:
     input:
-        rows=lambda wildcards: rows_of(wildcards, "sweep.parquet"),
+        rows=lambda wildcards: rows_of(wildcards.dataset, plan.measures[wildcards.measure]["metric"], "sweep.parquet"),
         features=lambda wildcards: [
             f"<results>/features/{wildcards.dataset}/{model}.parquet" for model in plan.models_of(wildcards.dataset)
         ],

@@ -237,11 +237,9 @@ def groups_of(wildcards):
     return f"{experiment.results}/datasets/{wildcards.dataset}/shards" if plan.datasets[wildcards.dataset].group else []
 
 
-def rows_of(wildcards, ending="parquet"):
+def rows_of(dataset, metric, ending="parquet"):
     """The rows of all models by one metric: the scores of all layer pairs, or other tables by their ending."""
-    metric = plan.measures[wildcards.measure]["metric"]
-    models = plan.models_of(wildcards.dataset)
-    return [f"<results>/alignment/{wildcards.dataset}/{metric}/{model}.{ending}" for model in models]
+    return [f"<results>/alignment/{dataset}/{metric}/{model}.{ending}" for model in plan.models_of(dataset)]
 
 
 def reads_of(path):
@@ -260,11 +258,8 @@ def reads_of(path):
                 measure = plan.measure(metric, k)
                 yield name, "best_layers", (), f"<results>/tables/{dataset}/{measure}/n_sweep.parquet"
             case "rows":
-                for model in plan.models_of(dataset):
-                    yield name, "alignment", (
-                        dataset,
-                        metric,
-                    ), f"<results>/alignment/{dataset}/{metric}/{model}.parquet"
+                for path in rows_of(dataset, metric):
+                    yield name, "alignment", (dataset, metric), path
 
 
 def draws_of(path):

@@ -100,7 +100,7 @@ def test_tables_of_other_samples_are_refused(right, said):
 
 
 def test_an_empty_table_has_layers_of_no_rows():
-    schema = tables.layers_schema([4], pa.float32())
+    schema = pa.schema([("sample_id", pa.string()), ("layer_00", pa.list_(pa.float32(), 4))])
     assert tables.layer_array(schema.empty_table(), "layer_00").shape == (0, 4)
 
 

@@ -35,8 +35,7 @@ def shard_paths(manifest: Mapping, folder: Path) -> list[Path]:
             raise DataError(f"{path} is listed in the manifest and not there; delete the manifest and run again.")
         if "digest" in entry and tables.made_by(path).get("digest") != entry["digest"]:
             raise DataError(f"{path} is not the shard that manifest.json lists; delete that file and run again.")
-        with tables.open_table(path) as table:
-            rows = table.metadata.num_rows
+        rows = tables.rows(path)
         if rows != entry.get("samples", rows):
             raise DataError(
                 f"{path} has {rows} samples and the manifest says {entry['samples']}; delete both and run again."

@@ -71,12 +71,6 @@ def layer_columns(schema: pa.Schema) -> list[str]:
     return [name for name in schema.names if name.startswith(LAYER_PREFIX)]
 
 
-def layers_schema(widths: Sequence[int], dtype: pa.DataType) -> pa.Schema:
-    """Schema of one row per sample with a fixed-size list of ``widths[i]`` values for layer i."""
-    columns = [(layer_name(i), pa.list_(dtype, int(width))) for i, width in enumerate(widths)]
-    return pa.schema([("sample_id", pa.string()), *columns])
-
-
 def layers_table(
     sample_ids: Sequence[str], layers: Sequence[np.ndarray], numbers: Sequence[int] | None = None
 ) -> pa.Table:

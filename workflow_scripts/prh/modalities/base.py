@@ -33,6 +33,10 @@ class FeatureError(ValueError):
     """A model gave a feature that cannot be used; the message names model, layer and sample."""
 
 
+def ignored(_count: float) -> None:
+    """Default callback: ignore progress."""
+
+
 class Encoder(Protocol):
     """What turns samples into features: one vector a layer.
 

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from prh.io import tables
 from prh.jobs.about import about
+from prh.modalities.base import ignored
 from prh.models import memory
 
 if TYPE_CHECKING:  # a job depends on the encoder of its own model only
@@ -30,10 +31,6 @@ PINNED = 2**30
 def encode(encoder: VisionEncoder, shards: Sequence[Path], *, entry: Any, **how: Any) -> Iterator[list[np.ndarray]]:
     """As `encode_images`; an ``entry`` has no say in it."""
     return encode_images(encoder, shards, **how)
-
-
-def _untold(_count: float) -> None:
-    """Where nobody follows the progress."""
 
 
 class _Images(Dataset):
@@ -58,7 +55,7 @@ def encode_images(
     *,
     batch_size: int | None = None,
     workers: int = 1,
-    advance: Callable[[int], None] = _untold,
+    advance: Callable[[int], None] = ignored,
 ) -> Iterator[list[np.ndarray]]:
     """For each shard the features of its images, a list of float32 [samples, width_l], in sample order.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from prh.io import tables
 from prh.jobs.about import about
-from prh.modalities.base import FeatureError
+from prh.modalities.base import FeatureError, ignored
 from prh.models import memory
 
 if TYPE_CHECKING:  # a job depends on the encoder of its own model only
@@ -30,10 +30,6 @@ def encode(
 ) -> Iterator[list[np.ndarray]]:
     """As `encode_captions`, with the caption and the template of an entry; texts need no ``workers``."""
     return encode_captions(encoder, shards, caption=entry.caption, template=entry.template, **how)
-
-
-def _untold(_count: float) -> None:
-    """Where nobody follows the progress."""
 
 
 def length_batches(
@@ -64,7 +60,7 @@ def encode_texts(
     *,
     template: str = "{caption}",
     batch_size: int | None = None,
-    advance: Callable[[int], None] = _untold,
+    advance: Callable[[int], None] = ignored,
 ) -> list[np.ndarray]:
     """Features of ``texts``, a list of float32 [texts, width_l], in their order; similar lengths share a batch.
 
@@ -113,7 +109,7 @@ def encode_captions(
     caption: int | str = 0,
     template: str = "{caption}",
     batch_size: int | None = None,
-    advance: Callable[[float], None] = _untold,
+    advance: Callable[[float], None] = ignored,
 ) -> Iterator[list[np.ndarray]]:
     """For each shard the features of its captions (averaged over a sample's captions for "all").
 

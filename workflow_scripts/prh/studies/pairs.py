@@ -77,8 +77,9 @@ def square(pairs: pl.DataFrame, models: Sequence[str], column: str) -> np.ndarra
 
     A pair that stands in the table one way round only fills both cells. Raises ValueError for a pair given twice.
     """
-    if pairs.select("model_x", "model_y").is_duplicated().any():
-        x, y = pairs.filter(pl.struct("model_x", "model_y").is_duplicated()).select("model_x", "model_y").row(0)
+    twice = pairs.filter(pl.struct("model_x", "model_y").is_duplicated())
+    if twice.height:
+        x, y = twice.select("model_x", "model_y").row(0)
         raise ValueError(f"The best table gives {x}, {y} more than once; keep one row per model_x, model_y.")
     place = {name: i for i, name in enumerate(models)}
     matrix = np.full((len(models), len(models)), np.nan)
