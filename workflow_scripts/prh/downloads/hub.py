@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,8 +15,7 @@ from huggingface_hub.utils import build_hf_headers, get_session, httpx
 from prh.downloads.failures import ATTEMPTS, FetchError, in_one_sentence, persistently
 from prh.downloads.lockfile import Lock
 from prh.downloads.transfer import RemoteFile, fetch_all, human
-
-COMMIT = re.compile("[0-9a-f]{40}")
+from prh.io.addresses import is_commit
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +67,7 @@ def find(
     the commit that ``lock`` holds, and if it holds none the present one, which it holds from now on.
     """
     lock = lock or Lock()
-    if revision is not None and COMMIT.fullmatch(revision):
+    if revision is not None and is_commit(revision):
         return _snapshot(repository, kind, revision, revision, attempts)
     locked, head = locked_and_head(repository, kind, revision, lock, attempts)
     commit = locked or head
@@ -100,7 +98,7 @@ def locked_and_head(
 
     A commit is at itself. The second is None where it cannot be told and a locked one stands in: else FetchError.
     """
-    if revision is not None and COMMIT.fullmatch(revision):
+    if revision is not None and is_commit(revision):
         return None, revision
     locked = lock.held(_source(repository, revision))
     try:

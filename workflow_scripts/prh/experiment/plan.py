@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import product
@@ -16,6 +15,7 @@ from prh.core.preparation import preparation_arguments
 from prh.core.sweeps import can_sweep
 from prh.datasets.sources import source_of
 from prh.experiment.schema import DatasetEntry, Experiment
+from prh.io.addresses import is_commit
 from prh.modalities import modality_of
 from prh.studies import Study, Target, known
 
@@ -29,7 +29,6 @@ MADE = {
 
 ELSEWHERE = ("hub", "url", "lm_eval")
 """Sources of models, texts and tasks that are fetched."""
-COMMIT = re.compile("[0-9a-f]{40}")
 
 WEIGHT_BYTES = {"4bit": 0.5, "8bit": 1, "float32": 4, "bfloat16": 2, "float16": 2}
 SPARE = 6000
@@ -43,7 +42,7 @@ UNKNOWN = 10000
 def _is_exact(entry: BaseModel) -> bool:
     """Whether an entry names the very bytes that it means, by a commit or a hash."""
     revision, sha256 = getattr(entry, "revision", None), getattr(entry, "sha256", None)
-    return bool(sha256 or (revision and COMMIT.fullmatch(revision)))
+    return bool(sha256 or (revision and is_commit(revision)))
 
 
 def is_elsewhere(entry: BaseModel) -> bool:
@@ -97,7 +96,7 @@ class Plan:
 
     def encoded(self) -> list[str]:
         """The models whose features an encoder computes."""
-        return [name for name in self.models if name not in self.given()]
+        return [name for name, model in self.models.items() if not modality_of(model).is_given]
 
     def fetched(self) -> dict[tuple[str, str], Path]:
         """What the downloads make, by list and name, of the sources whose version a lock file holds."""

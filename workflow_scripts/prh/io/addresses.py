@@ -114,3 +114,8 @@ def _piece(piece: str) -> str:
 def _same(clean: str, url: str) -> bool:
     """Whether nothing was hidden: urlunsplit alone may write an address in another way."""
     return HIDDEN not in clean or (HIDDEN in url and clean == url)
+
+
+def is_commit(revision: str) -> bool:
+    """Whether a revision is a whole commit, which names the very bytes that it means."""
+    return re.fullmatch("[0-9a-f]{40}", revision) is not None
