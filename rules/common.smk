@@ -3,7 +3,6 @@
 import functools
 import gc
 import itertools
-import json
 import math
 import os
 import shlex
@@ -107,9 +106,7 @@ class FromFile(str):
         return text
 
     def __format__(self, how):
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with files.writing(self.path) as part:
-            part.write_text(json.dumps(self.words()), encoding="utf-8")
+        files.write_json(self.path, self.words())
         return str(self)
 
 

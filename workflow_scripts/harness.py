@@ -1,7 +1,6 @@
 """A task of lm-eval on a language model; its results file is kept whole."""
 
 import argparse
-import json
 import os
 from pathlib import Path
 
@@ -57,8 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
         loaded = causal_models.load_causal(entry, root, device)
     except text_checks.NotCausal as error:
         reason = causal_models.reason_not_scored(error, entry)
-        with files.writing(arguments.results) as part:
-            part.write_text(json.dumps({"results": {}, "not_scored": reason}, indent=1), encoding="utf-8")
+        files.write_json(arguments.results, {"results": {}, "not_scored": reason})
         tables.write(scores.SCORES.empty_table(), arguments.scores, tables.provenance(**facts, not_scored=reason))
         return
     with about(f"model {entry['name']!r}"), about(f"task {task.name!r}"):

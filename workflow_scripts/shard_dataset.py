@@ -1,6 +1,5 @@
 """Check every sample of a data set and cut it into Parquet shards."""
 
-import json
 import os
 from pathlib import Path
 
@@ -41,8 +40,7 @@ def main() -> None:
         made_by={"dataset": entry.name, "revision": source.get("revision")},
     )
     print(*sharding.summary(entry.name, manifest), sep="\n")
-    with files.writing(arguments.manifest) as part:
-        part.write_text(json.dumps({"dataset": entry.name, **manifest}, indent=1), encoding="utf-8")
+    files.write_json(arguments.manifest, {"dataset": entry.name, **manifest})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Train a model in the idealised world, and write down where its weights lie."""
 
-import json
 from pathlib import Path
 
 import torch
@@ -32,8 +31,7 @@ def main() -> None:
         "revision": None,
         "files": files.listing(folder),
     }
-    with files.writing(arguments.output) as part:
-        part.write_text(json.dumps(weights, indent=1), encoding="utf-8")
+    files.write_json(arguments.output, weights)
 
 
 if __name__ == "__main__":

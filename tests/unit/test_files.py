@@ -46,6 +46,19 @@ def test_a_file_is_complete_or_absent(tmp_path):
     assert (tmp_path / "new" / "x").read_text() == "whole"
 
 
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    files.write_json(tmp_path / "new/record.json", {"name": "Größe", "files": [1, None]})
+    assert files.read_json(tmp_path / "new/record.json") == {"name": "Größe", "files": [1, None]}
+    files.write_json_lines(tmp_path / "new/rows.jsonl", (row for row in ["one\ntwo", {"a": 1.5}]))
+    assert files.read_json_lines(tmp_path / "new/rows.jsonl") == ["one\ntwo", {"a": 1.5}]
+    for write in (files.write_json, files.write_json_lines):
+        with pytest.raises(TypeError):
+            write(tmp_path / "new/half.json", [1, object()])
+    files.write_json(tmp_path / "new/text.json", {"b": Path("x"), "a": 1}, sort_keys=True, default=str)
+    assert (tmp_path / "new/text.json").read_text() == '{\n "a": 1,\n "b": "x"\n}'
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["record.json", "rows.jsonl", "text.json"]
+
+
 def test_what_was_fetched_must_still_be_there(folder):
     note = folder / "weights.json"
     note.write_text(json.dumps(NOTE | {"root": str(folder / "a"), "files": files.listing(folder / "a")}))

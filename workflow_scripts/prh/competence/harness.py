@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -69,8 +68,7 @@ def run_harness(
 
     tokens = min(language.longest_text(model) or PROMPT, PROMPT)
     results, _ = memory.halving(evaluate, fitting_batch(model, tokens) if batch_size is None else batch_size)
-    with files.writing(out_json) as part:
-        part.write_text(json.dumps(results, indent=1, sort_keys=True, default=str), encoding="utf-8")
+    files.write_json(out_json, results, sort_keys=True, default=str)
     return files.read_json(out_json)
 
 

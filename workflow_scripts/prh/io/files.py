@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -114,6 +114,18 @@ def _is_still(path: Path, stream: IO[bytes]) -> bool:
         return os.path.samestat(os.fstat(stream.fileno()), path.stat())
     except FileNotFoundError:
         return False
+
+
+def write_json(path: str | Path, content: Any, **options: Any) -> None:
+    """Write ``content`` to ``path`` as JSON, whole or not at all; ``options`` are those of ``json.dumps``."""
+    with writing(path) as part:
+        part.write_text(json.dumps(content, indent=1, **options), encoding="utf-8")
+
+
+def write_json_lines(path: str | Path, values: Iterable[Any]) -> None:
+    """Write a JSON value in each line of ``path``, whole or not at all: what `read_json_lines` reads."""
+    with writing(path) as part:
+        part.write_text("".join(f"{json.dumps(value)}\n" for value in values), encoding="utf-8")
 
 
 def read_json(path: str | Path, *keys: str) -> Any:

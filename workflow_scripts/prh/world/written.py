@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prh.io.files import writing
+from prh.io import files
 from prh.world import idealised
 from prh.world.idealised import IdealisedWorld
 
@@ -36,8 +35,7 @@ def write_dataset(world: IdealisedWorld, folder: str | Path, *, density: float =
         (folder / name).write_bytes(image)
         answers = {task: int(values[event]) for task, values in labels.items()}
         rows.append({"file_name": name, "text": caption, **answers})
-    with writing(folder / "metadata.jsonl") as part:
-        part.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    files.write_json_lines(folder / "metadata.jsonl", rows)
     return folder
 
 
@@ -56,8 +54,7 @@ def write_multiple_choice(questions: list[dict], folder: str | Path, *, task: st
         raise ValueError(f"task {task} has no question; give at least one.")
     folder = Path(folder).resolve()
     data = folder / f"{task}.jsonl"
-    with writing(data) as part:
-        part.write_text("".join(json.dumps(question) + "\n" for question in questions), encoding="utf-8")
+    files.write_json_lines(data, questions)
     settings = {
         "task": task,
         "dataset_path": "json",
@@ -73,6 +70,5 @@ def write_multiple_choice(questions: list[dict], folder: str | Path, *, task: st
         "metadata": {"version": 1.0},
     }
     path = folder / f"{task}.yaml"
-    with writing(path) as part:
-        part.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")  # JSON is YAML
+    files.write_json(path, settings)  # JSON is YAML
     return path
