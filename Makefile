@@ -1,5 +1,5 @@
 # make demo   install if needed, run the default experiment, say where the figures are
-# make test   install if needed, run the checks and the tests, real-mini on 64 samples among them (make test-all: every one)
+# make test   install if needed, run the checks and the tests, including real-mini on 64 samples (make test-all: every test)
 # make env    install only: .venv from the pinned requirements
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 UV := uv==0.13.9
 SOURCES := workflow_scripts forkserver tests benchmarks envs
 RULES := Snakefile rules/*.smk
-# one thread each: as many workers as cores are already busy
+# One thread each: there is already a worker for every core.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile
 
 .PHONY: demo test test-all test-slurm test-kill unit lint env lock schema clean
@@ -21,15 +21,15 @@ demo: $(STAMP)
 test: $(STAMP) lint
 	$(PYTEST) -m "not whole"
 
-# with whole experiments: the default one, one killed again and again, one fetched from a hub, on SLURM and in S3
+# Adds whole experiments: the default one, one killed again and again, one fetched from a hub, on SLURM and in S3.
 test-all: $(STAMP) lint
 	$(PYTEST)
 
-# whole experiments through a real SLURM of one node: as root; installs slurm-wlm and munge where they are missing
+# Whole experiments through a real one-node SLURM. Needs root; installs slurm-wlm and munge if they are missing.
 test-slurm: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/workflow/test_slurm.py
 
-# the default experiment, shrunk, killed three times (30 times: python -m tests.workflow.kill)
+# The default experiment, shrunk and killed three times (30 times: python -m tests.workflow.kill).
 test-kill: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/workflow/test_resume.py -m whole
 
@@ -44,8 +44,8 @@ lint: $(STAMP)
 
 env: $(STAMP)
 
-# Stale when the pins or this recipe change. uv is quick; where it cannot be had, pip does the same. Compiled now, or every
-# job would do it where Python writes no bytecode (PYTHONDONTWRITEBYTECODE); umap compiles itself when it is first imported.
+# Rebuilt when the pins or this recipe change. uv is fast; pip is the fallback. Compile to bytecode now: where Python writes
+# none (PYTHONDONTWRITEBYTECODE), every job would have to. Importing umap once triggers its own compilation.
 $(STAMP): envs/requirements.txt pyproject.toml Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "prh needs Python 3.11 or newer; name one: make PYTHON=python3.12 env"; exit 1; }
 	@$(PYTHON) -m venv --clear .venv || { echo "Python cannot make environments; on Debian: apt-get install python3-venv"; exit 1; }
@@ -55,7 +55,7 @@ $(STAMP): envs/requirements.txt pyproject.toml Makefile
 	$(BIN)/python -c "import umap"
 	@touch $@
 
-# Resolve envs/requirements.in anew: every platform, every transitive pin, the same pins for conda.
+# Resolve envs/requirements.in again, for every platform with every transitive pin, and write the same pins for conda.
 lock: $(STAMP)
 	$(BIN)/python -m pip install --quiet $(UV)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make lock" \
