@@ -1,4 +1,4 @@
-"""Questions of the task caption_ending, made from the captions when lm-eval loads it."""
+"""Builds the questions of the task caption_ending from the captions when lm-eval loads it."""
 
 import random
 
@@ -10,7 +10,7 @@ ENDINGS = 4
 def with_endings(photographs: Dataset) -> Dataset:
     """One question per photograph (column text, its captions): its first caption, cut in the middle.
 
-    The wrong endings are those of other photographs' first captions. Seeded: the questions are always the same.
+    The wrong endings come from other photographs' first captions. The draw is seeded, so the questions never change.
     """
     halves = [_halves(captions[0]) for captions in photographs["text"]]
     draw = random.Random(0)
