@@ -67,7 +67,7 @@ def choice(draws: int, metrics: Sequence[str] | None = None, samples: Sequence[i
     count = max(2, draws // 10)
     for name in metrics or CHOICE:
         of = [chosen_pair(name, noise, count, f"{name}, {alignment}") for alignment, noise in NOISE.items()]
-        for kind, rates in zip(("as of a given pair", "knows of the choice"), zip(*of, strict=True), strict=True):
+        for kind, rates in zip(("ignores the choice", "accounts for the choice"), zip(*of, strict=True), strict=True):
             yield _line(f"`{name}`", kind, f"{count}", *rates)
 
 
@@ -97,7 +97,7 @@ def given_pair(design: Design, n: int, alignment: str, count: int, names: Sequen
 
 
 def chosen_pair(name: str, noise: float | None, count: int, title: str) -> tuple[float, float]:
-    """Coverage by the interval of the best pair as if it had been given, and by the one that knows of the choice."""
+    """Coverage by the interval of the best pair that ignores the choice, and by the one that accounts for it."""
     tables, chosen, fixed, knowing = [], [], [], []
     with Progress(title, count, "draws") as progress:
         for draw in range(count):
