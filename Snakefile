@@ -1,4 +1,4 @@
-# The Platonic Representation Hypothesis, measured. The includes below are the stages, in the order in which data flow.
+# Measures the Platonic Representation Hypothesis. The includes below are the stages, in the order in which data flow.
 
 from snakemake.utils import min_version
 
@@ -8,8 +8,8 @@ min_version("9.27")
 include: "rules/library.smk"
 
 
-# An experiment given with --configfile is complete: config.yaml, the default experiment, does not leak into it. Without
-# one it is that of the folder where snakemake runs, or, where there is none, that of the workflow.
+# An experiment given with --configfile is complete, so nothing of config.yaml, the default experiment, may leak into it.
+# The default is the config.yaml of the folder where snakemake runs or, if it has none, of the workflow.
 if not workflow.overwrite_configfiles:
 
     configfile: default_experiment

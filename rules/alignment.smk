@@ -1,4 +1,4 @@
-# Stage 4: neighbours of every layer, then each model against the models before it, then the table of best layer pairs.
+# Stage 4: neighbours in every layer, then each model against the models before it, then the table of best layer pairs.
 
 
 rule neighbours:
@@ -15,12 +15,12 @@ rule neighbours:
     threads: compute.threads
     resources:
         gpu=int(search_device == "cuda"),
-        mem_mb=comparing_memory(5 if plan.preparation["clamp_scope"] == "global" else 1),  # else a layer at a time
+        mem_mb=comparing_memory(5 if plan.preparation["clamp_scope"] == "global" else 1),  # layer scope reads one layer at a time
     params:
         program=program("neighbours.py"),
         spec=spec("neighbours"),
         features_spec=untracked(digest("features", "dataset", "model")),
-        # how a neighbour is found does not change it
+        # these do not change which neighbours are found
         device=untracked(search_device),
         memory_gb=untracked(str(compute.memory_gb)),
     shell:
@@ -33,7 +33,7 @@ rule alignment:
     input:
         features=row_tables("features"),
         neighbours=row_tables("neighbours"),
-        # for the groups of samples; the neighbours say already whether the samples are the same
+        # only for the groups of samples; the neighbours already tell whether the samples are the same
         shards=lambda wildcards: ancient(local(f"<results>/datasets/{wildcards.dataset}/shards")),
     output:
         scores="<results>/alignment/{dataset}/{metric}/{model}.parquet",

@@ -1,4 +1,4 @@
-# The checked experiment, and what of it and of the code each job depends on. See prh/experiment/loading.py and prh/experiment/plan.py.
+# The checked experiment, and what each job depends on. See prh/experiment/loading.py, plan.py and job_specs.py.
 
 import functools
 import gc
@@ -27,7 +27,7 @@ from prh.experiment.plan import Plan
 from prh.experiment.registries import expand
 from prh.experiment.specs import Spec
 
-# Snakemake keeps every object of its thousands of jobs: looking for garbage among them is a sixth of the time of a plan.
+# Snakemake keeps every object of its thousands of jobs: searching them for garbage takes a sixth of the planning time.
 gc.set_threshold(100_000)
 
 try:
@@ -39,11 +39,11 @@ plan = Plan(experiment)
 specs = JobSpecs(plan, WORKFLOW / "resources/published_scores.csv")
 compute = experiment.compute
 
-# Beside the experiment file: the exact sources of what was downloaded. A resource of the rules, not a parameter:
-# where the lock lies changes nothing that is made.
+# The lock file, beside the experiment file, records the exact source of every download. Its path is untracked, since it
+# changes no result.
 lock = str(lock_path(workflow.overwrite_configfiles[0] if workflow.overwrite_configfiles else "config.yaml"))
 
-# Jobs run the Python that runs snakemake, also where its environment was not activated.
+# Jobs use the Python that runs snakemake, even if its environment was not activated.
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")]))
 os.environ.update(runs.environment(experiment.urls()))
 os.environ.update(plugins.environment(experiment.plugins))
@@ -56,7 +56,7 @@ pathvars:
 
 
 def one_of(names):
-    """A regular expression for one of some names (for none, one that nothing matches)."""
+    """A regular expression that matches exactly these names (without names: nothing)."""
     return "|".join(map(re.escape, sorted(names))) or "(?!)"
 
 
@@ -85,20 +85,20 @@ def spec(stage, *wildcards_of_spec):
 
 
 def untracked(value):
-    """A parameter that changes nothing that is made, so that a change of it runs nothing again: Snakemake does not
-    compare what is a function of the input with what it was in an earlier run.
+    """A parameter that changes no result, so changing it reruns nothing: Snakemake does not compare parameters that are
+    functions of the input with those of an earlier run.
     """
     return lambda wildcards, input: value(wildcards) if callable(value) else value
 
 
 def program(name):
-    """The path of a program, for the shell: it is no input, as its code is a part of the spec."""
+    """The path of a program, for the shell. It is not an input, because its code is already part of the spec."""
     path = PROGRAMS / name
     return untracked(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path))
 
 
 class FromFile(str):
-    """``--arguments FILE``, in a command; FILE is written when the command is put together: when its job starts."""
+    """``--arguments FILE`` in a command. FILE is written when the command is formatted, that is when its job starts."""
 
     def __new__(cls, path, words):
         text = super().__new__(cls, f"--arguments {shlex.quote(str(path))}")
@@ -111,14 +111,15 @@ class FromFile(str):
 
 
 LONGEST_COMMAND = 100_000
-"""Bytes of a job's lists that are left in its command: Linux allows a command 128 KiB."""
+"""Longest list of arguments, in bytes, that stays in a job's command: Linux limits one argument to 128 KiB."""
 
 
 def lists(**options):
-    """The parameter `lists` of a rule: options with a value for each model, and the spec, which can be as long.
+    """The parameter `lists` of a rule: options with a value per model, and the spec, which can be as long.
 
-    Each of ``options`` is a function of the wildcards, or the name of an input. Where a command would become too long
-    they travel in a file. A function of the input: it is compared by the inputs and the spec, not as text.
+    Each of ``options`` is a function of the wildcards, or the name of an input. If the command would become too long,
+    they are passed in a file. Snakemake does not compare this text, since it is a function of the input; the inputs and
+    the spec cover it.
     """
 
     def words(wildcards, input):
@@ -139,7 +140,7 @@ def lists(**options):
 
 
 def digest(stage, *wildcards_of_spec):
-    """The digest of the settings by which a stage makes its tables: their reader refuses others."""
+    """The digest of the settings with which a stage makes its tables; a job refuses to read a table with another."""
 
     def text(wildcards):
         return spec_of(stage, *(getattr(wildcards, name) for name in wildcards_of_spec)).digest
@@ -148,9 +149,7 @@ def digest(stage, *wildcards_of_spec):
 
 
 def row_digests(kind):
-    """The digests of the settings of each table of a kind, features or neighbours, that a row reads; none if it reads
-    none.
-    """
+    """The digests of the settings of the tables of a kind (features or neighbours) that a row reads, if any."""
 
     def texts(wildcards):
         if not plan.row_needs(wildcards.metric, kind):
@@ -174,8 +173,8 @@ def local_source(wildcards):
 
 
 def local_weights(wildcards):
-    """The files of a local model: one that is younger than what was noted of it is looked at again. Its folder too, of
-    which a file may be missing.
+    """The files of a local model, so that one younger than its record is checked again; also when a file goes missing
+    from the folder.
     """
     entry = plan.models[wildcards.model]
     if not getattr(entry, "path", None):
@@ -185,7 +184,7 @@ def local_weights(wildcards):
 
 
 def weights_of(wildcards):
-    """What is known of a model's weights; nothing for a model without any."""
+    """The record of a model's weights; nothing for a model without any."""
     return local("<results>/models/{model}/weights.json") if plan.has_weights(wildcards.model) else []
 
 
@@ -196,7 +195,7 @@ def local_task(wildcards):
 
 
 def row_tables(kind):
-    """The tables of a kind, features or neighbours, that a row of the alignment matrix reads; none if it needs none."""
+    """The tables of a kind (features or neighbours) that a row of the alignment matrix reads, if any."""
 
     def paths(wildcards):
         if not plan.row_needs(wildcards.metric, kind):
@@ -209,18 +208,18 @@ def row_tables(kind):
     return paths
 
 
-# Where neighbours are searched: on a GPU only if the experiment says so, as most are fast without, and would wait for one.
+# Neighbours are searched on a GPU only if the experiment says so: most searches finish on a CPU before a GPU is free.
 search_device = "cuda" if compute.device == "cuda" else "cpu"
 
 
 def row_device(wildcards):
-    """Where the models of a row are compared: a metric that reads neighbours alone has no use for a GPU."""
+    """The device that compares the models of a row: a metric that reads only neighbours has no use for a GPU."""
     return search_device if plan.row_needs(wildcards.metric, "features") else "cpu"
 
 
 def comparing_memory(copies):
-    """MB of a job that reads features or neighbours: libraries, what compute.memory_gb allows, and so many times the
-    largest table (they unpack to twice their size, and preparing them takes copies); more with every attempt.
+    """Memory, in MB, of a job that reads features or neighbours: libraries, compute.memory_gb, and ``copies`` times the
+    largest table (tables unpack to twice their size, and preparing them takes copies). It grows with every attempt.
     """
 
     def mem_mb(wildcards, input, attempt):
@@ -230,17 +229,17 @@ def comparing_memory(copies):
 
 
 def groups_of(wildcards):
-    """Where the groups of the samples stand, if they have some."""
+    """The shards that hold the groups of the samples, if they have groups."""
     return f"{experiment.results}/datasets/{wildcards.dataset}/shards" if plan.datasets[wildcards.dataset].group else []
 
 
 def rows_of(dataset, metric, ending="parquet"):
-    """The rows of all models by one metric: the scores of all layer pairs, or other tables by their ending."""
+    """The rows of all models for one metric: the scores of all layer pairs, or the tables with another ending."""
     return [f"<results>/alignment/{dataset}/{metric}/{model}.{ending}" for model in plan.models_of(dataset)]
 
 
 def reads_of(path):
-    """(argument, stage, names, path) of each table that a study reads: which job makes it, and where."""
+    """Yield (argument, stage, names, path) for each table that a study reads: which job makes it, and where."""
     study, target = plan.targets[path]
     dataset, metric, k = (target.rows.get(key) for key in ("dataset", "metric", "k"))
     for name in study.reads:
@@ -260,7 +259,7 @@ def reads_of(path):
 
 
 def draws_of(path):
-    """The same of each table that a picture is drawn from: those that its study makes, or those that it reads."""
+    """The same for each table that a figure is drawn from: those its study makes, or else those its study reads."""
     study, _ = plan.targets[path]
     if study.table is None:
         yield from reads_of(path)
@@ -271,7 +270,7 @@ def draws_of(path):
 
 
 def tables_from(of, wildcard):
-    """The lists of arguments for the tables that ``of`` tells, of the study that a wildcard names."""
+    """The lists of arguments for the tables that ``of`` yields for the study that a wildcard names."""
     return lists(
         reads=lambda wildcards: [name for name, *_ in of(getattr(wildcards, wildcard))],
         tables="tables",
@@ -282,7 +281,7 @@ def tables_from(of, wildcard):
 
 
 def named_outputs(wildcards, input, output):
-    """The outputs of a job as options by their names."""
+    """The outputs of a job as command-line options, one per named output."""
     return shlex.join(word for name, path in output.items() for word in (f"--{name}", path))
 
 
@@ -301,7 +300,7 @@ def hold_results():
 
 
 def adopt_lock():
-    """Lock what another experiment has fetched into the same results; say where it holds another version."""
+    """Lock what another experiment has fetched into the same results; warn where it fetched another version."""
     try:
         for sentence in adopt(Path(lock), plan.fetched()):
             logger.warning(sentence)
@@ -315,7 +314,7 @@ GPU_PROGRAMS = {"features.py", "bits_per_byte.py", "harness.py"} | (
 
 
 def launch_forkserver():
-    """Let jobs of this machine start as forks (forkserver/README.md), if they run with the Python that runs snakemake."""
+    """Start jobs on this machine as forks (forkserver/README.md), if they run with the Python that runs snakemake."""
     global forkserver
     if (
         not compute.forkserver
@@ -328,14 +327,14 @@ def launch_forkserver():
     try:
         forkserver = forklaunch.launch(PROGRAMS, GPU_PROGRAMS if gpus else ())
     except OSError as error:
-        logger.warning(f"Jobs start without forks, for there is no server: {error}")
+        logger.warning(f"Jobs start as new processes, because the fork server did not start: {error}")
         return
     os.environ.update(forkserver.environment)
     shell.executable(forklaunch.SHELL)
 
 
 def collect_timings():
-    """Collect time and memory of the jobs, at the end of a run, whatever became of it."""
+    """Collect time and memory of all jobs at the end of a run, whether it succeeded or not."""
     folders = {name: f"{experiment.results}/{name}" for name in ("timings", "logs", "tables")}
     if not Path(folders["timings"]).is_dir():  # results are in a bucket
         return

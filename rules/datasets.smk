@@ -33,7 +33,7 @@ rule shard_dataset:
         "<timings>/shard_dataset/{dataset}.tsv"
     conda:
         "../envs/prh.yaml"
-    threads: compute.threads  # not more: it would wait for as many cores to be free at once, and all models for it
+    threads: compute.threads  # with more it would wait for that many free cores, and all models would wait for it
     params:
         program=program("shard_dataset.py"),
         spec=spec("shard_dataset", "dataset"),

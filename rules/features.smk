@@ -1,10 +1,10 @@
-# Stage 3: every layer of every model for every sample. One job per (data set, model); it holds GPUs where there are some.
+# Stage 3: every layer of every model for every sample. One job per (data set, model), which holds its GPUs until it ends.
 
 
 rule features:
     input:
         manifest=local("<results>/datasets/{dataset}/manifest.json"),
-        # made again with the same content, the manifest is unchanged; so the folder's own age means nothing
+        # the manifest tells whether the content changed; the folder's own age does not
         shards=ancient(local("<results>/datasets/{dataset}/shards")),
         weights=weights_of,
     output:
@@ -24,8 +24,8 @@ rule features:
     params:
         program=program("features.py"),
         spec=spec("features", "dataset", "model"),
-        lists=lists(weights="weights"),  # or none
-        # how a feature is computed does not change it, so a change here runs nothing again
+        lists=lists(weights="weights"),  # empty for a model without weights
+        # these do not change the features, so changing them reruns nothing
         device=untracked(compute.device),
         batch_size=untracked(str(compute.batch_size)),
     shell:

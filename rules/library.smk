@@ -1,11 +1,11 @@
-# The library of the workflow, and the experiment files as they are written: looked at before Snakemake loads the default.
+# Imports the workflow's library and checks the experiment files as written, before Snakemake loads the default experiment.
 
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-# The code of the workflow, wherever it was started from and whatever prh the environment holds.
+# Use this workflow's code, wherever snakemake was started and whichever prh the environment has installed.
 WORKFLOW = Path(workflow.current_basedir.get_path_or_uri(secret_free=False)).parent
 PROGRAMS = WORKFLOW / "workflow_scripts"
 sys.path[:0] = [str(PROGRAMS), str(WORKFLOW / "forkserver")]
@@ -13,14 +13,14 @@ sys.path[:0] = [str(PROGRAMS), str(WORKFLOW / "forkserver")]
 import prh
 
 if Path(prh.__file__).parents[1].resolve() != PROGRAMS.resolve():
-    raise WorkflowError(f"prh was imported from {Path(prh.__file__).parent} before {PROGRAMS} could be; start anew.")
+    raise WorkflowError(f"prh was already imported from {Path(prh.__file__).parent}, not from {PROGRAMS}; start again.")
 
 from prh.experiment.messages import ConfigError
 from prh.experiment.registries import read
 
 default_experiment = "config.yaml" if Path("config.yaml").is_file() else str(WORKFLOW / "config.yaml")
 
-# Snakemake would take the last of two equal keys, and run the Python of a file that asks for that.
+# Check before Snakemake does: it would silently use the last of two equal keys, and run Python in a file that asks for it.
 for configuration in workflow.overwrite_configfiles or [default_experiment]:
     try:
         read(configuration)

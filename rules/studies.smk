@@ -1,4 +1,4 @@
-# Stage 6: studies: a table for each question, its statistics, and its picture. See prh/studies/base.py.
+# Stage 6: studies. Each makes a table for one question, its statistics, and its figure. See prh/studies/base.py.
 
 
 rule study:
@@ -18,7 +18,7 @@ rule study:
         program=program("study.py"),
         spec=spec("study", "table"),
         lists=tables_from(reads_of, "table"),
-        outputs=named_outputs,  # one or two
+        outputs=named_outputs,  # the table, and statistics if the study has any
     shell:
         "python {params.program:q} --spec {params.spec:q} {params.lists} {params.outputs} > {log:q} 2>&1"
 
