@@ -119,7 +119,7 @@ def test_quantised_weights_are_asked_of_the_library(monkeypatch):
 )
 def test_other_models_cannot_be_spread_or_quantised(model, key):
     with pytest.raises(
-        ConfigError, match=f"'{next(iter(key))}' is for models of library transformers and source hub or local"
+        ConfigError, match=f"'{next(iter(key))}' is only for models of library transformers and source hub or local"
     ):
         load({"datasets": [{"name": "d", "source": "hub", "id": "a/b"}], "models": [{"name": "m", **model, **key}]})
 
@@ -220,7 +220,7 @@ def test_a_spread_model_takes_as_many_gpus_as_its_weights_fill_and_memory_for_th
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"), [({"device_map": "auto"}, "needs 'gpus'"), ({"gpus": 2}, "goes with 'device_map: auto'")]
+    ("keys", "said"), [({"device_map": "auto"}, "needs 'gpus'"), ({"gpus": 2}, "needs 'device_map: auto'")]
 )
 def test_gpus_are_told_for_spread_models_and_no_others(keys, said):
     with pytest.raises(ConfigError, match=said):

@@ -1,6 +1,6 @@
-"""Every key of an experiment: its type, default and meaning; a file a section.
+"""Every key of an experiment, with its type, default and meaning; one file per section.
 
-``config.schema.yaml`` is generated from these classes (``make schema``; a test keeps them equal).
+``config.schema.yaml`` is generated from these classes (``make schema``; a test checks that it is up to date).
 """
 
 from prh.experiment.schema.alignment import Alignment

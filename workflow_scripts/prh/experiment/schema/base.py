@@ -12,11 +12,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 from prh.io.addresses import is_complete, redacted
 
 LONGEST_NAME = 100
-"""Letters of a name: a figure's file may have two of them in its name, and a disk allows 255."""
+"""Most characters of a name: a figure's file name can contain two names, and file systems allow 255 characters."""
 
 
 class Section(BaseModel):
-    """A part of the configuration: unknown keys are refused, values do not change after loading."""
+    """A part of the configuration. Unknown keys are refused, and values cannot change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
@@ -32,7 +32,7 @@ class Section(BaseModel):
 
 
 def _allows(annotation: object, kind: type) -> bool:
-    """Whether a type of a field is ``kind``, or a union or the like that holds it."""
+    """Whether the type of a field is ``kind``, or contains it, as a union does."""
     return annotation in (kind, object) or any(_allows(part, kind) for part in get_args(annotation))
 
 
@@ -46,21 +46,21 @@ def _is_pattern(text: str) -> str:
 
 def _is_address(text: str) -> str:
     if not re.fullmatch(r"https?://[^\s/?#]+\S*", text) or not is_complete(text):
-        raise ValueError("it is no address of the web: one begins with https:// or http://, then the host")
+        raise ValueError("it is not a web address: these begin with https:// or http://, followed by the host")
     return text
 
 
 def unusable_path(path: str) -> str | None:
-    """Why a path cannot stand in patterns of Snakemake and in messages; None if it can. Commands quote it."""
+    """Why a path cannot be used in Snakemake's patterns and in messages; None if it can. (Commands quote it.)"""
     if not path.isprintable():
         return "has a character that cannot be printed, such as a line break"
     return next((f"has a {sign}, which has a meaning for Snakemake" for sign in "{}<>" if sign in path), None)
 
 
 def safe_folder(path: str) -> str:
-    """``path`` as the folder of results, without what says nothing (``./``, ``//``, a slash at its end).
+    """``path`` as the folder of results, without redundant parts (``./``, ``//``, a trailing slash).
 
-    Raises ValueError with a sentence for a path that means another thing to Snakemake, to the shell or to programs.
+    Raises ValueError, with a sentence, for a path that Snakemake, the shell or a program would read differently.
     """
     tidy = re.sub("(?<!^)/+$", "", re.sub("//+", "/", re.sub(r"^(\./+)+", "", path)))
     reasons = {
@@ -80,7 +80,7 @@ def safe_folder(path: str) -> str:
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=LONGEST_NAME)]
 Pattern = Annotated[str, AfterValidator(_is_pattern)]
-# The secrets of an address are for the download alone: what jobs depend on, and tell in their logs, are redacted ones.
+# Only the download may see the secrets of an address: specs and logs contain it redacted.
 Url = Annotated[str, AfterValidator(_is_address), PlainSerializer(redacted, return_type=str, when_used="json")]
 Seed = Annotated[int, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]

@@ -1,4 +1,4 @@
-"""Entries of classes from outside: how a union of sections takes those that a registry holds."""
+"""Entries whose classes come from plugins: how a union of sections accepts those that a registry holds."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
 
 class Brought:
-    """Beside the classes of a union, those that plugins have brought to ``registry``, told apart by ``key``.
+    """Annotation of a union: also accept the classes that plugins have registered in ``registry``, selected by ``key``.
 
-    It stands in the annotation of the union. The registry is asked when an entry is checked; what it holds has
-    ``entry``, a class, or, of the workflow's own, where that is: these are in the union itself.
+    The registry is read each time an entry is checked. Its members have an ``entry``: a class if a plugin brought them,
+    or the place of a class if they are built in, since those classes are in the union itself.
     """
 
     def __init__(self, key: str, registry: Mapping[str, Any]) -> None:
         self.key, self.registry = key, registry
 
     def section(self, value: object) -> type[BaseModel] | None:
-        """The class from outside of entries whose key has a value."""
+        """The plugin's class for entries whose key has this value; None if no plugin has one."""
         return self.sections().get(value) if isinstance(value, str) else None
 
     def sections(self) -> dict[str, type[BaseModel]]:
-        """All classes from outside, by the value of the key."""
+        """All classes from plugins, by the value of the key."""
         return {name: kind.entry for name, kind in self.registry.items() if isinstance(kind.entry, type)}
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

@@ -19,41 +19,40 @@ def _lies_inside(path: str) -> str:
 
 
 class DatasetEntry(Section):
-    """What the entries of all sources of data sets have."""
+    """Keys of every data set, whatever its source."""
 
     name: Name
     """Name in paths, tables and figures."""
     samples: Annotated[int, Field(ge=2)] | None = None
     """How many samples to take (null: all)."""
     shuffle_seed: Seed | None = None
-    """Take the samples at random with this seed (null: the first ones, in the order of the source)."""
+    """Seed for drawing the samples at random (null: take the first ones, in the order of the source)."""
     image: str | None = "image"
-    """Column with the image (null: the data set has none; a local file of texts alone needs no null)."""
+    """Column with the image (null: the data set has none; a local file of texts only needs no null)."""
     captions: str | None = "text"
     """Column with the caption or the list of captions (null: the data set has none; local folders of images need no
-    null). sentences.raw is the field raw of the structs in column sentences; all columns can be named like that."""
+    null). sentences.raw means the field raw of the structs in column sentences; this works for all columns."""
     labels: list[str] = []
-    """Columns with classes of a sample, for probes ("class": the folder, where there is one folder per class)."""
+    """Columns with classes of a sample, for probes ("class": the folder, if there is one folder per class)."""
     group: str | None = None
-    """Column with the group of a sample (a subject, a page, a video): groups are kept together when calibrating."""
+    """Column with the group of a sample (a subject, a page, a video): calibration keeps groups together."""
     sample_id: str | None = "auto"
-    """Column with the id of a sample, each its own (auto: file_name in metadata, else sample_id or id, else the samples
-    are numbered; null: they are numbered)."""
+    """Column with the unique id of a sample (auto: file_name in metadata, else sample_id or id, else samples are
+    numbered; null: samples are numbered)."""
     on_error: Literal["fail", "skip"] = "fail"
-    """What a bad sample does (unreadable image, empty caption): stop the job, or leave the sample out and count it."""
+    """What to do with a bad sample (unreadable image, empty caption): stop the job, or leave it out and count it."""
     shard_size: Annotated[int, Field(ge=1)] = 512
-    """Samples in a shard, fewer where they take more than 256 MiB; a killed extraction goes on after its last finished
-    shard."""
+    """Samples per shard, fewer if they exceed 256 MiB; a killed extraction continues after its last finished shard."""
     models: list[str] | None = None
-    """The models that are run on it (null: all that can read it)."""
+    """The models to run on it (null: all that can read it)."""
     use: Literal["alignment", "control", "probe"] = "alignment"
-    """alignment: models are compared and all figures drawn; control: compared, with the alignment figures only;
-    probe: features for probes, no comparison."""
+    """alignment: compare models and draw all figures; control: compare models, draw the alignment figures only; probe:
+    compute features for probes, compare nothing."""
 
 
 class LocalDataset(DatasetEntry):
-    """A folder (images with metadata.jsonl or metadata.csv, such metadata of texts alone, or one folder per class) or
-    Parquet files on this machine. See docs/data.md.
+    """Files on this machine: a folder of images with metadata.jsonl or metadata.csv, such metadata of texts only, a
+    folder with one folder of images per class, or Parquet files. See docs/data.md.
     """
 
     source: Literal["local"]
@@ -68,26 +67,26 @@ class HubDataset(DatasetEntry):
     id: str
     """Repository, such as minhuh/prh."""
     revision: str | None = None
-    """Branch, tag or (best) commit (null: that of the first download, kept in the lock file)."""
+    """Commit (best), branch or tag (null: that of the first download, recorded in the lock file)."""
     licence: str | None = None
     """Licence of the data."""
     split: str = "train"
     """Split to take."""
     subset: str | None = None
-    """Configuration of the data set, where it has several."""
+    """Configuration of the data set, if it has several."""
     files: Annotated[list[str], Field(min_length=1)] | None = None
-    """Patterns of the files to download, such as train/*.tar (null: all). Then nothing else is read, such as a card
-    that speaks of other files."""
+    """Patterns of the files to download, such as train/*.tar (null: all). If set, nothing else is read, not even a data
+    set card that lists other files."""
 
 
 class UrlDataset(DatasetEntry):
-    """An archive (zip, tar) with a folder in one of the local forms."""
+    """An archive on the web (zip, tar) that contains a folder in one of the local forms."""
 
     source: Literal["url"]
     url: Url
-    """Address of the archive. Passwords, tokens and signatures in it are written down nowhere else."""
+    """Address of the archive. Passwords, tokens and signatures in it are never written anywhere else."""
     sha256: Sha256 | None = None
-    """Hash that the archive must have (null: that of the first download, kept in the lock file)."""
+    """Hash that the archive must have (null: that of the first download, recorded in the lock file)."""
     licence: str | None = None
     """Licence of the data."""
     folder: Annotated[str, AfterValidator(_lies_inside)] = "."
@@ -99,9 +98,9 @@ class WorldDataset(DatasetEntry):
 
     source: Literal["world"]
     density: Annotated[float, Field(ge=0)] = 1.0
-    """Words in a caption: the event and those that go with it best; below 1, the share of events told at all."""
+    """Words in a caption: the event and those with the largest PMI to it; below 1, the fraction of events named."""
     shuffled: bool = False
-    """Deal the captions to the images at random: the negative control."""
+    """Assign captions to images at random: the negative control."""
 
 
 Dataset = Annotated[

@@ -22,14 +22,14 @@ class Experiment(Section):
     """An experiment: data sets, models, and how they are compared."""
 
     results: Folder = "results"
-    """Folder for everything that is made. Experiments that share work name the same folder."""
+    """Folder for all output. Experiments that name the same folder share their results."""
     datasets: Annotated[list[Dataset], Field(min_length=1)]
-    """The data sets; every model that can read a data set is run on it."""
+    """The data sets. Every model that can read a data set is run on it."""
     models: Annotated[list[Model], Field(min_length=1)]
     """The models. Add new ones at the end: each is compared with those before it."""
     plugins: list[str] = []
-    """Python files (my_metric.py, relative to the folder where snakemake runs) and modules (package.module) that bring
-    metrics, modalities, sources of data sets and studies of your own. They are code, and run."""
+    """Your own metrics, modalities, sources of data sets and studies: Python files (my_metric.py, relative to the
+    folder where snakemake runs) and modules (package.module). They are imported, so their code runs."""
     world: World = World()
     alignment: Alignment = Alignment()
     probes: list[Probe] = []
@@ -42,15 +42,15 @@ class Experiment(Section):
     compute: Compute = Compute()
 
     def dataset(self, name: str) -> Dataset:
-        """The data set entry called ``name`` (KeyError if there is none)."""
+        """Return the data set entry called ``name`` (KeyError if there is none)."""
         return _named(self.datasets, name)
 
     def urls(self) -> list[str]:
-        """The addresses of its data sets and models."""
+        """Return the addresses of all data sets and models."""
         return [url for entry in (*self.datasets, *self.models) if (url := getattr(entry, "url", None)) is not None]
 
     def model(self, name: str) -> Model:
-        """The model entry called ``name`` (KeyError if there is none)."""
+        """Return the model entry called ``name`` (KeyError if there is none)."""
         return _named(self.models, name)
 
 

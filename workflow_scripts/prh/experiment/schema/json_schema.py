@@ -1,4 +1,4 @@
-"""The JSON schema of an experiment file, by which an editor completes and checks one: ``config.schema.yaml``."""
+"""The JSON schema of an experiment file (``config.schema.yaml``), which lets editors complete and check it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from prh.experiment.schema.registry import LISTS, From
 
 
 def json_schema() -> str:
-    """The JSON schema of an experiment file, as YAML with a heading."""
+    """Return the JSON schema of an experiment file, as YAML with a heading."""
     heading = "# Generated from workflow_scripts/prh/experiment/schema by `make schema`; do not edit.\n"
     body = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Experiment.model_json_schema()}
     body["$defs"]["From"] = From.model_json_schema()

@@ -1,4 +1,4 @@
-"""The models of an experiment: a class for each modality."""
+"""The models of an experiment, one class per modality."""
 
 from __future__ import annotations
 
@@ -16,54 +16,54 @@ TAKEN_ARGUMENTS = {
     *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "scriptable"),
     *("exportable", "no_jit", "auto_map", "attn_implementation", "quantization_config", "trust_remote_code"),
 }
-"""Arguments that say where weights or code come from, which is for other keys of an entry, or for nobody."""
+"""Arguments that say where weights or code come from. Other keys of an entry control these, or nothing may."""
 
 
 def _are_of_architecture(arguments: dict[str, object]) -> dict[str, object]:
     for name in arguments:
         if name in TAKEN_ARGUMENTS or not name.isidentifier() or name.startswith("_"):
-            raise ValueError(f"{name!r} is no argument of an architecture; leave it out")
+            raise ValueError(f"{name!r} is not an argument of an architecture; leave it out")
     return arguments
 
 
 class Checkpoint(Section):
-    """How a checkpoint that was not written by timm is read; every weight of the architecture must be found in it."""
+    """How to read a checkpoint that was not written by timm. It must contain every weight of the architecture."""
 
     state: str | None = None
-    """Key of the weights inside the file (null: the file is the weights)."""
+    """Key of the weights inside the file (null: the file holds the weights themselves)."""
     prefix: str = ""
-    """What stands before the name of every weight that is wanted; others are left out."""
+    """Prefix to strip from the names of weights; weights without it are left out."""
     drop: Pattern | None = None
-    """Regular expression for whole names (after the prefix) to leave out, such as those of a head: fc\\..*"""
+    """Regular expression for full names (without the prefix) to leave out, such as those of a head: fc\\..*"""
 
 
 class ModelEntry(Section):
-    """What the entries of all modalities have. Those that add no ``source`` have no weights."""
+    """Keys of every model, whatever its modality. A class that adds no ``source`` has no weights."""
 
     name: Name
     """Name in paths, tables and figures."""
     family: str | None = None
-    """Models of one family are drawn together (null: the name)."""
+    """Models of the same family are drawn together (null: the name)."""
 
 
 class WeightsEntry(ModelEntry):
-    """What the entries of models with weights have."""
+    """Keys of every model with weights."""
 
     source: Literal["hub", "local", "url", "random", "world"]
-    """Where the weights come from: the Hugging Face hub, a folder or file here, a checkpoint on the web, a random
+    """Where the weights come from: the Hugging Face hub, a local folder or file, a checkpoint on the web, a random
     initialisation, or training in the idealised world."""
     id: str | None = None
     """hub: repository or timm name; url, local file, random: name of the timm architecture."""
     path: str | None = None
     """local: folder (or checkpoint file) with the weights; random, transformers: folder with config.json."""
     revision: str | None = None
-    """hub: branch, tag or (best) commit (null: that of the first download, kept in the lock file)."""
+    """hub: commit (best), branch or tag (null: that of the first download, recorded in the lock file)."""
     url: Url | None = None
-    """url: address of the checkpoint. Passwords, tokens and signatures in it are written down nowhere else."""
+    """url: address of the checkpoint. Passwords, tokens and signatures in it are never written anywhere else."""
     sha256: Sha256 | None = None
-    """url: hash of the checkpoint (null: that of the first download, kept in the lock file)."""
+    """url: hash of the checkpoint (null: that of the first download, recorded in the lock file)."""
     checkpoint: Checkpoint = Checkpoint()
-    """url, local file: how the names in the checkpoint become those of the architecture."""
+    """url, local file: how to map the names in the checkpoint to those of the architecture."""
     seed: Seed = 0
     """random: seed of the initialisation."""
     model_args: Annotated[
@@ -71,21 +71,22 @@ class WeightsEntry(ModelEntry):
     ] = {}
     """Arguments for the constructor of the architecture."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Type of weights and activations; auto: bfloat16 on a GPU that has it, else float32. Features are float32."""
+    """Type of weights and activations; auto: bfloat16 on a GPU that supports it, else float32. Features are always
+    float32."""
     trust_remote_code: bool = False
     """Run code from the model's repository. Read it first."""
     selftest: bool = True
-    """Prove, before anything is read from the model, that its weights are those of the checkpoint, that two passes are
-    equal and that a sample does not depend on its batch. false leaves that out, and tables say so; that a scored model
-    is causal is proved in any case."""
+    """Verify, before anything is read from the model, that its weights are those of the checkpoint, that two passes are
+    equal and that a sample does not depend on its batch. false skips this, and tables say so; a scored model is checked
+    to be causal in any case."""
     device_map: Literal["auto"] | None = None
-    """auto: spread a transformers model over its GPUs, then memory, then disk, where one GPU is too small for it."""
+    """auto: if one GPU is too small for a transformers model, spread it over its GPUs, then memory, then disk."""
     gpus: Annotated[int, Field(ge=1)] | None = None
-    """How many GPUs a job of a model with device_map holds (null: as many of compute.gpu_memory as its parameters
+    """How many GPUs a job holds for a model with device_map (null: as many of compute.gpu_memory as its parameters
     fill); without device_map it is one."""
     quantisation: Literal["4bit", "8bit"] | None = None
-    """Load a transformers model with weights of so few bits (needs bitsandbytes). Features change, so the name must
-    tell it (bloomz-7b1-4bit): every table and figure then does."""
+    """Load a transformers model with 4-bit or 8-bit weights (needs bitsandbytes). This changes its features, so the
+    name must contain it (bloomz-7b1-4bit), and every table and figure then shows it."""
     parameters: Annotated[int, Field(ge=1)] | None = None
     """Number of parameters of the released model, heads included, for figures (null: counted)."""
     training: _Training | None = None
@@ -97,10 +98,10 @@ class WeightsEntry(ModelEntry):
     licence: str | None = None
     """Licence of the weights."""
     gated: bool = False
-    """Whether the hub wants an agreement and a token before it gives the weights."""
+    """Whether the hub requires an agreement and a token to download the weights."""
     paper: Literal["yes", "likely", "substitute", "no"] = "no"
-    """Whether Huh et al. 2024 used it. likely: it is one of a group of which they used most and named none; substitute:
-    it stands in for one of theirs that is not public."""
+    """Whether Huh et al. 2024 used it. likely: they used most of a group that includes it, without saying which;
+    substitute: it replaces a model of theirs that is not public."""
 
     @model_validator(mode="after")
     def _source_is_told(self) -> WeightsEntry:
@@ -113,22 +114,20 @@ class WeightsEntry(ModelEntry):
         if self.source == "random" and not (self.id or self.path):
             raise ValueError("source 'random' needs 'id' (timm architecture) or 'path' (folder with config.json)")
         if (self.source == "world") != (self.training is not None):
-            raise ValueError(
-                "source 'world' and 'training' belong together: a model of the world is trained, no other is"
-            )
+            raise ValueError("source 'world' and 'training' belong together: only models of the world are trained")
         for key in ("device_map", "quantisation"):
             if getattr(self, key) is not None and not (
                 getattr(self, "library", None) == "transformers" and self.source in ("hub", "local")
             ):
-                raise ValueError(f"'{key}' is for models of library transformers and source hub or local")
+                raise ValueError(f"'{key}' is only for models of library transformers and source hub or local")
         if self.quantisation is not None and self.quantisation not in self.name:
             raise ValueError(
-                f"'name' must contain {self.quantisation}, its quantisation, which all tables and figures tell by it"
+                f"'name' must contain {self.quantisation}, its quantisation, so that all tables and figures show it"
             )
         if self.gpus is not None and self.device_map is None:
-            raise ValueError("'gpus' goes with 'device_map: auto'; without it a model lies on one GPU")
+            raise ValueError("'gpus' needs 'device_map: auto'; without it a model uses one GPU")
         if self.device_map is not None and self.gpus is None and self.parameters is None:
-            raise ValueError("'device_map' needs 'gpus', how many there are for it, or 'parameters', to reckon it from")
+            raise ValueError("'device_map' needs 'gpus', how many to use, or 'parameters', to estimate how many")
         return self
 
 
@@ -139,8 +138,8 @@ class VisionModel(WeightsEntry):
     library: Literal["timm", "transformers"] = "timm"
     """Library that has the architecture."""
     pooling: Literal["auto", "cls", "mean", "gap"] = "auto"
-    """A layer's vector: cls, the class token; mean, over all tokens; gap, over the places of the image (class and
-    register tokens left out). auto: cls where there is a class token, else gap."""
+    """How a layer becomes one vector. cls: the class token; mean: the mean over all tokens; gap: the mean over the
+    places of the image, without class and register tokens; auto: cls if there is a class token, else gap."""
     training: VisionTraining | None = None
     """world: how it is trained."""
     layers: Pattern | None = None
@@ -154,20 +153,20 @@ class LanguageModel(WeightsEntry):
     library: Literal["transformers", "word_vectors"] = "transformers"
     """Library that has the architecture; word_vectors: a folder with vectors.safetensors and vocab.txt."""
     pooling: Literal["mean", "last", "cls"] = "mean"
-    """A layer's vector: mean over the tokens of the text, the last token (of the text towers of CLIP and its like the
-    one that ends the text, from which they take their embedding), or the first."""
+    """How a layer becomes one vector. mean: over the tokens of the text; last: the last token (for text towers such as
+    CLIP's, the one that ends the text, from which they take their embedding); cls: the first token."""
     training: LanguageTraining | None = None
     """world: how it is trained."""
     causal: bool | None = None
-    """Whether it predicts the next token: texts and harness tasks are scored for such models only. null: what the model
-    turns out to be when it is loaded; for one that is not causal the tables of scores are empty and say why. true: an
-    error if it is not. false: no scores are asked for."""
+    """Whether it predicts the next token. Only such models are scored on texts and harness tasks. null: decided when
+    the model is loaded; if it is not causal, its tables of scores are empty and say why. true: not being causal is an
+    error. false: no scores are computed."""
     special_tokens: bool = True
-    """Whether the mean takes in special tokens such as BOS (the paper does; a BOS adds a constant to every sample)."""
+    """Whether the mean includes special tokens such as BOS (as in the paper; a BOS adds a constant to every sample)."""
     template: str = "{caption}"
     """Prompt around the caption."""
     caption: Annotated[int, Field(ge=0)] | Literal["all"] = 0
-    """Which caption of a sample: its number, or all (features are averaged)."""
+    """Which caption of a sample to read: its number, counted from 0, or all (features are averaged)."""
 
     @model_validator(mode="after")
     def _template_has_caption(self) -> LanguageModel:
@@ -176,12 +175,12 @@ class LanguageModel(WeightsEntry):
         except ValueError:
             fields = []
         if not fields or any(field != ("caption", "", None) for field in fields):
-            raise ValueError("'template' must contain {caption} and no other field; a brace itself is written {{ or }}")
+            raise ValueError("'template' must contain {caption} and no other field; write a literal brace as {{ or }}")
         return self
 
 
 class Reality(ModelEntry):
-    """The kernel of the idealised world itself, as a model: what all others should converge to."""
+    """The true kernel of the idealised world, as a model: what all others should converge to."""
 
     modality: Literal["world"]
     source: Literal["world"] = "world"

@@ -1,4 +1,4 @@
-"""Competence in vision: classes that are read from features."""
+"""Competence in vision: classes predicted from features."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prh.experiment.schema.base import Name, Section, Seed
 
 
 class Probe(Section):
-    """A classification task for vision models: a linear probe on their features."""
+    """A classification task for vision models, solved by a linear probe on their features."""
 
     name: Name
     """Name of the task."""
@@ -19,24 +19,24 @@ class Probe(Section):
     train: str
     """Data set with the training samples."""
     test: str | None = None
-    """Data set with the test samples (null: a part of the training samples, held out)."""
+    """Data set with the test samples (null: hold out a part of the training samples)."""
     label: str
     """Column with the classes, one of the data set's 'labels'."""
     classes: Annotated[int, Field(ge=2)] | None = None
-    """How many classes there must be, or the probe is refused (null: not checked)."""
+    """Expected number of classes; with any other number the probe is refused (null: not checked)."""
     bins: Annotated[int, Field(ge=2)] | None = None
-    """Merge 'classes', numbered from 0 in their order, into so many of equal width (null: as they are)."""
+    """Merge 'classes', numbered from 0 in order, into this many of equal width (null: keep them)."""
     limit: Annotated[int, Field(ge=2)] = 10_000
-    """At most so many training samples, drawn by class."""
+    """Maximum number of training samples, drawn by class."""
     test_share: Annotated[float, Field(gt=0, lt=1)] = 0.25
-    """Share of the samples that is held out where 'test' is null."""
+    """Fraction of the samples to hold out if 'test' is null."""
     layer: int = -1
-    """Layer whose features are probed, counted from the end if negative."""
+    """Layer to probe, counted from the end if negative."""
     seed: Seed = 0
-    """Seed of every draw."""
+    """Seed for drawing samples."""
 
     @model_validator(mode="after")
     def _bins_are_fewer(self) -> Probe:
         if self.bins is not None and (self.classes is None or self.bins >= self.classes):
-            raise ValueError("'bins' merges classes, so 'classes' must be given and be more")
+            raise ValueError("'bins' merges classes, so 'classes' must be set and larger than 'bins'")
         return self

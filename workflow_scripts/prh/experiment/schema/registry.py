@@ -1,4 +1,4 @@
-"""How an experiment takes entries of a registry (prh/experiment/registries.py) into one of its lists."""
+"""How a list of an experiment includes entries of a registry (prh/experiment/registries.py)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pydantic import Field
 from prh.experiment.schema.base import Section
 
 LISTS = ("datasets", "models", "probes", "texts", "harness")
-"""The lists of an experiment, which are those of a registry too."""
+"""The lists that experiments and registries have."""
 
 
 class From(Section):
-    """Entries of a registry: a YAML file with the same lists as an experiment. It stands in a list for many entries."""
+    """Include entries of a registry, a YAML file with the same lists as an experiment."""
 
     file: Annotated[str, Field(alias="from")]
     """The file, relative to the folder where snakemake runs."""
@@ -22,4 +22,4 @@ class From(Section):
     without: list[str] = []
     """Names of entries to leave out."""
     set: dict[str, object] = {}
-    """Keys with which every taken entry is changed."""
+    """Keys to set in every included entry."""

@@ -15,15 +15,15 @@ class HarnessTask(Section):
     name: Name
     """lm-eval's name of the task."""
     source: Literal["lm_eval", "local", "world"]
-    """lm-eval's own tasks, a folder with a task file here, or walks of the idealised world to be continued."""
+    """lm-eval's own tasks, a local folder with a task file, or walks of the idealised world to be continued."""
     path: str | None = None
     """local: folder with the task's YAML file."""
     metric: str = "acc"
-    """The metric of the task that figures show."""
+    """Which of the task's metrics the figures show."""
     shots: Annotated[int, Field(ge=0)] | None = None
     """Examples in the prompt (null: the task's own number)."""
     limit: Annotated[int, Field(ge=1)] | None = None
-    """At most so many questions (world: 200 are made)."""
+    """Maximum number of questions (null: all; world: 200)."""
 
     @model_validator(mode="after")
     def _source_is_told(self) -> HarnessTask:

@@ -15,31 +15,31 @@ class Text(Section):
     name: Name
     """Name of the text."""
     source: Literal["local", "hub", "world"]
-    """A file here, a data set of the Hugging Face hub, or walks through the idealised world that no model has read."""
+    """A local file, a data set of the Hugging Face hub, or held-out walks through the idealised world."""
     path: str | None = None
-    """local: a .txt file (a document per line), or a folder or .jsonl file with captions, as a data set."""
+    """local: a .txt file (one document per line), or a folder or .jsonl file with captions, as for a data set."""
     id: str | None = None
     """hub: repository."""
     revision: str | None = None
-    """hub: branch, tag or (best) commit (null: that of the first download, kept in the lock file)."""
+    """hub: commit (best), branch or tag (null: that of the first download, recorded in the lock file)."""
     licence: str | None = None
     """Licence of the text."""
     split: str = "train"
     """hub: split to take."""
     subset: str | None = None
-    """hub: configuration of the data set, where it has several."""
+    """hub: configuration of the data set, if it has several."""
     files: Annotated[list[str], Field(min_length=1)] | None = None
-    """hub: patterns of the files to download (null: all). A sample needs the first file of a large corpus only."""
+    """hub: patterns of the files to download (null: all). To sample a large corpus, its first file is enough."""
     column: str = "text"
     """hub: column with the documents."""
     documents: Annotated[int, Field(ge=1)] | None = None
     """How many documents to take, from the first on (null: all; world: 64)."""
     bytes: Annotated[int, Field(ge=1)] | None = None
-    """Take documents until they hold so many bytes of UTF-8 (null: no bound)."""
+    """Take documents until they reach this many bytes of UTF-8 (null: no limit)."""
     window: Annotated[int, Field(ge=2)] = 512
     """Tokens that a model sees at once."""
     stride: Annotated[int, Field(ge=1)] | None = None
-    """Tokens that each window scores after the first (null: half a window)."""
+    """Tokens scored in each window after the first (null: half a window)."""
 
     @model_validator(mode="after")
     def _source_is_told(self) -> Text:

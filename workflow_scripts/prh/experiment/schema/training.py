@@ -13,36 +13,36 @@ class _Training(Section):
     steps: Annotated[int, Field(ge=1)] = 200
     """Steps of AdamW."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
-    """Highest learning rate; it warms up and falls to zero."""
+    """Peak learning rate; it warms up to this and decays to zero."""
     seed: Seed = 0
-    """Seed of weights and batches."""
+    """Seed of initial weights and batches."""
 
 
 class VisionTraining(_Training):
     """How a vision model of the world is trained."""
 
     architecture: str
-    """Name of a timm architecture; its arguments are in model_args."""
+    """Name of a timm architecture; model_args holds its arguments."""
     objective: Literal["temporal_contrastive", "next_event", "autoencoder", "supervised", "random"] = "next_event"
-    """What it learns: see docs/world.md. random: nothing."""
+    """What it is trained to predict (docs/world.md). random: no training."""
     batch: Annotated[int, Field(ge=2)] = 256
-    """Images in a batch."""
+    """Images per batch."""
 
 
 class LanguageTraining(_Training):
     """How a language model of the world is trained."""
 
     architecture: Literal["gpt2", "llama"] = "gpt2"
-    """Class of transformers."""
+    """Architecture, from transformers."""
     width: Annotated[int, Field(ge=1)] = 32
     """Width of the transformer."""
     depth: Annotated[int, Field(ge=1)] = 2
     """Number of blocks."""
     heads: Annotated[int, Field(ge=1)] = 2
-    """Attention heads; they divide the width."""
+    """Attention heads; must divide the width."""
     batch: Annotated[int, Field(ge=1)] = 64
-    """Sequences in a batch."""
+    """Sequences per batch."""
     context: Annotated[int, Field(ge=2)] = 32
-    """Words in a sequence."""
+    """Words per sequence."""
     density: Annotated[float, Field(ge=0)] = 1.0
-    """How events are told in the text that it reads."""
+    """Words per event in the training text, as for the captions of a world data set."""

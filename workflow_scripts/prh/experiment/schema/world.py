@@ -1,4 +1,4 @@
-"""The idealised world that an experiment can take data sets and models from."""
+"""The idealised world, from which an experiment can take data sets and models."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from prh.experiment.schema.base import Section, Seed
 
 
 class World(Section):
-    """The idealised world that data sets and models of source 'world' live in. See docs/world.md."""
+    """The idealised world of all data sets and models with source 'world'. See docs/world.md."""
 
     events: Annotated[int, Field(ge=32)] = 512
     """Number of events."""
     scale: Annotated[float, Field(gt=0, le=2)] = 1.25
-    """How far a walk steps, in units of the spacing of the events."""
+    """Step size of the walk, in units of the spacing of the events."""
     image_size: Annotated[int, Field(ge=16)] = 32
-    """Pixels on a side of an image."""
+    """Side of an image, in pixels."""
     seed: Seed = 0
-    """Everything in the world is drawn from it."""
+    """Seed for everything random in the world."""
