@@ -213,7 +213,7 @@ def test_a_share_of_all_is_not_certain():
 def test_lists_too_short_to_leave_a_sample_out_are_refused_in_words(pair):
     tables = [Representation(side.name, neighbours=list(side.knn(K))) for side in pair]
     for x, y, k in ((*tables, K), (*pair, N - 1)):
-        with pytest.raises(ValueError, match=f"fewer than k = {k} neighbours are listed; lower k"):
+        with pytest.raises(ValueError, match=f"fewer than k = {k} neighbours; lower k"):
             interval(x, y, "mutual_knn", k, (0, 0), 0.5, 10, np.random.default_rng(0))
 
 

@@ -256,10 +256,12 @@ def test_rows_of_rows_are_rows():
 @pytest.mark.parametrize("name", KNN)
 def test_neighbour_metrics_by_tiles(name, monkeypatch):
     import prh.core.metrics.knn
+    import prh.core.metrics.neighbour_planes
 
     x, y = features("random", 7, 50), features("tied", 8, 50)
     whole = score(name, x, y, 5)
-    monkeypatch.setattr(prh.core.metrics.knn, "TILE", 640)
+    for module in (prh.core.metrics.knn, prh.core.metrics.neighbour_planes):
+        monkeypatch.setattr(module, "TILE", 640)
     assert score(name, x, y, 5) == pytest.approx(whole, abs=1e-12)
 
 
@@ -354,12 +356,12 @@ def test_bad_options_are_refused(call, message):
     ("arguments", "message"),
     [
         ({}, "neither layers nor neighbours"),
-        ({"layers": [GOOD, GOOD[:5]]}, "samples; every layer must have the same"),
+        ({"layers": [GOOD, GOOD[:5]]}, "samples; all layers must have the same number"),
         ({"layers": [GOOD], "neighbours": [np.zeros((20, 3), int)] * 2}, "1 layers but neighbours of 2"),
         ({"neighbours": [np.zeros((20, 3))]}, "must be integers"),
-        ({"neighbours": [np.full((20, 3), 20)]}, "samples 0 to 19"),
-        ({"neighbours": [np.tile([0, 1, 2], (20, 1))]}, "layer 0: a sample is its own neighbour or one twice"),
-        ({"neighbours": [(np.arange(20)[:, None] + [1, 2, 1]) % 20]}, "layer 0: a sample is its own neighbour or one"),
+        ({"neighbours": [np.full((20, 3), 20)]}, "must be from 0 to 19"),
+        ({"neighbours": [np.tile([0, 1, 2], (20, 1))]}, "layer 0: a list has its own sample or a repeated one"),
+        ({"neighbours": [(np.arange(20)[:, None] + [1, 2, 1]) % 20]}, "layer 0: a list has its own sample or a repeated one"),
     ],
 )
 def test_bad_representations_are_refused(arguments, message):
@@ -370,9 +372,9 @@ def test_bad_representations_are_refused(arguments, message):
 def test_neighbours_alone_serve_neighbour_metrics_only():
     x = Representation("model", neighbours=[reference.knn(GOOD, 5)])
     assert prh.core.metrics.mutual_knn(x, x, k=5) == 1
-    with pytest.raises(ValueError, match="5 deep; raise k_max"):
+    with pytest.raises(ValueError, match="only 5 neighbours per sample; raise k_max"):
         prh.core.metrics.mutual_knn(x, x, k=6)
-    with pytest.raises(ValueError, match="neighbours only"):
+    with pytest.raises(ValueError, match="has only neighbours"):
         prh.core.metrics.cka(x, x)
 
 

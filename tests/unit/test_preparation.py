@@ -74,11 +74,11 @@ def test_layers_are_prepared_one_at_a_time():
 def test_a_clamp_that_empties_sparse_features_is_told(normalise):
     sparse = np.where(RNG.random((50, 24)) < 0.03, 1.0, 0.0).astype(np.float32)
     message = (
-        r"m, layer_00: the clamp empties every row, as 9\d\.\d% of the values are 0 .* raise clamp above that share"
+        r"m, layer_00: clamp = 0.95 would set every value to 0, because 9\d\.\d% of .* raise clamp above that share"
     )
     with pytest.raises(ValueError, match=message):
         prepared(sparse, normalise=normalise)
-    with pytest.raises(ValueError, match="x: the clamp empties every row"):
+    with pytest.raises(ValueError, match="x: clamp = 0.95 would set every value to 0"):
         prepare(sparse, normalise=normalise)
 
 

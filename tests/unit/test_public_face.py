@@ -4,12 +4,14 @@ import doctest
 import inspect
 import types
 
+import numpy as np
 import pytest
 
 import prh
 
 NAMES = [name for name in prh.__all__ if not isinstance(getattr(prh, name), types.ModuleType)]
 DOCUMENTED = [name for name in NAMES if not name.endswith("Entry")]  # the keys of an entry document themselves
+METRICS = sorted({metric.function.__name__ for metric in prh.metrics.METRICS.values()} & set(prh.metrics.__all__))
 
 
 def test_the_names_are_few_and_all_there():
@@ -35,4 +37,15 @@ def test_its_examples_run(name):
     tests = doctest.DocTestFinder(recurse=False).find(one, name, globs=vars(module))
     assert sum(len(test.examples) for test in tests)
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    assert all(runner.run(test).failed == 0 for test in tests)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_is_documented_in_sections_with_an_example_that_runs(name):
+    metric = getattr(prh.metrics, name)
+    for section in ("Parameters", "Returns", "Raises", "References", "Examples"):
+        assert f"{section}\n{'-' * len(section)}" in inspect.getdoc(metric), section
+    tests = doctest.DocTestFinder(recurse=False).find(metric, name, globs={"np": np, name: metric, **vars(prh.metrics)})
+    assert sum(len(test.examples) for test in tests)
+    runner = doctest.DocTestRunner()
     assert all(runner.run(test).failed == 0 for test in tests)

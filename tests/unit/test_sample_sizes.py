@@ -10,23 +10,23 @@ from prh.core.metrics import METRICS
 @pytest.mark.parametrize(
     ("n", "metric", "k", "halved", "said"),
     [
-        (1, "cka", [], False, "the metric cka needs at least 3 samples and there are 1"),
+        (1, "cka", [], False, "the metric cka needs at least 3 samples, but there are 1"),
         (3, "unbiased_cka", [], False, "needs at least 4 samples"),
-        (12, "svcca", [], True, "the metric svcca needs at least 11 samples, and alignment.subsamples and"),
+        (12, "svcca", [], True, "the metric svcca needs at least 11 samples, but alignment.subsamples and"),
         (
             4,
             "mutual_knn",
             [3],
             True,
-            "alignment.k = 3 of mutual_knn needs at least 4 samples, and alignment.subsamples",
+            "alignment.k = 3 of mutual_knn needs at least 4 samples, but alignment.subsamples",
         ),
-        (3, "mutual_knn", [1, 3], False, "alignment.k = 3 of mutual_knn needs at least 4 samples and there are 3"),
+        (3, "mutual_knn", [1, 3], False, "alignment.k = 3 of mutual_knn needs at least 4 samples, but there are 3"),
         (
             12,
             "mutual_knn",
             [10],
             True,
-            "halves of the 12 there are (6); lower alignment.k, set subsamples and splits to 0",
+            "halves of the 12 samples (6); lower alignment.k, set subsamples and splits to 0",
         ),
         (4, "mutual_knn", [3], False, None),
         (22, "mutual_knn", [10], True, None),

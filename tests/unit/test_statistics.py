@@ -310,7 +310,7 @@ def test_a_constant_covariate_has_no_trend():
         (lambda: statistics.linear_fit([1], [1]), "at least 2"),
         (lambda: statistics.monotone_fit([1, 2], [1, np.inf]), "y hold NaN"),
         (lambda: statistics.ranks([]), "values are empty"),
-        (lambda: statistics.pair_mean([1, 2], "ab", "ba"), "given twice"),
+        (lambda: statistics.pair_mean([1, 2], "ab", "ba"), "occurs twice"),
         (lambda: statistics.pair_mean([1], "a", "a"), "with itself"),
         (lambda: statistics.pair_mean([1, 2], "ab", "c"), "2 values but 2 and 1"),
         (lambda: statistics.pair_mean([1, np.nan, 2], "aab", "bcc"), "values hold NaN or infinity at 1"),

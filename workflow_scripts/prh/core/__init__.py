@@ -1,4 +1,4 @@
-"""The pure core: arrays in, arrays out. It imports nothing else of prh.
+"""The numerical core: every function takes arrays and returns arrays. It imports nothing else from prh.
 
-n samples, d width of a layer, L layers of a model, k neighbours.
+Symbols used throughout: n samples, d features of a layer, L layers of a model, k neighbours.
 """

@@ -1,8 +1,8 @@
 """Alignment of two models: scores of all layer pairs, the best one, and how far it can be trusted.
 
-The best of ~1,000 layer pairs is high by chance and by choice. Four numbers say how high, each from the same tables:
-the permutation null of the maximum (``calibration``), the interval (``intervals``), the cross-fitted score, and the
-optimism of the maximum. See ``PairAlignment``.
+The best of about 1,000 layer pairs scores high partly by chance and partly because it was selected. Four results say by
+how much, all computed from the same tables: the permutation null of the maximum (``calibration``), the confidence
+interval (``intervals``), the cross-fitted score, and the optimism of the maximum. See ``PairAlignment``.
 """
 
 from __future__ import annotations
@@ -27,31 +27,33 @@ class PairAlignment:
     Attributes
     ----------
     metric, k, n
-        The metric, its number of neighbours (None if it looks at none), and the number of samples.
+        Name of the metric, its number of neighbours (None if it uses none), and the number of samples.
     scores : float64 [L_x, L_y]
-        One per layer pair; NaN for pairs with a layer that is left out.
+        One per layer pair; NaN where either layer is left out.
     best, layers : float, (int, int)
-        The largest score and its layer pair (x, y); the lowest pair among equals.
+        The largest score and its layer pair (x, y); among equal scores, the pair with the lowest layer numbers.
     null : float64 [K], optional
-        Maxima over layer pairs of permuted samples; None without permutations, as the next three.
+        Maximum over layer pairs for each permutation of the samples. None without permutations, like ``threshold``,
+        ``p`` and ``calibrated``.
     threshold : float, optional
-        The score that chance exceeds with probability alpha.
+        The score that unrelated models exceed with probability alpha.
     p : float, optional
         The p-value of ``best``, between 1 / (K + 1) and 1.
     calibrated : float, optional
-        max((best - threshold) / (1 - threshold), 0), from 0 to 1; None also where the metric can exceed 1.
+        max((best - threshold) / (1 - threshold), 0), from 0 to 1; also None for a metric that can exceed 1.
     interval : (float, float), optional
-        (low, high) for the score of ``layers``, as if these had been named beforehand (``prh.core.intervals``); None
-        without subsamples, where nothing varies, or where a layer is the same for all samples of a half.
+        Confidence interval (low, high) of the score of ``layers``, as if that pair had been fixed beforehand
+        (``prh.core.intervals``). None without subsamples, if the score does not vary, or if a layer is constant on one
+        half of the samples.
     chosen_interval : (float, float), optional
-        The same knowing that ``layers`` were chosen because they score best; None without splits too.
+        The same interval, corrected for ``layers`` having been selected as the best pair. Also None without splits.
     crossfitted, optimism : float, optional
-        See ``crossfit``; None without splits, or where halves leave no layer pair to compare.
+        See ``crossfit``; None without splits, or if no split has a layer pair to compare.
     ties : (float, float), optional
-        Of x and of y the share of samples whose k-th and (k+1)-th neighbours are equally near, in ``layers``: there
-        chance decides, not the model (``prh.core.ties``). None without k, or with tables that do not say.
+        For x and for y, the share of samples whose k-th and (k+1)-th neighbours are equally near in ``layers``, so that
+        the choice between them is random (``prh.core.ties``). None without k, or if the tables do not record ties.
     left_out : (tuple of int, tuple of int)
-        Of x and of y the numbers of the layers that are the same for all samples and take no part.
+        For x and for y, the numbers of the layers that are constant over the samples and therefore not compared.
 
     Examples
     --------
@@ -90,52 +92,52 @@ def align(
     memory_gb: float = 2.0,
     **options: Any,
 ) -> PairAlignment:
-    """Align two models given as their layers; ``compare`` on two ``Representation`` objects made of them.
+    """Align two models given as arrays: wraps them in ``Representation`` objects and calls ``compare``.
 
-    Nothing is prepared: layers are compared as they are. Call ``prepare`` on both first to follow the paper.
+    Layers are compared as they are. To follow the paper, pass both models through ``prepare`` first.
 
     Parameters
     ----------
     layers_x, layers_y : floating [n, d], or a sequence of them
-        One layer or all layers of a model; rows are the same samples in the same order. Layers that are the same for
-        all samples are left out. Equally near samples stand in an order that is drawn for each side and layer, the same
-        in every call (``prh.core.ties``): where there are many, a model does not even agree with itself.
+        One layer or all layers of a model; rows are the same samples in the same order. Layers that are constant over
+        the samples are left out. Ties between equally near samples are broken by a random order that is fixed for each
+        side and layer (``prh.core.ties``), so a model with many ties does not score 1 even against itself.
     metric : str
         A name in ``prh.core.metrics.METRICS``.
     k : int
-        Number of neighbours, for the metrics that look at them.
+        Number of neighbours, for metrics that use them.
     permutations : int
         Size of the permutation null; 0 for none.
     seed : int
-        Makes it repeatable.
+        Seed of all random draws.
     device : str, optional
-        torch device of the products; by default where the first tensor among the layers lies, "cpu" for arrays.
+        torch device to compute on; by default that of the first tensor among the layers, "cpu" for arrays.
     memory_gb : float
-        Bound on what one step of a computation holds beside its inputs and its result.
+        Upper bound on the working memory of one step, in addition to its inputs and its result.
     **options
-        As in ``compare``: groups, alpha, subsamples, splits.
+        Passed on to ``compare``: groups, alpha, subsamples, splits.
 
     Returns
     -------
     PairAlignment
-        Of all layer pairs, the best one, and the evidence that was asked for.
+        Scores of all layer pairs, the best pair, and the evidence that was requested.
 
     Raises
     ------
     ValueError
-        What ``Representation`` and ``compare`` refuse.
+        For the inputs that ``Representation`` and ``compare`` reject.
 
     Examples
     --------
     >>> rng = np.random.default_rng(0)
     >>> x = rng.normal(size=(100, 8)).astype("float32")
-    >>> found = align([x, x**3], [-x], permutations=99)
-    >>> found.layers, found.best, found.p
+    >>> alignment = align([x, x**3], [-x], permutations=99)
+    >>> alignment.layers, alignment.best, alignment.p
     ((0, 0), 1.0, 0.01)
     """
     layers = {"x": _as_list(layers_x), "y": _as_list(layers_y)}
-    place = {"device": device or device_of(*layers["x"], *layers["y"]), "memory_gb": memory_gb}
-    x, y = (Representation(name, side, **place) for name, side in layers.items())
+    settings = {"device": device or device_of(*layers["x"], *layers["y"]), "memory_gb": memory_gb}
+    x, y = (Representation(name, side, **settings) for name, side in layers.items())
     return compare(x, y, metric, k, permutations=permutations, seed=seed, **options)
 
 
@@ -152,7 +154,7 @@ def compare(
     splits: int = 0,
     seed: int = 0,
 ) -> PairAlignment:
-    """Alignment of two representations. What belongs to ``x`` alone is kept in it, ready for the next ``y``.
+    """Align two representations. Intermediate results that depend on ``x`` alone are cached in it for the next ``y``.
 
     Parameters
     ----------
@@ -161,31 +163,31 @@ def compare(
     metric : str
         A name in ``prh.core.metrics.METRICS``.
     k : int
-        Number of neighbours, for the metrics that look at them.
+        Number of neighbours, for metrics that use them.
     permutations : int
         Size K of the permutation null of the maximum over layer pairs; 0 for none.
     groups : array [n], optional
-        Names the group of each sample where samples are not independent of each other: groups are then permuted, drawn
-        and split as wholes (``prh.core.calibration.permutation``). Of the whole gallery, where that is larger.
+        Group of each sample, if samples are not independent of each other. Whole groups are then permuted, drawn and
+        split (``prh.core.calibration.permutation``). If the gallery is larger than n, one group per gallery sample.
     alpha : float
-        Level of the threshold and of the intervals.
+        Significance level of the threshold; the intervals have confidence 1 - alpha.
     subsamples : int
-        0 for no interval. Else the number of half-samples for those metrics whose interval takes any; 100 is plenty.
+        Number of half-samples for the interval, for metrics that need them; 0 for no interval, 100 is plenty.
     splits : int
         Number of random splits for the cross-fitted score and the optimism; 0 for none, 10 is plenty.
     seed : int
-        Of all of these; each draws from a stream of its own, so that asking for one does not change another.
+        Seed of all random draws. Each kind of evidence has its own stream, so requesting one does not change another.
 
     Returns
     -------
     PairAlignment
-        Of all layer pairs, the best one, and the evidence that was asked for.
+        Scores of all layer pairs, the best pair, and the evidence that was requested.
 
     Raises
     ------
     ValueError
-        An unknown metric, unequal n, k >= n, two models of one name that hold ties, a number that is out of its range,
-        a score that is not a number, or groups that cannot be permuted.
+        If the metric is unknown, the models have different n, k >= n, two models with ties share a name, an argument is
+        out of range, a score is NaN, or the groups cannot be permuted.
 
     Examples
     --------
@@ -197,7 +199,7 @@ def compare(
     (0.01, True)
     """
     if min(permutations, splits) < 0:
-        raise ValueError(f"permutations is {permutations} and splits {splits}; neither must be negative (0: none).")
+        raise ValueError(f"permutations is {permutations} and splits {splits}; neither may be negative (0 for none).")
     if not 0 < alpha < 1:
         raise ValueError(f"alpha is {alpha}; it must be between 0 and 1.")
     groups = None if groups is None else calibration.numbered(groups, x.gallery)
@@ -205,23 +207,23 @@ def compare(
     k = k if traits.needs_k else None
     table = scores(x, y, traits, k)
     best, layers = best_pair(table)
-    found: dict[str, Any] = {"ties": _ties(x, y, k, layers), "left_out": (x.left_out, y.left_out)}
+    evidence: dict[str, Any] = {"ties": _ties(x, y, k, layers), "left_out": (x.left_out, y.left_out)}
     streams = [np.random.default_rng([seed, stream]) for stream in range(3)]
     if permutations:
         null = null_maxima(x, y, traits, k, permutations, streams[0], groups)
         tau = calibration.threshold(best, null, alpha)
-        found |= {"null": null, "threshold": tau, "p": calibration.p_value(best, null)}
+        evidence |= {"null": null, "threshold": tau, "p": calibration.p_value(best, null)}
         if traits.bounded:
-            found["calibrated"] = calibration.calibrated(best, tau, bounded=True)
+            evidence["calibrated"] = calibration.calibrated(best, tau, bounded=True)
     if splits:
-        found["crossfitted"], found["optimism"] = crossfit(x, y, traits, k, splits, streams[2], groups)
+        evidence["crossfitted"], evidence["optimism"] = crossfit(x, y, traits, k, splits, streams[2], groups)
     if subsamples:
         spread = spread_of(x, y, traits, k, layers, subsamples, streams[1], groups)
-        found["interval"] = intervals.ends(best, spread, alpha, bounded=traits.bounded)
-        optimism = found.get("optimism")
+        evidence["interval"] = intervals.ends(best, spread, alpha, bounded=traits.bounded)
+        optimism = evidence.get("optimism")
         if optimism is not None:
-            found["chosen_interval"] = intervals.ends(best, spread, alpha, bounded=traits.bounded, optimism=optimism)
-    return PairAlignment(traits.name, k, x.gallery, table, best, layers, **found)
+            evidence["chosen_interval"] = intervals.ends(best, spread, alpha, bounded=traits.bounded, optimism=optimism)
+    return PairAlignment(traits.name, k, x.gallery, table, best, layers, **evidence)
 
 
 def _ties(x: Representation, y: Representation, k: int | None, layers: tuple[int, int]) -> tuple[float, float] | None:

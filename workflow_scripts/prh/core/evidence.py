@@ -1,6 +1,7 @@
 """How far the best score of two models can be trusted: null of the maximum, intervals, cross-fitted score.
 
-The best of ~1,000 layer pairs is high by chance and by choice. Each of these says by how much, from the same tables.
+The best of about 1,000 layer pairs scores high partly by chance and partly because it was selected. The functions here
+measure both effects from the same tables.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ def null_maxima(
     rng: np.random.Generator,
     groups: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Maxima over layer pairs after permuting the samples of y, alike in all its layers: float64 [permutations].
+    """Maximum over layer pairs for each random order of the samples of y: float64 [permutations].
 
-    Neighbours are moved by an index map, inverse[knn[order]], never searched again.
+    All layers of y are permuted in the same way. Neighbours are not searched again but mapped: inverse[knn[order]].
+    Raises ValueError if ``groups`` allow too few orders.
     """
     if groups is not None:
         calibration.require_exchangeable(groups[: y.n], permutations)
@@ -44,10 +46,11 @@ def interval(
     alpha: float = 0.05,
     optimism: float = 0.0,
 ) -> tuple[float, float] | None:
-    """Confidence interval of the score of one given layer pair, or None (``prh.core.intervals``).
+    """Confidence interval (low, high) of the ``score`` of one layer pair; None if the score does not vary.
 
-    It is about the sampling of stimuli, for a layer pair held fixed, and about the score at as many samples. With
-    ``groups``, whole groups are drawn. The ``optimism`` of ``crossfit`` makes it one of a chosen layer pair.
+    It covers the variation of the score over other samples of the same number, with the layer pair held fixed
+    (``prh.core.intervals``). With ``groups``, whole groups are drawn. For a pair that was selected as the best, pass
+    the ``optimism`` from ``crossfit``.
     """
     spread = spread_of(x, y, metric_called(metric), k, layers, subsamples, rng, groups)
     return intervals.ends(score, spread, alpha, bounded=metric_called(metric).bounded, optimism=optimism)
@@ -63,13 +66,13 @@ def spread_of(
     rng: np.random.Generator,
     groups: np.ndarray | None,
 ) -> intervals.Spread:
-    """Variance of the score of a layer pair over draws of the samples."""
+    """Variance of the score of a layer pair over draws of the samples; ValueError for fewer than 2 ``subsamples``."""
     if subsamples < 2:
-        raise ValueError(f"subsamples is {subsamples}; a spread needs at least 2, and a hundred to be steady.")
-    one_x, one_y = x.layer(layers[0]), y.layer(layers[1])
+        raise ValueError(f"subsamples is {subsamples}; a variance needs at least 2, and about 100 to be reliable.")
+    layer_x, layer_y = x.layer(layers[0]), y.layer(layers[1])
     with precision_of(metric):
         return intervals.spread(
-            one_x, one_y, metric, k, lambda *half: scores(*half, metric, k)[0, 0], subsamples, rng, groups
+            layer_x, layer_y, metric, k, lambda *half: scores(*half, metric, k)[0, 0], subsamples, rng, groups
         )
 
 
@@ -84,14 +87,14 @@ def crossfit(
 ) -> tuple[float, float] | tuple[None, None]:
     """(cross-fitted score, optimism of the maximum), averaged over random splits of the samples into halves.
 
-    The layer pair is chosen on one half and scored on the other, both ways: a score that does not profit from the
-    choice. The optimism is what the choosing half promised beyond that. Both are at n / 2 samples, where k neighbours
-    reach further than at n: compare the score with other cross-fitted scores, not with ``best``.
+    The layer pair is selected on one half and scored on the other, in both directions, so that the score does not
+    benefit from the selection. The optimism is the excess of the score on the selecting half. Both hold for n / 2
+    samples, where k neighbours reach further than among n: compare the score with other cross-fitted scores, not with
+    ``best``.
 
-    A layer that is the same for all samples of one half takes no part in that split. (None, None) if no split leaves
-    a layer pair.
+    A layer that is constant on one half is left out of that split. Returns (None, None) if no split has a layer pair.
     """
-    honest, promised = [], []
+    held_out, selected = [], []
     for _ in range(splits):
         halves = np.stack(
             [scores(x.subset(half), y.subset(half), metric, k) for half in intervals.halves(rng, x.n, groups)]
@@ -101,15 +104,15 @@ def crossfit(
             continue
         for chosen_on, scored_on in (halves, halves[::-1]):
             best, layers = best_pair(chosen_on)
-            promised.append(best)
-            honest.append(scored_on[layers])
-    if not honest:
+            selected.append(best)
+            held_out.append(scored_on[layers])
+    if not held_out:
         return None, None
-    return float(np.mean(honest)), float(np.mean(promised) - np.mean(honest))
+    return float(np.mean(held_out)), float(np.mean(selected) - np.mean(held_out))
 
 
 def random_order(rng: np.random.Generator, y: Representation, groups: np.ndarray | None) -> np.ndarray:
-    """A random order of all samples of the gallery in which queries stay among queries, whose neighbours are known."""
+    """A random order of the gallery that keeps queries among queries, as only their neighbours are known."""
     queries, rest = (None, None) if groups is None else (groups[: y.n], groups[y.n :])
     order = calibration.permutation(rng, y.n, queries)
     return np.concatenate([order, y.n + calibration.permutation(rng, y.gallery - y.n, rest)])

@@ -1,8 +1,8 @@
-"""Confidence intervals of scores: what the score would be with other samples of the same kind, as many as these.
+"""Confidence intervals of scores: how much the score would vary with other samples of the same kind and number.
 
-Most metrics say what single samples do to their scores (``prh.core.metrics.effects``), which takes no draws. The others
-are scored in random halves of the samples. Rows are never bootstrapped: a sample drawn twice is its own nearest
-neighbour in both models and lifts every score of neighbours.
+Most metrics define the effect of single samples on their score (``prh.core.metrics.effects``), which needs no draws.
+The others are scored on random halves of the samples. Rows are never bootstrapped: a sample drawn twice is its own
+nearest neighbour in both models and inflates every neighbour-based score.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Score = Callable[[Representation, Representation], float]
 
 
 class Spread(NamedTuple):
-    """Estimated variance of a score, and the degrees of freedom of the estimate."""
+    """Estimated variance of a score, and the degrees of freedom of that estimate."""
 
     variance: float
     degrees: float
@@ -41,46 +41,50 @@ def spread(
     Parameters
     ----------
     x, y : Representation
-        Of one layer each.
+        One layer each.
     metric : Metric
-        Whose effects are taken if it has any for these samples.
+        Its registered effects are used if they can be computed for these samples.
     k : int, optional
         Number of neighbours.
     score : callable
-        From two representations (halves of x and y) to their score, or NaN; asked only without effects.
+        Maps two representations (halves of x and y) to their score or NaN; called only without effects.
     subsamples : int
-        Number of half-samples that are drawn then, two in each split.
+        Number of half-samples to draw without effects, two per split.
     rng : Generator
-        Of the splits.
+        Source of the random splits.
     groups : array [n], optional
-        Groups of samples that are drawn or left out as wholes.
+        Groups of samples that are drawn or left out as a whole.
 
-    The variance is NaN where some half has no score, and 0 where nothing varies.
+    Returns
+    -------
+    Spread
+        Its variance is NaN if some half has no score, and 0 if the score does not vary.
     """
     units = numbered_units(groups, x.n)
     build = EFFECTS.get(metric.name)
-    measured = None if build is None else build(x, y, k, units)
-    if measured is not None:
-        return Spread(measured.variance, measured.degrees)
-    drawn = (halves(rng, x.n, groups) for _ in range((subsamples + 1) // 2))
-    scores = np.array([[score(x.subset(half), y.subset(half)) for half in split] for split in drawn])
+    effects = None if build is None else build(x, y, k, units)
+    if effects is not None:
+        return Spread(effects.variance, effects.degrees)
+    splits = (halves(rng, x.n, groups) for _ in range((subsamples + 1) // 2))
+    scores = np.array([[score(x.subset(half), y.subset(half)) for half in split] for split in splits])
     return by_spread(scores) if metric.halves == "spread" else by_contrast(scores)
 
 
 def by_spread(scores: np.ndarray) -> Spread:
-    """The delete-half jackknife: the variance of scores [splits, 2] of halves, drawn without replacement.
+    """Delete-half jackknife: the variance of scores [splits, 2] of halves drawn without replacement.
 
-    With d of n samples left out, (n - d) / d times that variance estimates that of the full score (Shao and Wu 1989;
-    Politis, Romano and Wolf 1999); the factor is 1. What pairs of samples do beyond each alone is counted three times.
+    With d of n samples left out, (n - d) / d times that variance estimates the variance of the full score (Shao and Wu
+    1989; Politis, Romano and Wolf 1999); for halves the factor is 1. Interactions of two samples are counted three
+    times.
     """
     return Spread(float(np.var(scores, ddof=1)), scores.size - 1)
 
 
 def by_contrast(scores: np.ndarray) -> Spread:
-    """A quarter of the mean squared difference of the two halves of a split, from their scores [splits, 2].
+    """A quarter of the mean squared difference between the scores [splits, 2] of the two halves of each split.
 
-    The halves are independent samples, so this is half the variance of a score at n / 2, without bias; and that is the
-    variance at n where variances fall as 1 / n. What pairs of samples do beyond each alone is counted twice.
+    The halves are independent samples, so this is an unbiased estimate of half the variance at n / 2, which equals the
+    variance at n if variances fall as 1 / n. Interactions of two samples are counted twice.
     """
     return Spread(float(np.mean(np.square(scores[:, 0] - scores[:, 1]))) / 4, len(scores))
 
@@ -88,13 +92,13 @@ def by_contrast(scores: np.ndarray) -> Spread:
 def ends(
     score: float, spread: Spread, alpha: float, *, bounded: bool, optimism: float = 0.0
 ) -> tuple[float, float] | None:
-    """(low, high): score -+ t sd, at most 1 if ``bounded``; None where nothing varies or the variance is unknown.
+    """(low, high): score -+ t sd, at most 1 if ``bounded``; None if the variance is 0 or NaN.
 
-    The best of many layer pairs is best by luck too. ``optimism`` (``prh.core.evidence.crossfit``) is by how much half
-    of the samples promise too much. With all of them the noise among which the best is chosen is smaller by a factor
-    sqrt(2), and so is the luck: the interval is moved down by that. (It is not moved up where crossfits score higher.)
+    The best of many layer pairs is partly best by luck. ``optimism`` (``prh.core.evidence.crossfit``) is the size of
+    that luck for half of the samples. With all samples the noise, and with it the luck, is smaller by a factor sqrt(2),
+    so the interval is shifted down by optimism / sqrt(2). (It is not shifted up if the optimism is negative.)
     """
-    from scipy.special import stdtrit  # Student t quantile; scipy.stats takes a second and a half to import
+    from scipy.special import stdtrit  # Student t quantile, without the 1.5 s that importing scipy.stats takes
 
     if not spread.variance > 0:
         return None
@@ -104,7 +108,7 @@ def ends(
 
 
 def halves(rng: np.random.Generator, n: int, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Two random halves of n samples, each in ascending order; with groups, halves of the groups."""
+    """Two random halves of n samples, each in ascending order; with ``groups``, whole groups are split into halves."""
     labels = numbered_units(groups, n)
     count = int(labels.max()) + 1
     first = np.isin(labels, rng.permutation(count)[: count // 2])

@@ -1,8 +1,8 @@
-"""Features as they are compared: outliers clamped, rows of unit length, layers without a difference left out.
+"""Preparation of features for comparison: clamp outliers, scale rows to unit length, leave out constant layers.
 
-Layers that say the same of every sample (a class token in an embedding layer, the last token of a fixed prompt) hold
-nothing to compare: neighbours among equal samples are drawn by lot, and a centred kernel is rounding or 0 / 0. They
-are left out of every comparison, and named.
+A layer that is the same for all samples (the class token of an embedding layer, the last token of a fixed prompt)
+contains nothing to compare: its neighbours are random, and its centred kernel is rounding error or 0 / 0. Such layers
+are left out of every comparison and reported.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ OFFICIAL: dict[str, dict[str, object]] = {
         "official_library": {"precision": "bfloat16"},
     }.items()
 }
-"""Arguments of ``prepare`` as the authors' code has them: see docs/parity.md."""
+"""Arguments of ``prepare`` that reproduce the authors' code, by name of the preparation: see docs/parity.md."""
 
 
 def preparation_arguments(settings: Mapping[str, object]) -> dict[str, object]:
-    """Arguments of ``prepare`` from the settings of a comparison: their own, or those of the preparation they name."""
+    """Arguments of ``prepare`` for the settings of a comparison: those of the named preparation, else its own keys."""
     own = {key: settings[key] for key in ("clamp", "clamp_scope", "normalise")}
     return dict(OFFICIAL.get(str(settings["preparation"]), own))
 
@@ -37,11 +37,12 @@ def preparation_arguments(settings: Mapping[str, object]) -> dict[str, object]:
 _SMALLEST = 2.0**-126
 """The smallest normal number of float32."""
 SAME = 1e-5
-"""Rows are the same that differ by less than this share of their length.
+"""Rows that differ by less than this share of their length count as the same.
 
-Of the same input a pass makes the same features but for rounding: measured in float32 over 12 layers of BERT, 3e-7 with
-and without padding; 0 for a ViT, a MobileNet and a Llama in batches of 1, 3 and 16. So 1e-5 is rounding with room to
-spare. As a real difference it could hardly be seen: cosines then differ by 1e-10, a thousandth of float32's last digit.
+For equal inputs a forward pass yields equal features up to rounding. Measured differences in float32: 3e-7 over 12
+layers of BERT with and without padding; 0 for a ViT, a MobileNet and a Llama in batches of 1, 3 and 16. So 1e-5 leaves
+ample room for rounding. A real difference of that size would be invisible anyway: it changes cosines by 1e-10, a
+thousandth of the last digit of float32.
 """
 
 
@@ -55,38 +56,39 @@ def prepare(
     *,
     name: str = "x",
 ) -> Any:
-    """Features as the paper compares them: outliers clamped, then every row divided by its Euclidean norm.
+    """Prepare features as in the paper: clamp outliers, then divide every row by its Euclidean norm.
 
     Parameters
     ----------
     x : floating [n, d], or a list of them
         One layer or all layers of a model, NumPy or torch.
     clamp : float, optional
-        Quantile q of the absolute values; what is beyond it is set to it, sign kept. None: no clamping.
+        Quantile q in (0, 1] of the absolute values; larger values are clamped to it and keep their sign. None: no
+        clamping.
     normalise : bool
         Divide rows by their norms, so that inner products are cosines.
     clamp_scope : {"layer", "global"}
-        A quantile per layer, or one over all layers together as the official code takes it for a tensor [n, L, d].
-        Layers of different scale then lose very different parts: "layer" is the safer choice.
+        One quantile per layer, or one over all layers as the official code does for a tensor [n, L, d]. A global
+        quantile clamps layers of different scale very differently, so "layer" is the safer choice.
     quantile : {"exact", "sample_mean"}
-        "exact": the element at place floor(q * count) of all values in ascending order, as in the official code with
-        ``exact=True``. "sample_mean": the mean over samples of each sample's own quantile (interpolated), as in the
-        official code without it.
+        "exact": element floor(q * count) of all values in ascending order, as in the official code with ``exact=True``.
+        "sample_mean": the mean over samples of each sample's own (interpolated) quantile, as in the official code
+        without ``exact``.
     precision : {"float32", "bfloat16"}
-        "bfloat16": values are rounded to bfloat16 before and after each step, as the official library does.
+        "bfloat16": round values to bfloat16 before and after each step, as the official library does.
     name : str
-        What a single layer is called in messages.
+        Name of a single layer in messages.
 
     Returns
     -------
     float32 [n, d], or a list of them
-        Of the same kind as ``x``, array or tensor.
+        NumPy or torch, like ``x``. Values are in [-1, 1] if normalised.
 
     Raises
     ------
     ValueError
-        Integers, NaN, inf, a wrong shape, a row of zeros, which has no direction, or a clamp that leaves nothing of
-        sparse features.
+        For integers, NaN, inf or a wrong shape; for a row of zeros, which has no direction; for a clamp that sets all
+        values of sparse features to 0; and for an unknown setting.
 
     References
     ----------
@@ -106,16 +108,16 @@ def prepare(
 
     require_settings(clamp, clamp_scope, quantile, precision)
     many = isinstance(x, (list, tuple))
-    given = x if many else [x]
-    if not given:
-        raise ValueError("x is an empty list; give one layer at least.")
-    names = [f"layer {i}" if many else name for i in range(len(given))]
-    layers = [_rounded(as_matrix(a, label, device_of(a)), precision) for a, label in zip(given, names, strict=True)]
+    originals = x if many else [x]
+    if not originals:
+        raise ValueError("x is an empty list; pass at least one layer.")
+    names = [f"layer {i}" if many else name for i in range(len(originals))]
+    layers = [_rounded(as_matrix(a, label, device_of(a)), precision) for a, label in zip(originals, names, strict=True)]
     limits = _limits(layers, clamp, clamp_scope, quantile)
     parts = zip(layers, limits, names, strict=True)
-    done = [_finish(a, limit, clamp, normalise, precision, label) for a, limit, label in parts]
-    done = [a if isinstance(b, torch.Tensor) else a.numpy() for a, b in zip(done, given, strict=True)]
-    return done if many else done[0]
+    prepared = [_finish(a, limit, clamp, normalise, precision, label) for a, limit, label in parts]
+    prepared = [a if isinstance(b, torch.Tensor) else a.numpy() for a, b in zip(prepared, originals, strict=True)]
+    return prepared if many else prepared[0]
 
 
 def prepared_layers(
@@ -126,10 +128,11 @@ def prepared_layers(
     quantile: Literal["exact", "sample_mean"] = "exact",
     precision: Precision = "float32",
 ) -> Iterator[np.ndarray | None]:
-    """``prepare`` on the (name, layer) of a model, one at a time; None for each layer that is the same for all samples.
+    """Yield each (name, layer) of a model prepared as by ``prepare``; None for a layer that is constant over samples.
 
-    It is the same before preparation (all rows equal) or after it (``is_constant``). A quantile over all layers looks
-    at these too, and takes all layers into memory.
+    A layer is constant if its rows are equal before preparation, or equal up to rounding after it (``is_constant``).
+    Layers are processed one at a time, except that a global quantile needs all of them, constant ones included, in
+    memory.
     """
     from prh.core.float32 import as_matrix
 
@@ -149,12 +152,12 @@ def prepared_layers(
 
 
 def is_constant(layer: torch.Tensor) -> bool:
-    """Whether the rows of a prepared layer [n, d] are the same but for rounding: see ``SAME``."""
+    """Whether all rows of a prepared layer [n, d] are equal up to rounding (``SAME``)."""
     return float((layer - layer[0]).norm(dim=1).max()) <= SAME * float(layer.norm(dim=1).max())
 
 
 def require_settings(clamp: float | None, clamp_scope: str, quantile: str, precision: str) -> None:
-    """Raise ValueError for a setting that ``prepare`` does not know."""
+    """Raise ValueError for a value that ``prepare`` does not accept."""
     if clamp is not None and not 0 < clamp <= 1:
         raise ValueError(f"clamp is {clamp}; it must be a quantile in (0, 1], or None for no clamping.")
     choices = {
@@ -168,31 +171,31 @@ def require_settings(clamp: float | None, clamp_scope: str, quantile: str, preci
 
 
 def device_of(*layers: Any) -> str:
-    """The torch device of the first of ``layers`` that lies on one, as products are taken there; "cpu" for arrays."""
+    """The torch device of the first tensor among ``layers``; "cpu" if all are arrays."""
     return next((str(layer.device) for layer in layers if hasattr(layer, "is_cuda")), "cpu")
 
 
 def _limits(layers: list[torch.Tensor], clamp: float | None, scope: str, quantile: str) -> list[float | None]:
-    """The largest absolute value that each layer may keep; None for no limit."""
+    """The absolute value that each layer is clamped to; None for no clamping."""
     if clamp is None:
         return [None] * len(layers)
-    of = _quantile if quantile == "exact" else _mean_of_sample_quantiles
-    return [of([a], clamp) for a in layers] if scope == "layer" else [of(layers, clamp)] * len(layers)
+    limit = _quantile if quantile == "exact" else _mean_of_sample_quantiles
+    return [limit([a], clamp) for a in layers] if scope == "layer" else [limit(layers, clamp)] * len(layers)
 
 
 def _quantile(layers: list[torch.Tensor], q: float) -> float:
-    """The element at place floor(q * count) of the sorted absolute values of all layers."""
+    """Element floor(q * count) of the sorted absolute values of all layers."""
     import torch
 
     magnitudes = torch.cat([layer.abs().flatten() for layer in layers])
-    place = min(int(q * len(magnitudes)), len(magnitudes) - 1)
+    rank = min(int(q * len(magnitudes)), len(magnitudes) - 1)
     if magnitudes.is_cuda:
-        return float(magnitudes.kthvalue(place + 1).values)
-    return float(np.partition(magnitudes.numpy(), place)[place])
+        return float(magnitudes.kthvalue(rank + 1).values)
+    return float(np.partition(magnitudes.numpy(), rank)[rank])
 
 
 def _mean_of_sample_quantiles(layers: list[torch.Tensor], q: float) -> float:
-    """The mean over samples of the interpolated quantile of a sample's absolute values in all layers."""
+    """Mean over samples of the interpolated quantile of each sample's absolute values in all layers."""
     import torch
 
     per_sample = [
@@ -210,7 +213,7 @@ def _finish(
     precision: str,
     name: str,
 ) -> torch.Tensor:
-    """Clamp and normalise one layer; never in memory that is the caller's."""
+    """Clamp and normalise one layer, without modifying the caller's array."""
     if limit is not None:
         _require_something_left(layer, limit, clamp, name)
         layer = _rounded(layer.clamp(-limit, limit), precision)
@@ -220,19 +223,19 @@ def _finish(
 
 
 def _require_something_left(layer: torch.Tensor, limit: float, clamp: float | None, name: str) -> None:
-    """Sparse features, as after a ReLU: where most values are 0, the quantile is 0, and clamping there empties rows."""
+    """Raise ValueError if clamping sets every value to 0, as happens to sparse features whose quantile is 0."""
     if limit > 0 or not bool(layer.any()):
         return
     zeros = float((layer == 0).double().mean())
     raise ValueError(
-        f"{name}: the clamp empties every row, as {zeros:.1%} of the values are 0 and so is the quantile {clamp} of "
-        "their sizes (features after a ReLU are sparse); raise clamp above that share, or set it to null."
+        f"{name}: clamp = {clamp} would set every value to 0, because {zeros:.1%} of the values are 0 already "
+        "(features after a ReLU are sparse); raise clamp above that share, or set it to null."
     )
 
 
 def _unit_rows(layer: torch.Tensor, name: str, precision: str) -> torch.Tensor:
     norms = layer.norm(dim=1, keepdim=True)
-    if not bool(((norms > 0) & norms.isfinite()).all()):  # squares beyond float32, or below it
+    if not bool(((norms > 0) & norms.isfinite()).all()):  # squared values overflow or underflow in float32
         layer = layer / layer.abs().amax(dim=1, keepdim=True).clamp_min(_SMALLEST)
         norms = layer.norm(dim=1, keepdim=True)
     if bool((norms == 0).any()):

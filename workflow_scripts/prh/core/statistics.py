@@ -1,8 +1,8 @@
-"""Statistics of relations among models: trends, fits and means whose errors know that pairs share models.
+"""Statistics over many models: trends, fits and means whose errors account for pairs that share models.
 
 An alignment belongs to a pair of models, and pairs that share a model are not independent: 78 models give 3,003 pairs
-but only 78 things that vary. Trends are tested by permuting models, never pairs (QAP), and the intervals of means over
-pairs leave out one model at a time, never one pair (jackknife).
+but only 78 independent units. So trends are tested by permuting models, not pairs (QAP), and intervals of means over
+pairs leave out one model at a time, not one pair (jackknife).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sklearn.isotonic import IsotonicRegression
 
 @dataclass(frozen=True)
 class Trend:
-    """A correlation and its two-sided permutation p-value; ``exact`` if every permutation of the models was tried."""
+    """A correlation and its two-sided permutation p-value; ``exact`` if all permutations of the models were used."""
 
     correlation: float
     p: float
@@ -29,7 +29,7 @@ class Trend:
 
 @dataclass(frozen=True)
 class LinearFit:
-    """Least-squares line y = intercept + slope * x through n independent points, with what its interval needs."""
+    """Least-squares line y = intercept + slope * x through n independent points, and the moments its intervals need."""
 
     slope: float
     intercept: float
@@ -52,7 +52,7 @@ class LinearFit:
     def band(self, x: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper confidence limit of the line (of the mean of y, not of single points) at ``x``.
 
-        NaN for n = 2: a line through two points has no spread to judge by; and NaN where there is no line.
+        NaN for n = 2, where the line leaves no residuals to estimate an error from, and if there is no line.
         """
         x = np.asarray(x, float)
         if self.n == 2 or math.isnan(self.slope):
@@ -66,8 +66,9 @@ class LinearFit:
 class PairMean:
     """Mean over pairs of models, each pair once.
 
-    stderr: the usual one, as if pairs were independent (NaN for one pair). jackknife_stderr, low, high: standard error
-    and interval from leaving out one model at a time; NaN where there is none, and ``no_interval`` says why not.
+    stderr: the usual standard error, as if pairs were independent (NaN for one pair). jackknife_stderr, low, high:
+    standard error and interval from leaving out one model at a time; NaN if there is none, with the reason in
+    ``no_interval``.
     """
 
     mean: float
@@ -92,7 +93,7 @@ def ranks(values: Sequence[float]) -> np.ndarray:
 
 
 def linear_fit(x: Sequence[float], y: Sequence[float]) -> LinearFit:
-    """Least-squares line; where x are all equal there is none: NaN. Raises ValueError for fewer than two points."""
+    """Least-squares line; all NaN if all x are equal. Raises ValueError for fewer than two points."""
     x, y = _paired(x, y, at_least=2)
     if np.ptp(x) == 0:
         nan = math.nan
@@ -114,7 +115,8 @@ def linear_fit(x: Sequence[float], y: Sequence[float]) -> LinearFit:
 def monotone_fit(x: Sequence[float], y: Sequence[float]) -> tuple[np.ndarray, float]:
     """Best non-decreasing fit in least squares (isotonic regression): its value at each x [n], and its R^2.
 
-    R^2 is NaN if y is constant. It is at least the R^2 of a rising line: compare them to see how far a relation bends.
+    R^2 is NaN if y is constant. It is at least the R^2 of an increasing line; the difference shows how nonlinear the
+    relation is.
     """
     x, y = _paired(x, y, at_least=2)
     fitted = IsotonicRegression(increasing=True).fit(x, y).predict(x)
@@ -127,17 +129,18 @@ def pair_mean(
 ) -> PairMean:
     """Mean of ``values``, one per unordered pair (left[i], right[i]) of models, with an interval that counts models.
 
-    Two designs have an interval. *All pairs of one set* of M >= 3 models: the variance of the mean is the delete-one
+    Two designs yield an interval. *All pairs of one set* of M >= 3 models: the variance of the mean is the delete-one
     jackknife (M - 1) / M sum_m (mean without m - their mean)^2, with t(M - 1). *All pairs between two sets* of R and C
-    models, three or more each: the sum of the jackknife variances V of either set, with the mean of t(R - 1) and
+    models, at least three each: the sum of the jackknife variances V of the two sets, with the mean of t(R - 1) and
     t(C - 1), weighted by V.
 
-    Leaving out a model leaves out all its pairs, so what they share is counted. The jackknife is not too small in
-    expectation (Efron and Stein 1981): what belongs to single pairs is counted twice, so the interval is too wide where
-    models do not differ, and near its nominal coverage where they do. docs/statistics.md has the measured coverage.
+    Leaving out a model leaves out all its pairs, which accounts for what they share. The jackknife does not
+    underestimate the variance on average (Efron and Stein 1981): it counts the variance of single pairs twice, so the
+    interval is too wide if models do not differ, and close to its nominal coverage if they do. docs/statistics.md has
+    the measured coverage.
 
-    Sources: Tukey (1958) for t(M - 1); Arvesen (1969) for means over pairs (U-statistics, and those of two samples);
-    Cochran and Cox (1950) for the weighted t, which does not fall short where one set is small.
+    Sources: Tukey (1958) for t(M - 1); Arvesen (1969) for means over pairs (one- and two-sample U-statistics); Cochran
+    and Cox (1950) for the weighted t, which keeps its coverage if one set is small.
 
     Parameters
     ----------
@@ -151,8 +154,8 @@ def pair_mean(
     Raises
     ------
     ValueError
-        A value is not finite, a pair is given twice (in either order), a model is paired with itself, or lengths or
-        ``confidence`` are wrong.
+        If a value is not finite, a pair occurs twice (in either order), a model is paired with itself, lengths differ,
+        or ``confidence`` is not between 0 and 1.
     """
     values = _finite(values, "values")
     _require_pairs_once(left, right, len(values))
@@ -164,7 +167,7 @@ def pair_mean(
     sets, reason = _sets(left, right, pairs)
     variances = [_jackknife_variance(values, left, right, members) for members in sets]
     if not reason and not sum(variances) > 1e-24 * float(np.abs(values).max()) ** 2:
-        reason = "the mean is the same whichever model is left out, which says nothing of its error"
+        reason = "the mean is the same whichever model is left out, so its error cannot be estimated"
     if reason:
         return PairMean(mean, stderr, math.nan, math.nan, math.nan, pairs, models, reason)
     quantiles = [stats.t.ppf((1 + confidence) / 2, len(members) - 1) for members in sets]
@@ -174,9 +177,9 @@ def pair_mean(
 
 
 def _sets(left: Sequence[Hashable], right: Sequence[Hashable], pairs: int) -> tuple[list[list[Hashable]], str | None]:
-    """The set or the two sets of which these are all pairs; or none of them, and why they give no interval."""
+    """The one or two sets of models that these are all pairs of, and None; or no sets, and why there is no interval."""
     everyone = list(dict.fromkeys([*left, *right]))
-    # A model's own set in a complete grid is whatever it is not paired with; in one complete set, that is itself alone.
+    # In a complete grid the models that one is not paired with are its own set; in a single set that is only itself.
     partners = {b if a == everyone[0] else a for a, b in zip(left, right, strict=True) if everyone[0] in (a, b)}
     if pairs == math.comb(len(everyone), 2):
         if len(everyone) < 3:
@@ -195,24 +198,41 @@ def _jackknife_variance(
     values: np.ndarray, left: Sequence[Hashable], right: Sequence[Hashable], members: Sequence[Hashable]
 ) -> float:
     """Delete-one jackknife variance of the mean over pairs, leaving out each of ``members`` with all its pairs."""
-    index = {model: at for at, model in enumerate(members)}
+    index = {model: i for i, model in enumerate(members)}
     sums, counts = np.zeros((2, len(members)))
-    # Around the mean, so that no digits are lost where values are alike.
+    # Deviations from the mean, so that no digits are lost if values are nearly equal.
     for deviation, *pair in zip(values - values.mean(), left, right, strict=True):
-        for at in (index[model] for model in pair if model in index):
-            sums[at] += deviation
-            counts[at] += 1
+        for i in (index[model] for model in pair if model in index):
+            sums[i] += deviation
+            counts[i] += 1
     without = -sums / (len(values) - counts)
     return float((len(members) - 1) / len(members) * ((without - without.mean()) ** 2).sum())
 
 
 def qap_rows(scores: np.ndarray, covariate: Sequence[float], *, permutations: int = 10_000, seed: int = 0) -> Trend:
-    """Trend of a grid of scores with a property of its rows, p-value by permuting the rows' labels.
+    """Trend of a grid of scores with a property of its rows; p-value from permuting the rows.
 
-    scores: [rows, columns], such as alignment of language (rows) with vision models (columns). covariate: [rows], such
-    as 1 - bits per byte. The correlation is Spearman's over all cells. One column gives the usual permutation test.
-    Null hypothesis: rows are exchangeable; columns may differ, and cells of a row may depend on each other.
-    Raises ValueError for NaN, shapes that do not agree or fewer than three rows.
+    Parameters
+    ----------
+    scores : float [rows, columns]
+        For example the alignment of language models (rows) with vision models (columns).
+    covariate : float [rows]
+        For example 1 - bits per byte.
+    permutations : int
+        Number of random permutations; all are used if there are no more than this.
+    seed : int
+        Seed of the random permutations.
+
+    Returns
+    -------
+    Trend
+        Spearman correlation over all cells. With one column this is the usual permutation test. Null hypothesis: rows
+        are exchangeable; columns may differ, and cells of a row may depend on each other.
+
+    Raises
+    ------
+    ValueError
+        For NaN, shapes that do not match, or fewer than three rows.
     """
     scores, covariate = _finite(scores, "scores"), _finite(covariate, "covariate")
     if scores.ndim != 2 or covariate.shape != scores.shape[:1] or len(covariate) < 3:
@@ -220,18 +240,35 @@ def qap_rows(scores: np.ndarray, covariate: Sequence[float], *, permutations: in
             f"Scores must be [rows, columns] with at least three rows and one covariate per row, "
             f"got {scores.shape} and {covariate.shape}."
         )
-    # Ranks do not change when rows change places, and the covariate is constant along a row: row sums are enough.
+    # Permuting rows does not change ranks, and the covariate is constant along a row, so row sums are sufficient.
     row_sums = _standard(stats.rankdata(scores).reshape(scores.shape)).sum(axis=1)
     positions = _standard(stats.rankdata(covariate)) / math.sqrt(scores.shape[1])
     return _permuted(lambda order: float(row_sums @ positions[order]), len(covariate), permutations, seed)
 
 
 def qap_square(scores: np.ndarray, covariate: np.ndarray, *, permutations: int = 10_000, seed: int = 0) -> Trend:
-    """Trend of pairwise scores with a pairwise covariate over one set of models, p-value by permuting the models.
+    """Trend of pairwise scores with a pairwise covariate over one set of models; p-value from permuting the models.
 
-    scores, covariate: symmetric [models, models]; the diagonal is not used and each pair counts once. Rows and columns
-    of the covariate are permuted together (Hubert and Schultz 1976; Krackhardt 1988). The correlation is Spearman's.
-    Raises ValueError for NaN off the diagonal, a matrix that is not square or symmetric, or fewer than three models.
+    Rows and columns of the covariate are permuted together (Hubert and Schultz 1976; Krackhardt 1988).
+
+    Parameters
+    ----------
+    scores, covariate : float [models, models]
+        Symmetric; the diagonal is ignored and each pair counts once.
+    permutations : int
+        Number of random permutations; all are used if there are no more than this.
+    seed : int
+        Seed of the random permutations.
+
+    Returns
+    -------
+    Trend
+        Spearman correlation over all pairs.
+
+    Raises
+    ------
+    ValueError
+        For NaN off the diagonal, a matrix that is not square or not symmetric, or fewer than three models.
     """
     scores, covariate = (np.array(m, float) for m in (scores, covariate))
     models = len(scores)
@@ -252,7 +289,7 @@ def qap_square(scores: np.ndarray, covariate: np.ndarray, *, permutations: int =
 
 
 def _permuted(statistic, items: int, count: int, seed: int) -> Trend:
-    """Two-sided permutation test of ``statistic(order)``; all orders when they are no more than ``count``."""
+    """Two-sided permutation test of ``statistic(order)``; uses all orders if there are at most ``count``."""
     exact = math.factorial(items) <= count
     observed = statistic(np.arange(items))
     if math.isnan(observed):
@@ -262,13 +299,13 @@ def _permuted(statistic, items: int, count: int, seed: int) -> Trend:
     else:
         rng = np.random.default_rng(seed)
         orders = (rng.permutation(items) for _ in range(count))
-    # Orders that give the observed value itself must count in spite of rounding.
+    # Orders that reproduce the observed value must count despite rounding.
     as_extreme = [abs(statistic(order)) >= abs(observed) - 1e-12 for order in orders]
     return Trend(observed, (1 + sum(as_extreme)) / (1 + len(as_extreme)), len(as_extreme), exact)
 
 
 def _standard(values: np.ndarray) -> np.ndarray:
-    """Centred and of length one, so that a dot product of two is their correlation; NaN if constant."""
+    """Centred and scaled to length 1, so that the dot product of two is their correlation; NaN if constant."""
     centred = values - values.mean()
     length = math.sqrt(float((centred**2).sum()))
     return centred / length if length > 0 else np.full_like(centred, np.nan)
@@ -296,11 +333,13 @@ def _finite(values: Sequence[float] | np.ndarray, name: str) -> np.ndarray:
 
 def _require_pairs_once(left: Sequence[Hashable], right: Sequence[Hashable], n: int) -> None:
     if not len(left) == len(right) == n:
-        raise ValueError(f"There are {n} values but {len(left)} and {len(right)} model names; give two per value.")
+        raise ValueError(
+            f"There are {n} values but {len(left)} and {len(right)} model names; pass two names per value."
+        )
     seen = set()
     for pair in zip(left, right, strict=True):
         if pair[0] == pair[1]:
-            raise ValueError(f"The pair {pair[0]} with itself is no pair of models; leave it out.")
+            raise ValueError(f"The model {pair[0]} is paired with itself; leave that pair out.")
         if frozenset(pair) in seen:
-            raise ValueError(f"The pair {pair[0]}, {pair[1]} is given twice; each pair counts once.")
+            raise ValueError(f"The pair {pair[0]}, {pair[1]} occurs twice; pass each pair once.")
         seen.add(frozenset(pair))

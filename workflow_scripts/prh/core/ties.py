@@ -1,13 +1,13 @@
-"""Which of equally near samples is nearer: a random order of its own for every sample, layer and model.
+"""Breaking ties between equally near samples: a separate random order for every sample, layer and model.
 
-Ties broken by the index would be broken alike in two models. Both would favour the same samples, and a permutation
-null, which moves finished lists, permutes that favour away: chance becomes significant. With an order that knows
-nothing of the other model, independent representations with ties agree by chance only, and the null says how much.
+If ties were broken by index, two models would break them in the same way and favour the same samples. A permutation
+null permutes finished lists and so removes that shared preference: mere chance would become significant. With orders
+that are independent between models, unrelated representations with ties agree by chance only, as much as the null says.
 
-The order is a function of (key, sample, candidate) alone: no state, no draw. So it is the same on every device, for
-every tile, number of threads and order of layers, and lists of a subset of the samples are those read off deeper lists.
-The key is made of the model's name and the number of the layer. Its price: the same features under two names no longer
-score 1 where they hold ties, since nothing in them says which of equal samples is nearer.
+The order is a function of (key, sample, candidate) alone, without any state. So it does not depend on the device, the
+tile, the number of threads or the order of layers, and the lists for a subset of samples equal those read from deeper
+lists. The key depends on the name of the model and the number of the layer. The price: the same features under two
+names no longer score 1 if they contain ties, since nothing in them says which of two equal samples is nearer.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
     import polars as pl
     import torch
 
-BOUND = 0.05  # share of samples whose k-th neighbour is drawn by lot, above which tables and figures name the model
+BOUND = 0.05  # tables and figures name models in which the k-th neighbour of more than this share of samples is random
 
 _WORD = 2**32 - 1
 
 
 def tied_models(best: pl.DataFrame) -> list[str]:
-    """Models of a table of best layer pairs whose ties exceed ``BOUND`` (tied_x, tied_y), by name, each once.
+    """Sorted names of the models in a table of best layer pairs that the columns tied_x or tied_y mark as tied.
 
-    A table without these columns names none.
+    Empty if the table lacks these columns.
     """
     sides = [side for side in ("x", "y") if f"tied_{side}" in best.columns]
     return sorted({name for side in sides for name in best.filter(f"tied_{side}")[f"model_{side}"]})
 
 
 def key_of(name: str, layer: int) -> int:
-    """The key of a layer of a model: 64 bits that depend on the model's name and the layer's number, nothing else."""
+    """The 64-bit key of a layer, derived only from the name of its model and its number."""
     return _digest(f"{layer} {name}".encode())
 
 
 def key_of_content(x: torch.Tensor) -> int:
-    """The key of features without a name: 64 bits that depend on the float32 values [n, d]."""
+    """The 64-bit key of features without a name, derived from their float32 values [n, d]."""
     return _digest(np.ascontiguousarray(x.cpu().numpy()))
 
 
@@ -50,7 +50,7 @@ def _digest(content: bytes | np.ndarray) -> int:
 
 
 def priorities(key: int, samples: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
-    """Places of candidates in the random order of each sample: int64 [rows, c] from 0 to 2**32 - 1, larger ones nearer.
+    """Priority of each candidate in the random order of each sample; the higher one counts as nearer.
 
     Parameters
     ----------
@@ -61,8 +61,12 @@ def priorities(key: int, samples: torch.Tensor, candidates: torch.Tensor) -> tor
     candidates : int64 [rows, c] or [c]
         Numbers of the candidates, below 2**32.
 
-    For each sample the numbers are shuffled one to one, so that no two candidates share a place and no order is left
-    to the device. Two words of a hash of (key, sample) drive two rounds of Wellons' lowbias32 on the candidate.
+    Returns
+    -------
+    int64 [rows, c]
+        From 0 to 2**32 - 1. For each sample this is a bijection of the candidates, so no two share a priority and the
+        order never depends on the device. Two words of a hash of (key, sample) drive two rounds of Wellons' lowbias32
+        on the candidate.
     """
     first = _mix(_mix(samples ^ (key & _WORD)) + (key >> 32) & _WORD)
     second = _mix(first + 0x5BF03635 & _WORD)
@@ -70,16 +74,16 @@ def priorities(key: int, samples: torch.Tensor, candidates: torch.Tensor) -> tor
 
 
 def _mix(word: torch.Tensor) -> torch.Tensor:
-    """Shuffle 32-bit words, held in int64, one to one. Constants are below 2**31, so that no product overflows."""
+    """A bijection of 32-bit words, held in int64. Its constants are below 2**31, so that no product overflows."""
     word = (word ^ (word >> 16)) * 0x21F0AAAD & _WORD
     word = (word ^ (word >> 15)) * 0x735A2D97 & _WORD
     return word ^ (word >> 15)
 
 
 def sortable(values: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """int64 that is ordered by float32 ``values`` first, and among equal ones by ``places`` (``priorities``)."""
+    """int64 keys that sort by float32 ``values`` first and, among equal values, by ``places`` (``priorities``)."""
     import torch
 
-    bits = (values + 0.0).view(torch.int32).long()  # adding 0 makes -0 and 0 equal
+    bits = (values + 0.0).view(torch.int32).long()  # adding 0 turns -0 into 0, which has other bits
     ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
     return (ordered << 32) + places

@@ -1,15 +1,16 @@
-"""Metrics of representational alignment: plain functions of two arrays, and a registry of them for the workflow.
+"""Metrics of representational alignment: plain functions of two arrays, and the registry through which configs name
+them.
 
 >>> import prh.core.metrics
 >>> prh.core.metrics.METRICS["mutual_knn"].summary
 'mean share of common nearest neighbours'
 
 Each function takes two arrays [n, d] with paired rows (NumPy or torch) and returns a float; or two ``Representation``
-objects, and returns the scores of all their layer pairs. docs/metrics.md compares them in a table.
+objects and returns the scores of all their layer pairs. docs/metrics.md compares the metrics in a table.
 Importing this package does not import torch.
 """
 
-from prh.core.metrics import (  # noqa: F401  (they register themselves)
+from prh.core.metrics import (  # noqa: F401  (importing them registers them)
     effects_of_kernels,
     effects_of_masked_kernels,
     effects_of_neighbours,

@@ -1,16 +1,16 @@
-"""What every metric stands on: traits, a registry, and one way to call it on arrays or on whole models.
+"""Base of all metrics: their traits, their registry, and the decorator that lets them take arrays or whole models.
 
-A metric is one function of two ``Representation`` objects that returns the scores of *all* their layer pairs. Layers
-that are left out (the same for all samples) are nothing to it: it sees ``len(x)`` layers, and the function registered
-for it puts its scores in their places among all layers.
+A metric is a function of two ``Representation`` objects that returns the scores of *all* their layer pairs. It does not
+see layers that are left out because they are constant: it returns scores for ``len(x)`` layers, and the registered
+wrapper fills in NaN for the others.
 
-To add a metric, write that function under ``@metric``; the workflow's configuration then knows it by its name::
+To add a metric, decorate such a function with ``@metric``; configs can then name it::
 
     @metric(summary="share of samples with one nearest neighbour", needs="neighbours", symmetric=True, bounded=True)
     def same_nearest(x, y):
         return np.array([[np.mean(a[:, 0] == b[:, 0]) for b in y.knn(1)] for a in x.knn(1)])
 
-This module does not import torch: the names and traits of the metrics are needed where no array is (reading a config).
+This module does not import torch, because reading a config needs the names and traits of the metrics but no arrays.
 """
 
 from __future__ import annotations
@@ -30,33 +30,55 @@ __all__ = ["METRICS", "Metric", "Representation", "metric", "movable", "require_
 
 Needs = Literal["neighbours", "features", "both"]
 Chance = Callable[["int | None", int], float]
-"""From k and the number of samples n to the expected score of two representations that have nothing in common."""
+"""Maps k and the number of samples n to the expected score of two unrelated representations."""
 Halves = Literal["spread", "contrast"]
-"""What of the scores of half-samples the interval of a metric without effects is taken from (prh.core.intervals)."""
+"""How the interval of a metric without effects is computed from scores of half-samples (prh.core.intervals)."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A registered metric: its traits, and the function that scores all layer pairs of two representations."""
+    """A registered metric: its traits, and the function that scores all layer pairs of two representations.
+
+    Attributes
+    ----------
+    name, summary : str
+        Its name in configs and tables, and what it measures, in a few words.
+    needs : {"neighbours", "features", "both"}
+        What a representation must contain.
+    symmetric : bool
+        Whether score(x, y) == score(y, x).
+    bounded : bool
+        Whether it never exceeds 1; a calibrated score is defined only then.
+    function : callable
+        The public function of the metric.
+    options : dict
+        Keyword arguments of ``function`` that distinguish a ``variant``.
+    per_query : bool
+        Whether the contribution of each sample depends on its own neighbours alone.
+    chance : callable, optional
+        Maps k and n to the expected score of unrelated representations.
+    halves : {"spread", "contrast"}
+        How its interval is computed from half-samples if it has no effects (``prh.core.intervals``).
+    """
 
     name: str
     summary: str
-    needs: Needs  # what a representation must hold
-    symmetric: bool  # score(x, y) == score(y, x)
-    bounded: bool  # never above 1: only then is a calibrated score defined
+    needs: Needs
+    symmetric: bool
+    bounded: bool
     function: Callable[..., np.ndarray] = field(repr=False, compare=False)
     options: dict[str, Any] = field(default_factory=dict, compare=False)
-    per_query: bool = False  # each sample's part of the score comes from its own neighbours alone
+    per_query: bool = False
     chance: Chance | None = field(default=None, repr=False, compare=False)
     halves: Halves = "spread"
 
     @property
     def needs_k(self) -> bool:
-        """Whether the metric looks at the k nearest neighbours."""
+        """Whether the metric uses the k nearest neighbours."""
         return "k" in inspect.signature(self.function).parameters
 
     def scores(self, x: Representation, y: Representation, k: int | None = None) -> np.ndarray:
-        """Scores of all layer pairs, float64 [L_x, L_y]; ``k`` is ignored by a metric without neighbours."""
+        """Scores of all layer pairs: float64 [L_x, L_y]; ``k`` is ignored by a metric that does not use neighbours."""
         return self.function(x, y, **({"k": k} if self.needs_k and k is not None else {}), **self.options)
 
 
@@ -73,33 +95,38 @@ def metric(
     chance: Chance | None = None,
     halves: Halves = "spread",
 ) -> Callable[[Callable], Callable]:
-    """Register a function ``f(x, y, k=..., **options)`` of two representations, under its own name.
+    """Register a function ``f(x, y, k=..., **options)`` of two representations as a metric, under its own name.
 
-    The public function that it becomes takes two arrays [n, d] and returns a float as well as two ``Representation``
-    objects and returns float64 [L_x, L_y].
+    The decorated function accepts two ``Representation`` objects and returns float64 [L_x, L_y]; or two arrays [n, d]
+    and returns a float.
 
     Parameters
     ----------
     summary : str
         What it measures, in a few words.
     needs : {"neighbours", "features", "both"}
-        What a representation must hold.
+        What a representation must contain.
     symmetric : bool
-        Whether score(x, y) == score(y, x); other metrics are computed both ways round.
+        Whether score(x, y) == score(y, x); other metrics are computed in both directions.
     bounded : bool
-        Whether it is never above 1: only then is a calibrated score defined.
+        Whether it never exceeds 1; a calibrated score is defined only then.
     per_query : bool
-        Whether each sample's part of the score comes from its own neighbours alone, so that queries can be fewer than
-        the gallery: such a metric can be swept over n.
+        Whether the contribution of each sample depends on its own neighbours alone, so that the queries can be a part
+        of the gallery; only such a metric can be swept over n.
     chance : callable, optional
-        From k and n to the expected score of representations that have nothing in common; figures draw it.
+        Maps k and n to the expected score of unrelated representations, which figures draw.
     halves : {"spread", "contrast"}
-        How the interval of a metric without effects is made of half-samples (``prh.core.intervals``).
+        How its interval is computed from half-samples if it has no effects (``prh.core.intervals``).
+
+    Returns
+    -------
+    callable
+        A decorator for the function.
 
     Raises
     ------
     ValueError
-        The name is taken.
+        If the name is taken, when the function is decorated.
 
     Examples
     --------
@@ -121,7 +148,7 @@ def metric(
                 if not len(x) or not len(y):
                     return np.full((x.total, y.total), np.nan)
                 scores = function(x, y, *args, **options)
-                require_own_lots(x, y)
+                require_distinct_ties(x, y)
                 return among_all(scores, x, y)
             device = device_of(x, y)
             x, y = Representation("x", [x], device=device), Representation("y", [y], device=device)
@@ -129,7 +156,7 @@ def metric(
             score = float(function(x, y, *args, **options)[0, 0])
             if np.isnan(score):
                 raise ValueError(
-                    f"{function.__name__} of these two arrays is not a number; see the ranges in its docstring."
+                    f"{function.__name__} of these two arrays is NaN; see its docstring for the inputs it accepts."
                 )
             return score
 
@@ -145,35 +172,35 @@ def metric(
 
 
 def variant(name: str, of: Callable, *, summary: str, symmetric: bool, bounded: bool, **options: Any) -> None:
-    """Register a metric with other ``options`` under a name of its own, so that a config can ask for it."""
+    """Register the metric ``of`` with other ``options`` under its own name, so that a config can select it."""
     base = METRICS[of.__name__]
     traits = {"name": name, "summary": summary, "symmetric": symmetric, "bounded": bounded}
     METRICS[name] = replace(base, **traits, options=options)
 
 
 def require_paired(x: Representation, y: Representation) -> None:
-    """Raise ValueError unless x and y hold the same number of samples."""
+    """Raise ValueError unless x and y have the same number of samples."""
     if x.n != y.n:
         raise ValueError(
-            f"{x.name} has {x.n} samples and {y.name} has {y.n}; their rows must be the same samples, in order."
+            f"{x.name} has {x.n} samples and {y.name} has {y.n}; their rows must be the same samples in the same order."
         )
 
 
-def require_own_lots(x: Representation, y: Representation) -> None:
-    """Raise ValueError if two models break their ties alike: they have one name, and ties."""
+def require_distinct_ties(x: Representation, y: Representation) -> None:
+    """Raise ValueError if two models with ties share a name, because they would break those ties in the same way."""
     if x.name != y.name or x.root is y.root or None in (x.root._ties, y.root._ties):
         return
     if all(np.max(side.root._ties) > 0 for side in (x, y)):
         raise ValueError(
-            f"both models are called {x.name!r} and hold equally near samples, which stand in an order drawn by the "
-            "model's name: chance would look like agreement; give them two names."
+            f"both models are called {x.name!r} and have ties between equally near samples, which are broken by the "
+            "name of the model: chance would look like agreement; give them different names."
         )
 
 
 def among_all(scores: np.ndarray, x: Representation, y: Representation) -> np.ndarray:
-    """``scores`` of the layers that take part, among all layers: float64 [L_x, L_y], NaN where one is left out."""
+    """Expand ``scores`` of the layers that take part to all layers: float64 [L_x, L_y], NaN where one is left out."""
     if scores.shape == (x.total, y.total):
         return scores
-    whole = np.full((x.total, y.total), np.nan)
-    whole[np.ix_(x.places, y.places)] = scores
-    return whole
+    expanded = np.full((x.total, y.total), np.nan)
+    expanded[np.ix_(x.places, y.places)] = scores
+    return expanded

@@ -1,4 +1,4 @@
-"""Representational similarity analysis: do two models agree about how unlike every two samples are?"""
+"""Representational similarity analysis: do two models agree on how dissimilar each pair of samples is?"""
 
 from __future__ import annotations
 
@@ -21,17 +21,42 @@ if TYPE_CHECKING:
     chance=lambda k, n: 0.0,
 )
 def rsa(x: Representation, y: Representation, compare: Literal["spearman", "pearson"] = "spearman") -> np.ndarray:
-    """Representational similarity analysis: correlation of the two models' dissimilarities of all pairs of samples.
+    """Representational similarity analysis: correlation of the dissimilarities of all pairs of samples in two models.
 
-    Two arrays [n, d], rows paired, n >= 3, d >= 2. Dissimilarity is 1 - the Pearson correlation of two samples'
-    features (so it depends on the axes: not invariant to rotation). ``compare``: "spearman" (of ranks, the mean rank
-    for ties) or "pearson". Returns a float in [-1, 1]. Source: Kriegeskorte, Mur and Bandettini (2008),
-    "Representational similarity analysis".
+    The dissimilarity of two samples is 1 minus the Pearson correlation of their features. It depends on the axes: the
+    score is not invariant to rotation.
+
+    Parameters
+    ----------
+    x, y : floating [n, d], or Representation
+        Rows are the same samples; n >= 3, d >= 2.
+    compare : {"spearman", "pearson"}
+        Correlation of the dissimilarities: "spearman" of their ranks (ties get the mean rank), or "pearson".
+
+    Returns
+    -------
+    float, or float64 [L_x, L_y]
+        In [-1, 1]; about 0 for unrelated representations.
+
+    Raises
+    ------
+    ValueError
+        For fewer than 3 samples, a sample whose features are all equal, or an unknown ``compare``.
+
+    References
+    ----------
+    Kriegeskorte, Mur and Bandettini (2008), "Representational similarity analysis".
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).normal(size=(20, 5))
+    >>> round(rsa(x, 2 * x + 1), 6)
+    1.0
     """
     if compare not in ("spearman", "pearson"):
         raise ValueError(f"compare is {compare!r}; it must be 'spearman' or 'pearson'.")
     if x.n < 3:
-        raise ValueError(f"{x.name} has {x.n} samples; rsa correlates the dissimilarities of at least 3.")
+        raise ValueError(f"{x.name} has {x.n} samples; rsa needs at least 3.")
     return cosines(x.state(dissimilarities, compare), y.state(dissimilarities, compare))
 
 
@@ -41,7 +66,7 @@ bounded=True)  # fmt: skip
 
 @movable(move_packed)
 def dissimilarities(x: Representation, compare: str) -> torch.Tensor:
-    """Correlation distances of all pairs of samples, or their ranks, centred, packed: float32 [L, n (n + 1) / 2]."""
+    """Centred correlation distances of all pairs of samples, or their ranks, packed: float32 [L, n (n + 1) / 2]."""
     import torch
     from scipy.stats import rankdata
 
@@ -52,13 +77,13 @@ def dissimilarities(x: Representation, compare: str) -> torch.Tensor:
         if bool(constant.any()):
             raise ValueError(
                 f"{x.name}, layer {number}: row {int(constant.nonzero()[0])} is constant, so its correlation "
-                "with others is not a number; leave the layer or the sample out, or take another metric than rsa."
+                "with others is undefined; leave out the layer or the sample, or use another metric than rsa."
             )
         layer = layer.double()
         layer = layer - layer.mean(dim=1, keepdim=True)
         norms = layer.norm(dim=1, keepdim=True)
         correlations = (layer / norms) @ (layer / norms).T
-        values = 1 - correlations[i, j].round(decimals=7)  # what rounding made different is a tie again
+        values = 1 - correlations[i, j].round(decimals=7)  # restores ties that rounding has broken
         if compare == "spearman":
             values = torch.as_tensor(rankdata(values.cpu().numpy()), device=x.device)
         matrix = torch.zeros_like(correlations)

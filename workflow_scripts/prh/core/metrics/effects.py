@@ -1,14 +1,14 @@
-"""What single samples do to a score: the variance of a score from the sample itself, without drawing another.
+"""Effects of single samples on a score, from which its variance follows without drawing other samples.
 
-A score T of n samples has effects of single samples, of pairs of samples beyond these, of three, and so on (Hoeffding
-1948). The variance of T is the sum of the variances of all. The jackknife, leaving out one sample at a time, counts the
-effects of pairs twice, those of three three times (Efron and Stein 1981). Near chance scores of alignment have hardly
-any effects but those of pairs, "i and j are alike in both models": the jackknife's standard error is then 1.4 times
-too large, that of half-samples 1.7 times. So effects of pairs are taken off once, as measured.
+A score of n samples decomposes into effects of single samples, interactions of pairs, of triples, and so on (Hoeffding
+1948); its variance is the sum of their variances. The jackknife, which leaves out one sample at a time, counts the
+interactions of pairs twice and those of triples three times (Efron and Stein 1981). Near chance, alignment scores
+consist almost only of pair interactions ("i and j are similar in both models"): the standard error of the jackknife is
+then 1.4 times too large, that of half-samples 1.7 times. So the measured pair interactions are subtracted once.
 
-A metric may say what its effects are, by a function under ``@effects``. Its interval needs no draws then.
+A metric declares its effects in a function under ``@effects``; its interval then needs no random draws.
 
-    n samples, g units: the samples, or groups of them where these are independent and samples are not
+Symbols: n samples; g units, which are the samples, or groups of samples if only groups are independent.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ Builder = Callable[[Representation, Representation, "int | None", np.ndarray], "
 
 EFFECTS: dict[str, Builder] = {}
 
-# The share of the effects of pairs, as measured, that a variance does not fall below. In truth it does not fall below
-# all of them; but near chance it is not much more, and the larger of two uncertain numbers is too large. With 1,
-# intervals held too often, with 0.5 too seldom (made-up data, n = 100; benchmarks/coverage.py).
+# A variance is at least this share of the measured pair interactions. The true variance is at least all of them, but
+# near chance it is hardly more, and taking the larger of two noisy estimates would overestimate it. In simulations
+# (n = 100, benchmarks/coverage.py) intervals were too wide with 1 and too narrow with 0.5.
 LEAST_OF_PAIRS = 0.75
 
 
@@ -34,11 +34,15 @@ LEAST_OF_PAIRS = 0.75
 class Effects:
     """Effects of units on one score.
 
-    single : float64 [g], how much of the score goes with each unit: (1 - its share of the samples) times the score less
-        the score without it.
-    pairs : float64 [g], half the sum of squares of the effects of each unit and another beyond those of each: together,
-        what the jackknife counts once more than it should.
-    least : float64 [g], what each unit has in a variance that the score has at least.
+    Attributes
+    ----------
+    single : float64 [g]
+        Effect of each unit: (1 - its share of the samples) times (the score minus the score without it).
+    pairs : float64 [g]
+        Half the sum of squared interactions of each unit with every other. Their total is what the jackknife counts
+        once too often.
+    least : float64 [g]
+        Contribution of each unit to a lower bound on the variance.
     """
 
     single: np.ndarray
@@ -47,10 +51,10 @@ class Effects:
 
     @property
     def variance(self) -> float:
-        """Estimate of the variance of the score over draws of as many units.
+        """Estimated variance of the score over draws of the same number of units.
 
-        The jackknife's less the squared effects of pairs has the right mean, but scatters where the two are large and
-        their difference is small: it can even be negative.
+        The jackknife variance minus the pair interactions has the right mean, but it is noisy if both are large and
+        their difference is small, and can even be negative. So the lower bound replaces it if that is larger.
         """
         return float(self._squares.sum())
 
@@ -58,25 +62,26 @@ class Effects:
     def degrees(self) -> float:
         """Degrees of freedom of ``variance``: 2 variance^2 / its own variance (Satterthwaite 1946).
 
-        At most g - 1; at least 4 (or g - 1), as the error of a few large squares is itself known badly.
+        At most g - 1, and at least 4 (or g - 1), because an estimate dominated by a few large squares is unreliable.
         """
-        most, squares = len(self.single) - 1.0, self._squares
+        largest, squares = len(self.single) - 1.0, self._squares
         error = float(np.square(squares - squares.mean()).sum())
-        return min(max(2 * self.variance**2 / error, 4.0), most) if error > 0 else most
+        return min(max(2 * self.variance**2 / error, 4.0), largest) if error > 0 else largest
 
     @property
     def _squares(self) -> np.ndarray:
-        """What each unit has in ``variance``: in the jackknife's, less its pairs, or in the least: float64 [g]."""
+        """Contribution of each unit to ``variance``: float64 [g]."""
         units = len(self.single)
         squares = units / (units - 1) * (self.single - self.single.mean()) ** 2 - self.pairs
         return squares if squares.sum() > self.least.sum() else self.least
 
 
 def effects(*names: str) -> Callable[[Builder], Builder]:
-    """Register ``f(x, y, k, units)`` as what gives the ``Effects`` of the metrics ``names``.
+    """Register ``f(x, y, k, units)`` as the function that computes the ``Effects`` of the metrics ``names``.
 
-    x, y : Representation of one layer each; k : neighbours or None; units : int [n], the unit of each sample, 0 to
-    g - 1. None is returned where it cannot be done (too large, or grouped): half-samples are drawn then.
+    Its arguments are two representations of one layer each, the number of neighbours or None, and the unit of each
+    sample, int [n] from 0 to g - 1. It returns None if it cannot compute them (too large, or grouped), in which case
+    half-samples are drawn.
     """
 
     def register(build: Builder) -> Builder:
@@ -89,27 +94,31 @@ def effects(*names: str) -> Callable[[Builder], Builder]:
 def of_means(
     values: np.ndarray, samples: np.ndarray, without: np.ndarray, change: np.ndarray, units: np.ndarray
 ) -> Effects:
-    """Effects on a mean over samples, the value of each depending on others (its neighbours).
+    """Effects on a mean over samples, where the value of a sample depends on others (its neighbours).
 
     Parameters
     ----------
     values : float [n]
         Value of each sample; the score is their mean.
     samples, without, change : int [m], int [m], float [m]
-        By how much the value of ``samples[e]`` changes if the unit ``without[e]``, not its own, is left out; each pair
-        at most once, those that change nothing need not be listed.
+        The value of ``samples[e]`` changes by ``change[e]`` if the unit ``without[e]``, which is not its own, is left
+        out. Each pair at most once; pairs without a change may be omitted.
     units : int [n]
         Unit of each sample.
 
-    A component of a value that hangs on its own sample and r - 1 others is r times in the jackknife, and r - 1 times in
-    the squares of ``change``: their difference is right for components of every order, as long as those of different
-    samples are not the same.
+    Notes
+    -----
+    A component of a value that depends on its own sample and r - 1 others is counted r times by the jackknife and r - 1
+    times in the squares of ``change``, so their difference is right for components of every order, provided that
+    different samples do not share components.
     """
     n, count = len(values), int(units.max()) + 1
     score = values.mean()
-    size, own, others = (np.bincount(at, of, count) for at, of in ((units, None), (units, values), (without, change)))
+    size, own, others = (
+        np.bincount(index, weights, count) for index, weights in ((units, None), (units, values), (without, change))
+    )
     if count == 1:
-        raise ValueError("effects need two units at least.")
+        raise ValueError("effects need at least two units.")
     left = (values.sum() - own + others) / (n - size)
     single = (n - size) / n * (score - left)
     a, b = units[samples].astype(np.int64), without.astype(np.int64)
@@ -120,10 +129,10 @@ def of_means(
 
 
 def of_pairs(parts: np.ndarray, left: np.ndarray, right: np.ndarray, units: np.ndarray) -> Effects:
-    """Effects on a score that is a sum over pairs of samples: float ``parts`` [m] for pairs (left[e], right[e]).
+    """Effects on a score that is a sum over pairs of samples: ``parts`` float [m] of the pairs (left[e], right[e]).
 
-    Each unordered pair once, a sample with itself allowed. Where the score is a ratio, ``parts`` are those of its
-    linear approximation, whose sum is 0.
+    Each unordered pair occurs once; a sample may be paired with itself. For a score that is a ratio, ``parts`` are
+    those of its linear approximation, which sum to 0.
     """
     count = int(units.max()) + 1
     a, b = units[left], units[right]
@@ -138,10 +147,10 @@ def of_pairs(parts: np.ndarray, left: np.ndarray, right: np.ndarray, units: np.n
 
 
 def _halved(squares: np.ndarray, a: np.ndarray, b: np.ndarray, count: int) -> np.ndarray:
-    """Half of the square of each pair for either of its units, summed: float64 [count]."""
+    """Sum over pairs of half their square, for each of the two units of a pair: float64 [count]."""
     return (np.bincount(a, squares, count) + np.bincount(b, squares, count)) / 2
 
 
 def numbered_units(groups: np.ndarray | None, n: int) -> np.ndarray:
-    """Unit of each of n samples: its group, numbered from 0, or itself. int [n]."""
+    """Unit of each of n samples, int [n]: its group, numbered from 0, or the sample itself without groups."""
     return np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]

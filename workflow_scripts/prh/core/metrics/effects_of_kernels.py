@@ -1,4 +1,4 @@
-"""Effects of samples on the cosine of two kernels, which is a sum over pairs of samples."""
+"""Effects of samples on scores that are cosines of two kernels, and thus sums over pairs of samples."""
 
 from __future__ import annotations
 
@@ -10,40 +10,41 @@ from prh.core.metrics.effects import Effects, effects, of_pairs
 from prh.core.metrics.packed_matrices import packed_gb
 from prh.core.metrics.representation import Representation
 
-ROOM = 16  # times the memory of one packed kernel that a score's effects take
+ROOM = 16  # working memory of the effects, in multiples of one packed kernel
 
 
 @effects("cka")
 def cka(x: Representation, y: Representation, k: int | None, units: np.ndarray) -> Effects | None:
-    """Of ``cka``."""
+    """Effects on ``cka``."""
     return _of_cosine(x, y, units, kernels.linear_kernels)
 
 
 @effects("cka_rbf")
 def cka_rbf(x: Representation, y: Representation, k: int | None, units: np.ndarray) -> Effects | None:
-    """Of ``cka`` with a Gaussian kernel of sigma = 1."""
+    """Effects on ``cka`` with a Gaussian kernel of sigma = 1."""
     return _of_cosine(x, y, units, kernels.rbf_kernels, 1.0)
 
 
 @effects("unbiased_cka", "debiased_cka")
 def unbiased_cka(x: Representation, y: Representation, k: int | None, units: np.ndarray) -> Effects | None:
-    """Of ``unbiased_cka``."""
+    """Effects on ``unbiased_cka``."""
     return _of_cosine(x, y, units, kernels.u_centred_kernels)
 
 
 @effects("rsa_pearson")
 def rsa_pearson(x: Representation, y: Representation, k: int | None, units: np.ndarray) -> Effects | None:
-    """Of ``rsa`` with Pearson's correlation."""
+    """Effects on ``rsa`` with Pearson's correlation."""
     return _of_cosine(x, y, units, dissimilarities, "pearson")
 
 
 @effects("rsa")
 def rsa(x: Representation, y: Representation, k: int | None, units: np.ndarray) -> Effects | None:
-    """Of ``rsa`` with Spearman's correlation of the dissimilarities of all pairs.
+    """Effects on ``rsa`` with Spearman's correlation of the dissimilarities of all pairs.
 
-    A pair of samples enters with its own two ranks, u and v (here centred, of variance 1/12), and moves the ranks of
-    all pairs that are less alike: 12 (u v + mean over these pairs of v, by x, and of u, by y), less the mean over all
-    pairs. Source: Croux and Dehon (2010), "Influence functions of the Spearman and Kendall correlation measures".
+    A pair of samples contributes through its own two ranks u and v (centred, with variance 1/12), and by shifting the
+    ranks of all pairs that are more dissimilar: 12 (u v + the mean of v over the pairs above it in x + the mean of u
+    over those above it in y), minus the mean over all pairs. Source: Croux and Dehon (2010), "Influence functions of
+    the Spearman and Kendall correlation measures".
     """
     if not fits(x):
         return None
@@ -56,7 +57,7 @@ def rsa(x: Representation, y: Representation, k: int | None, units: np.ndarray) 
 
 
 def _of_cosine(x: Representation, y: Representation, units: np.ndarray, build, *options: object) -> Effects | None:
-    """Of the cosine of two kernels a and b of unit norm: parts a b - score / 2 (a^2 + b^2)."""
+    """Effects on the cosine of two kernels a and b of unit norm; its parts are a b - score / 2 (a^2 + b^2)."""
     if not fits(x):
         return None
     a, b = (_packed(side, build, *options) for side in (x, y))
@@ -69,7 +70,9 @@ def _packed(x: Representation, build, *options: object) -> np.ndarray:
 
 
 def _mean_above(by: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """For each pair the sum of ``values`` of the pairs that are as large or larger in ``by``, over all pairs."""
+    """For each pair, the sum of ``values`` over the pairs that are at least as large in ``by``, over the number of
+    pairs.
+    """
     order = np.argsort(by, kind="stable")
     ordered = by[order]
     ends = np.append(np.cumsum(values[order][::-1])[::-1], 0)
@@ -77,5 +80,5 @@ def _mean_above(by: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def fits(x: Representation, room: int = ROOM) -> bool:
-    """Whether there is memory for arrays over all pairs of samples: for so many times a packed kernel."""
+    """Whether ``memory_gb`` allows working memory of ``room`` packed kernels."""
     return room * packed_gb(x) <= x.memory_gb

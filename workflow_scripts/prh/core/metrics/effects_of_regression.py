@@ -1,4 +1,4 @@
-"""Effects of samples on a regression whose errors are measured on samples left out."""
+"""Effects of samples on ``linear_regression``, whose errors are measured on left-out samples."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from prh.core.metrics.effects_of_kernels import fits
 from prh.core.metrics.representation import Representation
 from prh.core.metrics.subspaces import PENALTIES, bases
 
-ROOM = 64  # times the memory of one packed kernel that the effects take: 16 matrices [n, n] of float64
+ROOM = 64  # working memory of the effects, in multiples of one packed kernel: 16 matrices [n, n] of float64
 
 
 @effects("linear_regression")
 def linear_regression(x: Representation, y: Representation, k: int | None, units: np.ndarray) -> Effects | None:
-    """Of ``linear_regression``, at the penalty that is best for all samples.
+    """Effects on ``linear_regression``, at the penalty that is best for all samples.
 
-    With M = I - H the residuals of the fit on all samples are R = M Y. Sample i, predicted without itself, errs by
-    R_i / M_ii, and without itself and j by (M_jj R_i - M_ij R_j) / (M_ii M_jj - M_ij^2). The score is one less a
-    ratio of two means over samples, of squared errors and of squared distances from the mean. None for groups: two
-    samples of one group left out together would take other formulas.
+    With M = I - H, the residuals of the fit on all samples are R = M Y. The error of sample i, predicted without
+    itself, is R_i / M_ii; without itself and j it is (M_jj R_i - M_ij R_j) / (M_ii M_jj - M_ij^2). The score is 1 minus
+    the ratio of two means over samples: of squared errors, and of squared distances from the mean. Returns None for
+    groups, because leaving out several samples at once would need other formulas.
 
-    What i and j do together beyond each alone: what either does to the error of the other, and what both do to the
-    errors of all others (``_together``). The mean from which distances are measured has such a part, -2 Y_i Y_j / n.
+    The interaction of i and j consists of the effect of each on the error of the other, and of their joint effect on
+    the errors of all others (``_together``). The mean from which distances are measured adds -2 Y_i Y_j / n.
     """
     if len(np.unique(units)) < x.n or not fits(x, ROOM):
         return None
@@ -40,16 +40,18 @@ def linear_regression(x: Representation, y: Representation, k: int | None, units
     products = R @ R.T
     errors, change = products.diagonal() / M.diagonal() ** 2, _changes(M, products)
     total, unexplained = distances.sum(), errors.sum() / distances.sum()
-    alone = (unexplained * distances - errors) / total  # of mean 0; the score is linear in it
+    alone = (unexplained * distances - errors) / total  # has mean 0; the score is linear in it
     pairs = change + change.T - _together(M, products) - 2 / n * unexplained * (Y @ Y.T)
     np.fill_diagonal(pairs, 0)
     halved = np.square(pairs / total).sum(axis=1) / 2
-    least = max(n / (n - 1) * alone**2, LEAST_OF_PAIRS * halved, key=np.sum)  # samples alone, or pairs alone
+    least = max(
+        n / (n - 1) * alone**2, LEAST_OF_PAIRS * halved, key=np.sum
+    )  # as if only single samples, or only pairs, had effects
     return Effects(alone + change.sum(axis=0) / total, halved, least)
 
 
 def _changes(M: np.ndarray, products: np.ndarray) -> np.ndarray:
-    """By how much the squared error of sample i grows if j is left out: [n, n], 0 for i = j. ``products``: R R'."""
+    """Increase of the squared error of sample i if j is left out: [n, n], 0 for i = j. ``products``: R R'."""
     m, own = M.diagonal(), products.diagonal()
     determinant = np.outer(m, m) - M**2
     np.fill_diagonal(determinant, 1)
@@ -60,11 +62,13 @@ def _changes(M: np.ndarray, products: np.ndarray) -> np.ndarray:
 
 
 def _together(M: np.ndarray, products: np.ndarray) -> np.ndarray:
-    """For samples i and j: the sum over all others k of what leaving out both adds to the squared error of k, beyond
-    what leaving out either does, to second order: [n, n]. ``products``: R R'.
+    """Interaction of samples i and j in the squared errors of all others, to second order: [n, n].
 
-    The error is |R_k|^2 / M_kk^2. Leaving out i takes M_ki R_i / M_ii from R_k and M_ki^2 / M_ii from M_kk; leaving out
-    both adds M_ij (M_ki R_j + M_kj R_i) / (M_ii M_jj) and 2 M_ki M_ij M_kj / (M_ii M_jj) to these.
+    That is the sum over all other k of the increase of the squared error of k when both i and j are left out, beyond
+    the increases for leaving out each alone. ``products``: R R'.
+
+    The error is |R_k|^2 / M_kk^2. Leaving out i subtracts M_ki R_i / M_ii from R_k and M_ki^2 / M_ii from M_kk; leaving
+    out both adds M_ij (M_ki R_j + M_kj R_i) / (M_ii M_jj) and 2 M_ki M_ij M_kj / (M_ii M_jj) to these.
     """
     d, own = 1 / M.diagonal(), products.diagonal()
     M, others = M - np.diag(M.diagonal()), products - np.diag(own)  # without k = i

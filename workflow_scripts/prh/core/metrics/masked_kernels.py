@@ -1,4 +1,4 @@
-"""CKA over shared nearest neighbours: do two models agree about how alike near samples are?"""
+"""CKA over shared nearest neighbours: do two models agree on how similar nearby samples are?"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from prh.core.metrics.base import Representation, metric, movable, variant
 from prh.core.metrics.kernels import centred, require_four, u_centred
-from prh.core.metrics.knn import Columns, columns, products
+from prh.core.metrics.neighbour_planes import Columns, columns, products
 from prh.core.neighbour_lists import tiled
 
 
@@ -21,12 +21,40 @@ def cknna(
 ) -> np.ndarray:
     """CKA restricted to pairs (i, j) where j is among the k nearest neighbours of i in both representations.
 
-    Two arrays [n, d], rows paired, 4 <= n, ``k`` < n. Returns a float; three definitions that differ in centring:
+    Parameters
+    ----------
+    x, y : floating [n, d], or Representation
+        Rows are the same samples; n >= 4.
+    k : int
+        Number of neighbours, from 1 to n - 1.
+    definition : {"centred", "paper", "official"}
+        The definitions differ in centring.
 
-    - "centred": kernels are U-centred, then masked. In [-1, 1]; equal to ``unbiased_cka`` at k = n - 1.
-    - "paper": features are centred, then kernels masked. In [-1, 1]. Source: Huh et al. (2024), eqs. 16-18.
-    - "official": raw kernels are masked, then the unbiased HSIC of the masked kernels taken, as the authors' code does,
-      its 1e-6 in the denominator included. Not symmetric, since the mask is not; exceeds 1 for k near n.
+        - "centred": U-centre the kernels, then mask them. Equal to ``unbiased_cka`` at k = n - 1.
+        - "paper": centre the features, then mask the kernels; eqs. 16-18 of the paper.
+        - "official": mask the raw kernels, then take their unbiased HSIC, as the authors' code does, including its 1e-6
+          in the denominator. Not symmetric, because the mask is not.
+
+    Returns
+    -------
+    float, or float64 [L_x, L_y]
+        In [-1, 1]; "official" exceeds 1 for k near n.
+
+    Raises
+    ------
+    ValueError
+        For fewer than 4 samples, k outside 1 to n - 1, an unknown ``definition``, or "official" kernels that exceed the
+        memory.
+
+    References
+    ----------
+    Huh, Cheung, Wang and Isola (2024), "The Platonic Representation Hypothesis", appendix A.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).normal(size=(20, 5))
+    >>> round(cknna(x, x, k=5), 6)
+    1.0
     """
     require_four(x)
     if definition == "official":
@@ -82,19 +110,21 @@ def unit_neighbour_kernels(x: Representation, k: int, centring: str) -> np.ndarr
 
 
 def kernel_columns(x: Representation, k: int, centring: str) -> list[Columns]:
-    """The same laid out for products with any y."""
+    """``unit_neighbour_kernels``, laid out for products with any y."""
     return columns(x.knn(k), x.n, x.state(unit_neighbour_kernels, k, centring))
 
 
 def _cknna_official(x: Representation, y: Representation, k: int) -> np.ndarray:
-    """The official code's CKNNA: float64 [L_x, L_y]."""
+    """CKNNA as the official code computes it: float64 [L_x, L_y]."""
     if x.n**2 * 8 / 2**30 > x.memory_gb:
-        raise ValueError(f"cknna_official holds {x.n} x {x.n} kernels, more than memory_gb = {x.memory_gb}; raise it.")
+        raise ValueError(
+            f"cknna_official needs {x.n} x {x.n} kernels, which exceed memory_gb = {x.memory_gb}; raise it."
+        )
     sides = [(side.knn(k), side.state(neighbour_kernels, k, "official")) for side in (x, y)]
     (lists_x, values_x), (lists_y, values_y) = sides
-    cross = np.stack([_masked_hsic(one, v, lists_y, values_y) for one, v in zip(lists_x, values_x, strict=True)])
+    cross = np.stack([_masked_hsic(knn, v, lists_y, values_y) for knn, v in zip(lists_x, values_x, strict=True)])
     self_x, self_y = (
-        np.array([_masked_hsic(one, v, one[None], v[None])[0] for one, v in zip(*side, strict=True)]) for side in sides
+        np.array([_masked_hsic(knn, v, knn[None], v[None])[0] for knn, v in zip(*side, strict=True)]) for side in sides
     )
     with np.errstate(invalid="ignore"):
         return cross / (np.sqrt(np.outer(self_x, self_y)) + 1e-6)
@@ -103,8 +133,9 @@ def _cknna_official(x: Representation, y: Representation, k: int) -> np.ndarray:
 def _masked_hsic(list_x: np.ndarray, values_x: np.ndarray, lists_y: np.ndarray, values_y: np.ndarray) -> np.ndarray:
     """Unbiased HSIC of the kernels A of a layer of x and B of each layer of y, both masked to shared neighbours.
 
-    Song et al.'s estimate needs <A, B'>, the sums of A and of B, and 1'AB1. The mask keeps few entries, so A and B are
-    only looked at where j is a neighbour of i in y: [L_y, n, k]. ``list_x``, ``values_x`` are [n, k]. Returns [L_y].
+    The estimate of Song et al. (2012) needs <A, B'>, the sums of A and of B, and 1'AB1. The mask keeps few entries, so
+    A and B are only read where j is a neighbour of i in y: [L_y, n, k]. ``list_x``, ``values_x`` are [n, k]. Returns
+    [L_y].
     """
     layers, n, _ = lists_y.shape
     i = np.arange(n)[:, None]

@@ -1,6 +1,6 @@
-"""Symmetric matrices of all layers as rows: the upper triangle, entries off the diagonal times the square root of 2.
+"""Symmetric matrices packed into rows: the upper triangle, with off-diagonal entries times the square root of 2.
 
-The product of two rows is the Frobenius product of their matrices, so that all layer pairs are one matrix product.
+The product of two rows is the Frobenius product of their matrices, so that one matrix product covers all layer pairs.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 def packed(x: Representation, matrices: Iterator[torch.Tensor]) -> torch.Tensor:
-    """Stack symmetric matrices [n, n] as rows: the upper triangle, entries off the diagonal times sqrt(2).
+    """Pack one symmetric matrix [n, n] per layer of x into rows: float32 [L, n (n + 1) / 2].
 
-    Returns float32 [L, n (n + 1) / 2]; the product of two rows is the Frobenius product of their matrices.
+    Raises ValueError if the rows exceed ``memory_gb``.
     """
     import torch
 
     if packed_gb(x) > x.memory_gb:
         raise ValueError(
-            f"{x.name}: {len(x)} matrices of {x.n} x {x.n} take {packed_gb(x):.1f} GB, more than "
+            f"{x.name}: {len(x)} matrices of {x.n} x {x.n} need {packed_gb(x):.1f} GB, more than "
             f"memory_gb = {x.memory_gb}; raise it, or compare fewer samples."
         )
     i, j = torch.triu_indices(x.n, x.n, device=x.device)
@@ -37,7 +37,7 @@ def packed(x: Representation, matrices: Iterator[torch.Tensor]) -> torch.Tensor:
 
 
 def move_packed(packed: torch.Tensor, order: np.ndarray) -> torch.Tensor:
-    """Packed matrices [L, n (n + 1) / 2] after rows and columns are put into another order."""
+    """Packed matrices [L, n (n + 1) / 2] with the rows and columns of each matrix permuted by ``order``."""
     import torch
 
     i, j = (order[axis] for axis in np.triu_indices(len(order)))
@@ -47,32 +47,30 @@ def move_packed(packed: torch.Tensor, order: np.ndarray) -> torch.Tensor:
 
 
 def unit_rows(rows: torch.Tensor) -> torch.Tensor:
-    """Rows divided, in place, by their norms; a row of zeros becomes NaN, which ``prh.core.scoring.scores``
-    reports.
-    """
+    """Divide rows by their norms, in place. A row of zeros becomes NaN, which ``prh.core.scoring.scores`` reports."""
     for row in rows:
         row /= row.double().norm()
     return rows
 
 
 def cosines(a: torch.Tensor, b: torch.Tensor) -> np.ndarray:
-    """Products of unit rows: float64 [L_x, L_y]."""
-    return packed_products(a, b).clip(-1, 1)  # beyond 1 by rounding
+    """Products of unit rows, in [-1, 1]: float64 [L_x, L_y]."""
+    return packed_products(a, b).clip(-1, 1)  # rounding can exceed 1
 
 
 def packed_products(a: torch.Tensor, b: torch.Tensor) -> np.ndarray:
-    """Products of rows in float32, summed up in float64: a sum of 10^6 small terms loses digits in float32."""
+    """Products of rows: float64 [L_x, L_y]. Summed in float64, as a float32 sum of 10^6 small terms loses digits."""
     run = 2**13
     parts = zip(a.split(run, dim=1), b.split(run, dim=1), strict=True)
     return sum((p @ q.T).double() for p, q in parts).cpu().numpy()
 
 
 def packed_diagonal(n: int) -> np.ndarray:
-    """Places of the diagonal of an n x n matrix in its packed row."""
+    """Indices of the diagonal of an n x n matrix in its packed row: int [n]."""
     i = np.arange(n)
     return i * n - i * (i - 1) // 2
 
 
 def packed_gb(x: Representation) -> float:
-    """GB of one packed matrix for each layer of x."""
+    """Memory, in GB, of one packed matrix per layer of x."""
     return len(x) * x.n * (x.n + 1) / 2 * 4 / 2**30

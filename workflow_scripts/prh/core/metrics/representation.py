@@ -1,7 +1,7 @@
-"""The representation of one model: its layers or neighbours, and what is derived from them, kept.
+"""The representation of one model: its layers or neighbours, and a cache of what metrics derive from them.
 
-What belongs to one layer alone (its neighbours, its Gram matrix, its principal directions) is a *state*: a function of
-one representation, computed once by ``Representation.state`` and shared by all pairs, all permutations and all metrics.
+Whatever depends on one model alone (neighbours, kernels, principal components) is a *state*: a function of one
+representation that ``Representation.state`` computes once and shares among all pairs, permutations and metrics.
 """
 
 from __future__ import annotations
@@ -21,39 +21,38 @@ if TYPE_CHECKING:
 
 
 class Representation:
-    """One model's view of n samples: its layers, its neighbours, or both, and whatever is derived from them, once.
+    """n samples as one model represents them: its layers, its neighbours or both, with cached derived results.
 
-    Layers that are the same for all samples (``prh.core.preparation.is_constant``) are left out: ``layers``, ``knn``
-    and ``len`` know only the others, and ``places`` says where these stand among the ``total`` layers of the model.
+    Layers that are constant over the samples (``prh.core.preparation.is_constant``) are left out: ``layers``, ``knn``
+    and ``len`` only cover the others, and ``places`` holds the positions of those among the ``total`` layers.
 
     Parameters
     ----------
     name : str
-        What the model is called in messages, and the key of its order of equally near samples (``prh.core.ties``): two
-        models that are compared need two names.
+        Name of the model in messages, and key of its random order of ties (``prh.core.ties``): models that are compared
+        need different names.
     layers : sequence of floating [n, d_l], optional
-        One array per layer, taken as float32, prepared as the metric wants them (``prh.prepare``); None for a layer
-        that is left out.
+        One array per layer, converted to float32 and already prepared (``prh.prepare``); None for a layer that is left
+        out.
     neighbours : sequence of integer [n, k_max], optional
         One table per layer, nearest first, self excluded (``prh.core.neighbours.nearest``); None for a layer that is
-        left out. Without them, or where they are not deep enough, neighbours are searched in ``layers`` when a metric
-        asks.
+        left out. If absent or not deep enough, neighbours are searched in ``layers`` when a metric needs them.
     ties : sequence of floating [k_max], optional
-        Of each table the share of ties at each place, as ``nearest`` counts them; None for a layer that is left out.
+        Share of ties at each rank of each table, as ``nearest`` returns it; None for a layer that is left out.
     gallery : int, optional
-        Number of samples that neighbours were searched among, the n samples being the first of them. By default n.
+        Number of samples among which neighbours were searched; the n samples are the first of them. By default n.
     device : str
-        torch device of the products (neighbours, kernels, decompositions).
+        torch device to compute on (neighbours, kernels, decompositions).
     memory_gb : float
-        Bound on what one step of a computation holds beside its inputs and its result.
+        Upper bound on the working memory of one step, in addition to its inputs and its result.
     precision : {"float32", "bfloat16"}
-        Of the products in which neighbours are searched, see ``nearest``.
+        What products are rounded to when neighbours are searched, see ``nearest``.
 
     Raises
     ------
     ValueError
-        A bad layer or table: none at all, unequal n, NaN, inf, integers, one sample, no layer that is not the same for
-        all samples, a sample among its own neighbours or twice among another's.
+        If there are neither layers nor neighbours, all layers are constant, their n differ or is 1, values are NaN, inf
+        or integers, or a table lists a sample as its own neighbour or another one twice.
 
     Examples
     --------
@@ -79,19 +78,20 @@ class Representation:
         memory_gb: float = 2.0,
         precision: Precision = "float32",
     ) -> None:
-        given = [part for part in (layers, neighbours) if part is not None and len(part)]
-        if not given:
-            raise ValueError(f"{name} has neither layers nor neighbours; give at least one of them.")
-        if len({len(part) for part in given}) > 1:
+        inputs = [part for part in (layers, neighbours) if part is not None and len(part)]
+        if not inputs:
+            raise ValueError(f"{name} has neither layers nor neighbours; pass at least one of them.")
+        if len({len(part) for part in inputs}) > 1:
             raise ValueError(
-                f"{name} has {len(layers)} layers but neighbours of {len(neighbours)}; give as many or one."
+                f"{name} has {len(layers)} layers but neighbours of {len(neighbours)}; pass as many of both, or only "
+                "one of them."
             )
         self.name, self.device, self.memory_gb, self.precision = name, device, memory_gb, precision
-        self.total = len(given[0])
+        self.total = len(inputs[0])
         self.numbers = list(range(self.total))
-        sizes = {len(layer) for part in given for layer in part if layer is not None}
+        sizes = {len(layer) for part in inputs for layer in part if layer is not None}
         if len(sizes) > 1:
-            raise ValueError(f"{name}: its layers have {sorted(sizes)} samples; every layer must have the same.")
+            raise ValueError(f"{name}: its layers have {sorted(sizes)} samples; all layers must have the same number.")
         checked = _checked_layers(layers, name, device) if layers is not None else None
         kept = [
             i
@@ -99,8 +99,8 @@ class Representation:
             if all(part[i] is not None for part in (checked, neighbours) if part is not None)
         ]
         if not kept:
-            which = f"{name}, layer 0: all rows" if self.total == 1 else f"{name}: all rows of each of its layers"
-            raise ValueError(f"{which} are equal, so no sample is nearer than another; leave it out.")
+            rows = f"{name}, layer 0: all rows" if self.total == 1 else f"{name}: all rows of each of its layers"
+            raise ValueError(f"{rows} are equal, so no sample is nearer than another; leave it out.")
         self.places = np.array(kept)
         self.n = sizes.pop()
         self.gallery = gallery or self.n
@@ -115,88 +115,88 @@ class Representation:
 
     @property
     def depth(self) -> int:
-        """The largest k that ``knn`` can give: to be searched in layers, or as deep as the tables are."""
+        """The largest k that ``knn`` can return: gallery - 1 with layers, else the depth of the tables."""
         if self._layers is not None:
             return self.gallery - 1
         return min(table.shape[1] for table in self._tables)
 
     @property
     def left_out(self) -> tuple[int, ...]:
-        """Numbers of the layers that are the same for all samples and take no part."""
+        """Numbers of the layers that take no part because they are constant over the samples."""
         return tuple(number for place, number in enumerate(self.numbers) if place not in self.places)
 
     @property
     def layers(self) -> list[torch.Tensor]:
-        """Each layer that takes part as a float32 tensor [n, d_l] on the device; ValueError if there are none."""
+        """The layers that take part, as float32 tensors [n, d_l] on the device; ValueError without features."""
         if self._layers is None:
-            raise ValueError(f"{self.name} has neighbours only, and this metric needs its features: give layers.")
+            raise ValueError(f"{self.name} has only neighbours, but this metric needs features: pass layers.")
         return self._layers
 
     def knn(self, k: int) -> np.ndarray:
         """The k nearest neighbours of every sample in every layer that takes part: int32 [L, n, k], nearest first.
 
-        ValueError for a k that is not an integer from 1 to n - 1, or beyond the tables where there are no layers.
+        Raises ValueError for a k that is not an integer from 1 to gallery - 1, or exceeds tables without layers.
         """
         if not isinstance(k, (int, np.integer)) or not 1 <= k < self.gallery:
             raise ValueError(
-                f"k is {k!r}, but {self.name} has {self.gallery} samples: k must be an integer below that, at least 1."
+                f"k is {k!r}, but {self.name} has {self.gallery} samples: k must be an integer from 1 to "
+                f"{self.gallery - 1}."
             )
         return self.state(_nearest, int(k))
 
     def ties(self, k: int) -> np.ndarray | None:
         """Share of samples whose k-th and (k+1)-th neighbours are equally near: [total], NaN for a layer left out.
 
-        None if it is not known.
+        None if unknown.
         """
         if self._ties is None:
             return None
         shares = np.full(self.total, np.nan)
-        shares[self.places] = [places[k - 1] for places in self._ties]
+        shares[self.places] = [layer_ties[k - 1] for layer_ties in self._ties]
         return shares
 
     def state(self, build: Callable[..., Any], *args: Any) -> Any:
-        """``build(self, *args)``, computed on first use and kept."""
+        """``build(self, *args)``, computed on first use and cached."""
         key = (build, *args)
         if key not in self._states:
             self._states[key] = self._build(build, *args)
         return self._states[key]
 
     def layer(self, place: int) -> Representation:
-        """The same model with one layer only, named by its place among all; ValueError if that is left out."""
+        """The same model with one layer only, its position among all layers; ValueError if that is left out."""
         if place not in self.places:
             raise ValueError(f"{self.name}, layer {self.numbers[place]}: all rows are equal; compare another layer.")
-        at = int(np.flatnonzero(self.places == place)[0])
-        one = [None if part is None else [part[at]] for part in (self._layers, self._tables)]
+        index = int(np.flatnonzero(self.places == place)[0])
+        layer_and_table = [None if part is None else [part[index]] for part in (self._layers, self._tables)]
         settings = {"device": self.device, "memory_gb": self.memory_gb, "precision": self.precision}
-        part = Representation(self.name, *one, gallery=self.gallery, **settings)
+        part = Representation(self.name, *layer_and_table, gallery=self.gallery, **settings)
         part.numbers = [self.numbers[place]]
         return part
 
     def reordered(self, order: np.ndarray) -> Representation:
-        """The same model on the samples in another order: row i is what was row ``order[i]`` (a permutation).
+        """The same model with its samples permuted: row i of the result is row ``order[i]``.
 
-        Neighbours move by an index map, and so does every state that says how (``movable``): they are not computed
-        again.
+        Neighbours and all other ``movable`` states are rearranged, not recomputed.
         """
         return _Reordered(self, np.asarray(order))
 
     def subset(self, keep: np.ndarray) -> Representation:
-        """The same model on the samples ``keep`` (distinct indices) only, with their neighbours among them.
+        """The same model on the samples ``keep`` (distinct indices) only, with their neighbours among these.
 
-        Tables of neighbours must be deep enough for that (``prh.core.neighbours.restrict``) unless there are layers.
-        Layers that are the same for all of these samples are left out as well; lists do not say which these are.
+        Without layers, the tables of neighbours must be deep enough (``prh.core.neighbours.restrict``). Layers that are
+        constant over these samples are left out too, but only if there are layers to tell.
         """
         if self.gallery != self.n:
             raise ValueError(
-                f"{self.name} has the neighbours of {self.n} of {self.gallery} samples; give those of all."
+                f"{self.name} has neighbours of only {self.n} of {self.gallery} samples; pass those of all samples."
             )
         keep = np.asarray(keep, np.int64)
-        # Lists of neighbours are small: halves of one model are kept for all models that it is cross-fitted with.
+        # Neighbour lists are small, so the halves of a model are cached for all models that it is cross-fitted with.
         return self.state(_kept_subset, keep.tobytes()) if self._layers is None else _Subset(self, keep)
 
     @property
     def root(self) -> Representation:
-        """What this is an order or a part of: itself, if of nothing."""
+        """The representation from which this one was reordered or subset; itself if it was not."""
         return self
 
     def _build(self, build: Callable[..., Any], *args: Any) -> Any:
@@ -207,10 +207,10 @@ class Representation:
         if k > deepest:
             if self._layers is None:
                 raise ValueError(
-                    f"k is {k}, but the neighbours of {self.name} are {deepest} deep; raise k_max or lower k."
+                    f"k is {k}, but {self.name} has only {deepest} neighbours per sample; raise k_max or lower k."
                 )
-            found = _searched(self, k)
-            self._tables, self._ties = [one.indices for one in found], [one.ties for one in found]
+            neighbours = _searched(self, k)
+            self._tables, self._ties = [layer.indices for layer in neighbours], [layer.ties for layer in neighbours]
         return self._tables
 
 
@@ -244,7 +244,7 @@ class _Reordered(Representation):
 
 
 class _Subset(_Reordered):
-    """``source`` on the samples ``rows`` only; nothing but rows of features and of neighbours can be taken over."""
+    """``source`` on the samples ``rows`` only; apart from features and neighbours, its states are recomputed."""
 
     def __init__(self, source: Representation, rows: np.ndarray) -> None:
         super().__init__(source, rows)
@@ -263,7 +263,7 @@ class _Subset(_Reordered):
 
 
 def movable(move: Callable[[Any, np.ndarray], Any]) -> Callable[[Callable], Callable]:
-    """Mark a state as one that follows a permutation of the samples: ``move(state, order)`` instead of a new build."""
+    """Mark a state that can be permuted with the samples, by ``move(state, order)``, instead of being recomputed."""
 
     def mark(build: Callable) -> Callable:
         build.move = move
@@ -291,12 +291,12 @@ def _restricted(x: _Subset, k: int) -> np.ndarray:
     from prh.core.neighbour_lists import restrict
 
     if x.source._layers is not None:
-        return np.stack([found.indices for found in _searched(x, k, x.rows)])
+        return np.stack([layer.indices for layer in _searched(x, k, x.rows)])
     return np.stack([restrict(table, x.rows, k) for table in x.source._tables])
 
 
 def _searched(x: Representation, k: int, numbers: np.ndarray | None = None) -> list[Neighbours]:
-    """Neighbours in the layers of x; ``numbers`` [n] of its samples, where it is a part of a larger set."""
+    """Search neighbours in all layers of x; ``numbers`` [n]: its sample numbers, if it is part of a larger set."""
     from prh.core.neighbours import nearest
 
     keys = [key_of(x.name, x.numbers[place]) for place in x.places]
@@ -309,14 +309,16 @@ def _rows_of_layers(x: _Reordered) -> list[torch.Tensor]:
 
 
 def _checked_layers(layers: Sequence[Any], name: str, device: str) -> list[torch.Tensor | None]:
-    """The layers as tensors, None for each that is the same for all samples."""
+    """The layers as tensors; None for each that is constant over the samples."""
     from prh.core.float32 import as_matrix
     from prh.core.preparation import is_constant
 
     checked = [None if a is None else as_matrix(a, f"{name}, layer {i}", device) for i, a in enumerate(layers)]
     for i, layer in enumerate(checked):
         if layer is not None and len(layer) < 2:
-            raise ValueError(f"{name}, layer {i} has one sample; alignment compares relations between at least two.")
+            raise ValueError(
+                f"{name}, layer {i} has one sample; alignment compares distances, so it needs at least two."
+            )
     return [None if layer is None or is_constant(layer) else layer for layer in checked]
 
 
@@ -328,8 +330,8 @@ def _checked_tables(tables: Sequence[Any], kept: Sequence[int], name: str, galle
                 f"{name}, layer {i}: neighbours must be integers [n, k_max], not {table.dtype} {list(table.shape)}."
             )
         if table.min() < 0 or table.max() >= gallery:
-            raise ValueError(f"{name}, layer {i}: neighbours must be samples 0 to {gallery - 1}; make the table again.")
+            raise ValueError(f"{name}, layer {i}: neighbours must be from 0 to {gallery - 1}; recompute the table.")
         in_order = np.sort(table, axis=1)
         if (table == np.arange(len(table))[:, None]).any() or (in_order[:, 1:] == in_order[:, :-1]).any():
-            raise ValueError(f"{name}, layer {i}: a sample is its own neighbour or one twice; make the table again.")
+            raise ValueError(f"{name}, layer {i}: a list has its own sample or a repeated one; recompute the table.")
     return [table.astype(np.int32, copy=False) for table in checked.values()]

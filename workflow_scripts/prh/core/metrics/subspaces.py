@@ -1,9 +1,9 @@
-r"""Metrics on the features themselves, up to a linear map: can one model's features be turned into the other's?
+r"""Metrics on the features themselves, up to a linear map: can the features of one model be mapped to the other's?
 
-Every layer is decomposed once, X = U S V', in float64; what is left for a pair is a product of two bases and the
-singular values of that small matrix. Singular values below the rounding of the float32 features are taken as 0, so
-the numbers do not depend on directions that hold nothing but rounding. Nor do they depend on the basis in which the
-decomposition happens to return a subspace of equal values, which changes with the order of the samples.
+Every layer is decomposed once, X = U S V', in float64. A layer pair then only needs the product of two bases and the
+singular values of that small matrix. Singular values below the rounding error of the float32 features count as 0, so
+that scores do not depend on directions of mere rounding error. Nor do they depend on which basis the decomposition
+returns for a subspace of equal singular values, which changes with the order of the samples.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     import torch
 
 
-EQUAL = 1e-7  # singular values and correlations, all in float64, that differ by less are equal
-PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)  # of linear_regression, relative to the mean squared norm of a sample
+EQUAL = 1e-7  # singular values and correlations (float64) that differ by less count as equal
+PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)  # for linear_regression, relative to the mean squared norm of a sample
 
 
 class Basis(NamedTuple):
-    """X = U S V' of one layer: U [n, r] orthonormal, singular values S [r] in falling order, r the numerical rank."""
+    """U and S of X = U S V' for one layer: U [n, r] orthonormal, S [r] descending, r the numerical rank."""
 
     U: torch.Tensor
     S: torch.Tensor
@@ -40,12 +40,37 @@ class Basis(NamedTuple):
     halves="contrast",
 )
 def svcca(x: Representation, y: Representation, dims: int = 10) -> np.ndarray:
-    """Singular vector CCA: the mean canonical correlation of the ``dims`` leading components of standardised columns.
+    """Singular vector CCA: mean canonical correlation of the ``dims`` leading components of standardised columns.
 
-    Two arrays [n, d], rows paired, n > ``dims``. Where a layer's rank is lower, all its components are taken and the
-    mean is over the smaller number; where the next components are as large as the last, these are taken too. Returns a
-    float in [0, 1]. Source: Raghu et al. (2017), "SVCCA". The official code of Huh et al. takes a randomised SVD, which
-    changes from run to run; here it is exact.
+    The SVD is exact; the official code of Huh et al. uses a randomised one, whose result changes from run to run.
+
+    Parameters
+    ----------
+    x, y : floating [n, d], or Representation
+        Rows are the same samples.
+    dims : int
+        Number of leading components, from 1 to n - 1. A layer of lower rank contributes all its components, and the
+        mean is over the smaller number. Components as large as the last one are included too.
+
+    Returns
+    -------
+    float, or float64 [L_x, L_y]
+        In [0, 1].
+
+    Raises
+    ------
+    ValueError
+        For ``dims`` outside 1 to n - 1.
+
+    References
+    ----------
+    Raghu et al. (2017), "SVCCA".
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).normal(size=(20, 5))
+    >>> round(svcca(x, 2 * x, dims=3), 6)
+    1.0
     """
     if not 1 <= dims < x.n:
         raise ValueError(f"dims is {dims}; with {x.n} samples it must be from 1 to {x.n - 1}.")
@@ -61,15 +86,39 @@ def svcca(x: Representation, y: Representation, dims: int = 10) -> np.ndarray:
     halves="contrast",
 )
 def pwcca(x: Representation, y: Representation, variance: float = 0.99) -> np.ndarray:
-    """Projection-weighted CCA: canonical correlations, weighted by how much of x's features their directions carry.
+    """Projection-weighted CCA: mean canonical correlation, weighted by how much of x each direction accounts for.
 
-    Two arrays [n, d], rows paired. Both sides are first cut to the components that hold ``variance`` of their variance
-    (1 keeps all; with n samples or more dimensions than samples, all correlations are then 1 and mean nothing).
-    Returns a float in [0, 1]. Not symmetric: the weights are x's.
-    Source: Morcos, Raghu and Bengio (2018), "Insights on representational similarity in neural networks".
+    Not symmetric: the weights are those of x. If both models together keep more than n - 1 components, several
+    correlations are 1 and their directions are an arbitrary basis of a subspace; the weight of that subspace is the
+    mean over all its bases (``_weights``).
 
-    Where both sides together keep more than n - 1 components, correlations of 1 repeat, and their directions are any
-    basis of a subspace. The weight of that subspace is its mean over all bases, see ``_weights``.
+    Parameters
+    ----------
+    x, y : floating [n, d], or Representation
+        Rows are the same samples.
+    variance : float
+        Share of the variance, in (0, 1], that the leading components kept of each model explain. With 1 all are kept;
+        if d >= n all correlations are then 1 and meaningless.
+
+    Returns
+    -------
+    float, or float64 [L_x, L_y]
+        In [0, 1].
+
+    Raises
+    ------
+    ValueError
+        For ``variance`` outside (0, 1].
+
+    References
+    ----------
+    Morcos, Raghu and Bengio (2018), "Insights on representational similarity in neural networks".
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).normal(size=(20, 5))
+    >>> round(pwcca(x, 2 * x), 6)
+    1.0
     """
     if not 0 < variance <= 1:
         raise ValueError(f"variance is {variance}; it must be a share in (0, 1].")
@@ -93,8 +142,31 @@ def pwcca(x: Representation, y: Representation, variance: float = 0.99) -> np.nd
 def procrustes(x: Representation, y: Representation) -> np.ndarray:
     r"""Similarity after the best rotation: the nuclear norm of X'Y for centred X and Y of unit Frobenius norm.
 
-    Two arrays [n, d], rows paired. Returns a float in [0, 1]; the squared Procrustes distance is 2 - 2 times it.
-    Source: Schönemann (1966); Ding, Denain and Steinhardt (2021), "Grounding Representation Similarity".
+    Parameters
+    ----------
+    x, y : floating [n, d], or Representation
+        Rows are the same samples.
+
+    Returns
+    -------
+    float, or float64 [L_x, L_y]
+        In [0, 1]; the squared Procrustes distance is 2 minus twice the score.
+
+    Raises
+    ------
+    ValueError
+        For arrays that a ``Representation`` rejects.
+
+    References
+    ----------
+    Schönemann (1966), "A generalized solution of the orthogonal Procrustes problem"; Ding, Denain and Steinhardt
+    (2021), "Grounding Representation Similarity with Statistical Testing".
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).normal(size=(20, 2))
+    >>> round(procrustes(x, x @ np.array([[0.0, -1.0], [1.0, 0.0]])), 6)
+    1.0
     """
     a, b = ([basis.U * (basis.S / basis.S.norm()) for basis in side.state(bases)] for side in (x, y))
     return _pairwise(a, b, lambda p, q: _singular_values(p.T @ q).sum())
@@ -102,28 +174,56 @@ def procrustes(x: Representation, y: Representation) -> np.ndarray:
 
 @metric(summary="cross-validated R2 of predicting y from x", needs="features", symmetric=False, bounded=True)
 def linear_regression(x: Representation, y: Representation, ridge: float | None = None) -> np.ndarray:
-    """Share of the variance of y's features that a linear map of x's predicts, on samples it was not fitted to.
+    """Share of the variance of y's features that a linear map of x's features predicts on left-out samples (R2).
 
-    Two arrays [n, d], rows paired, n >= 3. Each sample is predicted by the ridge regression on all others, so there are
-    no folds whose choice, or the order of the samples, could change the score. ``ridge`` is the penalty relative to the
-    mean squared norm of x's centred samples; None takes, for each pair of layers, the best of ``PENALTIES``. With any
-    one penalty the score can be far below 0 where n is near x's width; the best of them is not, as large penalties come
-    to predict the mean. Returns a float, at most 1, negative if worse than the mean. Not symmetric.
-    Source: Kornblith et al. (2019), section 3.4 (there without cross-validation); Allen (1974), "The relationship
-    between variable selection and data augmentation and a method for prediction", for the closed form.
+    Not symmetric. Each sample is predicted by ridge regression on all others, so there are no folds to choose, and the
+    order of the samples does not matter.
 
-    Fitted values are H Y for a matrix H of x alone, and sample i predicted without itself errs by the error of the fit
-    over 1 - H_ii. So with E = (I - H) / (1 - diag H), R2 = 1 - <E'E, YY'> / trace(YY'), one product for all layers of
-    both sides.
+    Parameters
+    ----------
+    x, y : floating [n, d], or Representation
+        Rows are the same samples; n >= 3.
+    ridge : float, optional
+        Penalty relative to the mean squared norm of the centred samples of x, positive. None: for each layer pair the
+        best of ``PENALTIES``.
+
+    Returns
+    -------
+    float, or float64 [L_x, L_y]
+        At most 1; negative if the prediction is worse than the mean of y. With a fixed penalty it can be far below 0 if
+        n is close to the width of x; the best penalty avoids that, because a large one predicts the mean.
+
+    Raises
+    ------
+    ValueError
+        For fewer than 3 samples, or a ``ridge`` that is not positive.
+
+    Notes
+    -----
+    Fitted values are H Y, where H depends on x alone. The error of sample i predicted without itself is its residual
+    over 1 - H_ii. So with E = (I - H) / (1 - diag H), R2 = 1 - <E'E, YY'> / trace(YY'), which is one matrix product for
+    all layer pairs.
+
+    References
+    ----------
+    Kornblith et al. (2019), "Similarity of Neural Network Representations Revisited", section 3.4, without
+    cross-validation; Allen (1974), "The relationship between variable selection and data augmentation and a method for
+    prediction", for the closed form.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).normal(size=(20, 5))
+    >>> linear_regression(x, 2 * x) > 0.99
+    True
     """
     if x.n < 3:
-        raise ValueError(f"{x.name} has {x.n} samples; to predict one from the others takes at least 3.")
+        raise ValueError(f"{x.name} has {x.n} samples; linear_regression needs at least 3.")
     if ridge is not None and not ridge > 0:
         raise ValueError(f"ridge is {ridge}; a penalty must be positive.")
     kernels = y.state(linear_kernels)
     traces = kernels[:, packed_diagonal(x.n)].double().sum(dim=1).cpu().numpy()
     penalties = PENALTIES if ridge is None else (ridge,)
-    kept = len(penalties) * packed_gb(x) <= x.memory_gb  # else one penalty at a time, built again for the next y
+    kept = len(penalties) * packed_gb(x) <= x.memory_gb  # else one penalty at a time, recomputed for the next y
     errors = [
         packed_products(x.state(residual_forms, penalty) if kept else residual_forms(x, penalty), kernels)
         for penalty in penalties
@@ -136,19 +236,19 @@ def linear_regression(x: Representation, y: Representation, ridge: float | None 
 
 @movable(lambda bases, order: [Basis(basis.U[order], basis.S) for basis in bases])
 def bases(x: Representation) -> list[Basis]:
-    """Bases of the centred layers."""
+    """``Basis`` of each centred layer."""
     return [_basis(layer) for layer in centred(x)]
 
 
 @movable(lambda bases, order: [Basis(basis.U[order], basis.S) for basis in bases])
 def leading_bases(x: Representation, variance: float) -> list[Basis]:
-    """Bases of the centred layers, cut to the components that hold ``variance`` of their variance."""
+    """``Basis`` of each centred layer, cut to the components that explain ``variance`` of its variance."""
     return [_leading(basis, variance) for basis in x.state(bases)]
 
 
 @movable(lambda loadings, _order: loadings)
 def leading_loadings(x: Representation, variance: float) -> list[torch.Tensor]:
-    """U'X of each layer, [r, d_l]: how its leading components are spread over its features."""
+    """U'X of each layer: float64 [r, d_l], the loadings of its leading components on its features."""
     return [
         basis.U.T @ layer.double() for basis, layer in zip(x.state(leading_bases, variance), centred(x), strict=True)
     ]
@@ -156,7 +256,7 @@ def leading_loadings(x: Representation, variance: float) -> list[torch.Tensor]:
 
 @movable(lambda bases, order: [Basis(basis.U[order], basis.S) for basis in bases])
 def standardised_bases(x: Representation, dims: int) -> list[Basis]:
-    """The ``dims`` leading components of layers with columns of mean 0 and variance 1 (constant columns: 0)."""
+    """The ``dims`` leading components of each layer, columns scaled to mean 0 and variance 1 (constant ones: 0)."""
 
     def standardise(layer: torch.Tensor) -> torch.Tensor:
         deviation = layer.double().std(dim=0)
@@ -167,7 +267,7 @@ def standardised_bases(x: Representation, dims: int) -> list[Basis]:
 
 @movable(move_packed)
 def residual_forms(x: Representation, ridge: float) -> torch.Tensor:
-    """E'E for each layer, packed like the kernels: float32 [L, n (n + 1) / 2]. E: see ``linear_regression``."""
+    """E'E of each layer (see ``linear_regression``), packed like the kernels: float32 [L, n (n + 1) / 2]."""
 
     def form(basis: Basis) -> torch.Tensor:
         errors = leave_one_out_errors(basis, ridge).float()
@@ -177,7 +277,9 @@ def residual_forms(x: Representation, ridge: float) -> torch.Tensor:
 
 
 def leave_one_out_errors(basis: Basis, ridge: float) -> torch.Tensor:
-    """E [n, n]: row i of E Y is sample i less its prediction from all others, by ridge regression with intercept."""
+    """E [n, n]: row i of E Y is the error of sample i when predicted from all others by ridge regression with
+    intercept.
+    """
     import torch
 
     n = len(basis.U)
@@ -188,7 +290,7 @@ def leave_one_out_errors(basis: Basis, ridge: float) -> torch.Tensor:
 
 
 def _basis(layer: torch.Tensor) -> Basis:
-    """Singular vectors and values of a layer [n, d], by the eigenvectors of the smaller of XX' and X'X, in float64."""
+    """``Basis`` of a layer [n, d], in float64, from the eigenvectors of the smaller of XX' and X'X."""
     import torch
 
     X = layer.double()
@@ -201,7 +303,7 @@ def _basis(layer: torch.Tensor) -> Basis:
 
 
 def _rounding(matrix: torch.Tensor) -> float:
-    """Singular values below this share of the largest are rounding of float32 features (NumPy's rule for the rank)."""
+    """Share of the largest singular value below which others are float32 rounding error (NumPy's rule for the rank)."""
     return max(matrix.shape) * float(np.finfo(np.float32).eps)
 
 
@@ -211,19 +313,20 @@ def _leading(basis: Basis, variance: float) -> Basis:
 
 
 def _first(basis: Basis, count: int) -> Basis:
-    """The ``count`` leading components, and those as large as the last: any basis of equal ones is as good."""
+    """The ``count`` leading components and all as large as the last: the basis of equal ones is arbitrary."""
     last = basis.S[min(count, len(basis.S)) - 1]
     count = int((last * (1 - EQUAL) < basis.S).sum())
     return Basis(basis.U[:, :count], basis.S[:count])
 
 
 def _weights(projections: torch.Tensor, correlations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(weight [groups] of equal correlations, group [r] of each correlation).
+    """(weight [groups] of each group of equal correlations, group [r] of each correlation).
 
-    ``projections`` [r, d]: x's features along each canonical direction, ``correlations`` [r] in falling order. The
-    weight of one direction is the sum of its absolute projections. For m equal correlations these directions are an
-    arbitrary basis; the mean of the sum over all bases, turned at random, is m c_m times the sum over features of the
-    length of their projection into the subspace, where c_m is the mean size of a coordinate of a random unit vector.
+    ``projections`` [r, d]: the features of x along each canonical direction. ``correlations`` [r], descending. The
+    weight of one direction is the sum of its absolute projections. The directions of m equal correlations are an
+    arbitrary basis of a subspace; averaged over random bases, their total weight is m c_m times the sum over features
+    of the length of their projection into the subspace, where c_m is the mean absolute coordinate of a random unit
+    vector.
     """
     import torch
 
