@@ -361,7 +361,10 @@ def test_bad_options_are_refused(call, message):
         ({"neighbours": [np.zeros((20, 3))]}, "must be integers"),
         ({"neighbours": [np.full((20, 3), 20)]}, "must be from 0 to 19"),
         ({"neighbours": [np.tile([0, 1, 2], (20, 1))]}, "layer 0: a list has its own sample or a repeated one"),
-        ({"neighbours": [(np.arange(20)[:, None] + [1, 2, 1]) % 20]}, "layer 0: a list has its own sample or a repeated one"),
+        (
+            {"neighbours": [(np.arange(20)[:, None] + [1, 2, 1]) % 20]},
+            "layer 0: a list has its own sample or a repeated one",
+        ),
     ],
 )
 def test_bad_representations_are_refused(arguments, message):

@@ -78,7 +78,7 @@ def test_a_clamp_that_empties_sparse_features_is_told(normalise):
     )
     with pytest.raises(ValueError, match=message):
         prepared(sparse, normalise=normalise)
-    with pytest.raises(ValueError, match="x: clamp = 0.95 would set every value to 0"):
+    with pytest.raises(ValueError, match=r"x: clamp = 0\.95 would set every value to 0"):
         prepare(sparse, normalise=normalise)
 
 

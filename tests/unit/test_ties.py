@@ -226,9 +226,7 @@ def test_a_model_with_ties_does_not_agree_with_itself_under_another_name():
 
 def test_two_models_of_one_name_are_refused_where_they_have_ties():
     x, y = independent(classes, 5)
-    with pytest.raises(
-        ValueError, match=r"both models are called 'm' and have ties.*give them different names"
-    ):
+    with pytest.raises(ValueError, match=r"both models are called 'm' and have ties.*give them different names"):
         scores(Representation("m", x), Representation("m", y), "mutual_knn", 3)
     x, y = (np.random.default_rng(seed).normal(size=(N, 5)).astype(np.float32) for seed in (0, 1))
     assert scores(Representation("m", [x]), Representation("m", [y]), "mutual_knn", 3).shape == (1, 1)
