@@ -15,7 +15,7 @@ rule neighbours:
     threads: compute.threads
     resources:
         gpu=int(search_device == "cuda"),
-        mem_mb=comparing_memory(5 if plan.preparation["clamp_scope"] == "global" else 1),  # layer scope reads one layer at a time
+        mem_mb=comparing_memory(5 if plan.preparation["clamp_scope"] == "global" else 1),  # layer: one at a time
     params:
         program=program("neighbours.py"),
         spec=spec("neighbours"),

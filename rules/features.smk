@@ -1,4 +1,4 @@
-# Stage 3: every layer of every model for every sample. One job per (data set, model), which holds its GPUs until it ends.
+# Stage 3: every layer of every model for every sample. One job per (data set, model); it holds its GPUs until it ends.
 
 
 rule features:

@@ -1,4 +1,4 @@
-# Imports the workflow's library and checks the experiment files as written, before Snakemake loads the default experiment.
+# Imports the workflow's library and checks the experiment files as written, before Snakemake loads the default.
 
 import sys
 from pathlib import Path
@@ -20,7 +20,7 @@ from prh.experiment.registries import read
 
 default_experiment = "config.yaml" if Path("config.yaml").is_file() else str(WORKFLOW / "config.yaml")
 
-# Check before Snakemake does: it would silently use the last of two equal keys, and run Python in a file that asks for it.
+# Snakemake would silently use the last of two equal keys, and run the Python in a file that asks for it.
 for configuration in workflow.overwrite_configfiles or [default_experiment]:
     try:
         read(configuration)

@@ -1,4 +1,4 @@
-# Stage 2: the weights of the models, downloaded or, in the idealised world, trained. All later jobs run with the hub offline.
+# Stage 2: the weights of the models, downloaded or, in the idealised world, trained. Later jobs run with the hub offline.
 
 
 rule download_model:
@@ -32,8 +32,8 @@ rule train_model:
         "<timings>/train_model/{model}.tsv"
     wildcard_constraints:
         model=one_of(plan.by_source("world")),
-    # Start only when nothing else can (below 0), longest first, so that no long training is left to run alone at the end.
-    # The values are tiny because Snakemake's ilp scheduler weighs priorities against busy cores.
+    # Start only when nothing else can (below 0), most steps first, so that no long training is left to run alone at the
+    # end. The values are tiny because Snakemake's ilp scheduler weighs priorities against busy cores.
     priority: lambda wildcards: -1e-6 / plan.models[wildcards.model].training.steps
     conda:
         "../envs/prh.yaml"
