@@ -86,5 +86,7 @@ def test_a_secret_that_is_not_known_is_an_error(monkeypatch, kept):
     monkeypatch.delenv(addresses.ADDRESSES, raising=False)
     if kept is not None:
         monkeypatch.setenv(addresses.ADDRESSES, kept)
-    with pytest.raises(ValueError, match=r"the secret of https://\*\*\*@host/a is not kept .* with snakemake"):
+    with pytest.raises(
+        ValueError, match=r"the secret of https://\*\*\*@host/a is not stored on disk; run .* with snakemake"
+    ):
         addresses.revealed("https://***@host/a")

@@ -191,7 +191,7 @@ def test_a_folder_that_is_not_the_users_is_refused(two_gpus, tmp_path, monkeypat
         lock_folder(tmp_path).mkdir()
         monkeypatch.setattr(os, "getuid", lambda: 12345)
         Path(tmp_path, "prh-12345").mkdir()
-    with pytest.raises(ValueError, match=r"is no folder of yours|cannot be made"), devices.holding_gpus():
+    with pytest.raises(ValueError, match=r"is not a folder of yours|cannot be created"), devices.holding_gpus():
         pass
 
 

@@ -65,11 +65,11 @@ def test_what_was_fetched_must_still_be_there(folder):
     assert files.fetched(note, "n", "local")["root"] == str(folder / "a")
     (folder / "a/x.txt").write_text("hello you")
     with pytest.raises(
-        ValueError, match=r"a/x\.txt was fetched and has changed; delete .*weights\.json and run snakemake"
+        ValueError, match=r"a/x\.txt was downloaded but has changed; delete .*weights\.json and run snakemake"
     ):
         files.fetched(note, "n", "local")
     (folder / "a/x.txt").unlink()
-    with pytest.raises(ValueError, match=r"a/x\.txt was fetched and is not there; delete .*weights\.json"):
+    with pytest.raises(ValueError, match=r"a/x\.txt was downloaded but is missing; delete .*weights\.json"):
         files.fetched(note, "n", "local")
 
 
@@ -79,7 +79,7 @@ def test_what_was_fetched_may_be_one_file_or_none(folder):
     note.write_text(json.dumps(NOTE | {"root": str(path), "files": files.listing(path)}))
     assert files.fetched(note, "n", "local")["root"] == str(path)
     path.unlink()
-    with pytest.raises(ValueError, match=r"x\.txt was fetched and is not there"):
+    with pytest.raises(ValueError, match=r"x\.txt was downloaded but is missing"):
         files.fetched(note, "n", "local")
     note.write_text(json.dumps({"name": "n", "source": "random", "root": None, "files": {}}))
     assert files.fetched(note, "n", "random")["root"] is None
@@ -157,7 +157,7 @@ def test_only_one_process_makes_a_file_of_pieces(tmp_path):
     other = subprocess.Popen([sys.executable, "-c", code, target], stdout=subprocess.PIPE)
     try:
         other.stdout.readline()
-        busy = pytest.raises(files.BusyError, match=r"another process makes .*table\.parquet now; wait for its end")
+        busy = pytest.raises(files.BusyError, match=r"another process is making .*table\.parquet; wait until it ends")
         with busy, files.making(target):
             pass
     finally:
@@ -189,28 +189,28 @@ def test_file_systems_without_locks_hold_nothing(tmp_path, monkeypatch):
         (b'{"root": ', r"note\.json is not JSON \(line 1, column"),
         (b"", r"note\.json is not JSON"),
         (b"\xff{}", r"note\.json is not UTF-8 text \(byte 0\)"),
-        (b"[" * 100_000, r"note\.json is (nested too deep|not JSON)"),
-        (b"[1]", r"note\.json holds no object with source, root, files"),
+        (b"[" * 100_000, r"note\.json is (nested too deeply|not JSON)"),
+        (b"[1]", r"note\.json is not an object with source, root, files"),
         (b'{"name": "n", "source": "local", "root": null}', r"note\.json lacks files"),
         (
             b'{"name": "n", "source": "local", "root": null, "files": {"a": {}}}',
-            r"note\.json does not say where which files lie",
+            r"note\.json does not say where its files are",
         ),
         (
             b'{"name": "n", "source": "local", "root": null, "files": {}}',
-            r"note\.json does not say where which files lie",
+            r"note\.json does not say where its files are",
         ),
         (
             b'{"name": "m", "source": "local", "root": null, "files": {}}',
-            "was written for the name 'm', and 'n' is asked",
+            "was written for the name 'm', but 'n' is required",
         ),
         (
             b'{"name": "n", "source": "hub", "root": "x", "files": {}}',
-            "was written for the source 'hub', and 'local' is",
+            "was written for the source 'hub', but 'local' is",
         ),
         (
             b'{"name": "n", "source": "local", "root": "x", "files": []}',
-            r"note\.json does not say where which files lie",
+            r"note\.json does not say where its files are",
         ),
     ],
     ids=lambda value: repr(value)[:30],
@@ -229,7 +229,7 @@ def test_a_change_of_equal_size_is_told_also_where_its_time_is_old(folder):
     assert files.fetched(note, "n", "local")["root"] == str(folder / "a")
     path.write_text("Hello")
     os.utime(path, (1, 1))
-    with pytest.raises(ValueError, match=r"a/x\.txt was fetched and has changed"):
+    with pytest.raises(ValueError, match=r"a/x\.txt was downloaded but has changed"):
         files.fetched(note, "n", "local")
 
 

@@ -70,7 +70,7 @@ def test_all_mistakes_are_told_at_once(folder):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\x89PNG\r\n\x1a\n\xff\xfe", "has a letter that is not UTF-8"),
+        (b"\x89PNG\r\n\x1a\n\xff\xfe", "has a character that is not UTF-8"),
         ("models: []".encode("utf-16"), "is UTF-16; save it as UTF-8"),
     ],
 )

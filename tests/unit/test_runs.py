@@ -14,7 +14,7 @@ from prh.jobs import lifeline, runs
 def test_a_second_run_is_told_of_the_first(tmp_path):
     held = runs.hold(tmp_path / "results")
     with pytest.raises(
-        files.BusyError, match=rf"results is in use by another run \(process {os.getpid()} on .*; wait for"
+        files.BusyError, match=rf"results is in use by another run \(process {os.getpid()} on .*; wait until"
     ):
         runs.hold(tmp_path / "results")
     held.close()
@@ -48,7 +48,7 @@ def test_a_killed_run_holds_nothing(tmp_path):
 def test_a_lock_without_a_word_in_it_holds_as_well(tmp_path):
     held = runs.hold(tmp_path)
     (tmp_path / runs.LOCK).write_text("")
-    with pytest.raises(files.BusyError, match=r"another run \(it does not say which\)"):
+    with pytest.raises(files.BusyError, match=r"another run \(which one is unknown\)"):
         runs.hold(tmp_path)
     held.close()
 

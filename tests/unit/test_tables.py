@@ -91,7 +91,7 @@ def test_a_missing_column_is_named(tmp_path, table):
         tables.read(tmp_path / "t.parquet", ["layer_09"])
 
 
-@pytest.mark.parametrize(("right", "said"), [(["a", "c"], "2 samples are in one only, such as 'b'"),
+@pytest.mark.parametrize(("right", "said"), [(["a", "c"], "2 samples are in only one, such as 'b'"),
                                              (["b", "a"], "the order differs")])  # fmt: skip
 def test_tables_of_other_samples_are_refused(right, said):
     tables.require_same_samples(["a", "b"], ["a", "b"], ("x", "y"))
@@ -109,8 +109,8 @@ def test_a_table_that_was_made_for_something_else_is_refused(tmp_path):
     tables.write(pa.table({"a": [1]}), path, {"model": "vit", "dataset": "photos", "spec": "ab"})
     assert tables.require(path, model="vit", dataset="photos", spec="ab", samples=None)["model"] == "vit"
     for wanted, said in [
-        ({"model": "bert"}, "made for model 'vit', and model 'bert' is asked for"),
-        ({"dataset": "wit"}, "data set 'photos', and data set 'wit'"),
+        ({"model": "bert"}, "made for model 'vit', but model 'bert' is required"),
+        ({"dataset": "wit"}, "data set 'photos', but data set 'wit'"),
         ({"spec": "cd"}, "settings of digest 'ab', and settings of digest 'cd'"),
         ({"samples": "01"}, "made for no samples of digest, and samples of digest '01'"),
     ]:
@@ -131,7 +131,7 @@ def test_a_damaged_footer_is_named(tmp_path, footer):
     tables.write(pa.table({"a": [1]}), sound, {"model": "vit"})
     table = tables.read(sound)
     pq.write_table(table.replace_schema_metadata({**table.schema.metadata, tables.FOOTER_KEY: footer}), path)
-    with pytest.raises(tables.TableError, match=r"t\.parquet has a damaged footer, .*; delete it and run again"):
+    with pytest.raises(tables.TableError, match=r"t\.parquet has a damaged footer; delete the file and run again"):
         tables.require(path, model="vit")
 
 
@@ -141,5 +141,5 @@ def test_a_footer_without_a_hash_is_read(tmp_path):
     pq.write_table(pa.table({"a": [1]}).replace_schema_metadata({tables.FOOTER_KEY: b'{"model": "vit"}'}), path)
     assert tables.require(path, model="vit") == {"model": "vit"}
     pq.write_table(pa.table({"a": [1]}).replace_schema_metadata({b"pandas": b"{", b"huggingface": b"\xff"}), path)
-    with pytest.raises(tables.TableError, match="made for no model, and model 'vit' is asked for"):
+    with pytest.raises(tables.TableError, match="made for no model, but model 'vit' is required"):
         tables.require(path, model="vit")

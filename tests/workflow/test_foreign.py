@@ -28,7 +28,7 @@ def run_and_be_refused(workflow, culprit):
     done = workflow.snakemake("--cores", "2", check=False)
     said = done.stdout + done.stderr
     assert done.returncode
-    assert f"error: results/{culprit} says that it was made for" in said
+    assert f"error: results/{culprit} was made for" in said
     assert "delete it and run snakemake again" in said
     assert "Traceback" not in said
 

@@ -285,7 +285,9 @@ def test_a_missing_file_stops_the_job_in_one_sentence(fetched, tmp_path):
     done = copy.snakemake("--cores", "2", path, check=False)
     assert done.returncode != 0
     log = (copy.folder / "results/logs/features/places365/v025.log").read_text().strip().splitlines()
-    assert log[-1].startswith("error: results/models/v025/files/model.safetensors was fetched and is not there; delete")
+    assert log[-1].startswith(
+        "error: results/models/v025/files/model.safetensors was downloaded but is missing; delete"
+    )
 
 
 def test_it_runs_to_its_figures_without_the_hub(fetched):

@@ -1,1 +1,1 @@
-"""Files and Parquet tables: complete or absent, with a footer that says what made them."""
+"""Reading and writing of files and Parquet tables, which are either complete or absent."""

@@ -1,8 +1,9 @@
-"""Addresses of the web and the secrets in them: passwords, tokens and signatures that are written down nowhere.
+"""Web addresses and the secrets in them: passwords, tokens and signatures, which must never be written to disk or a
+log.
 
-An experiment may name ``https://me:password@host/file`` or an address that is signed for a day. Whatever is printed or
-written has the `redacted` form. The true one travels from the experiment to the download in an environment variable,
-as neither a command line nor a parameter of a job would keep it to itself.
+An experiment may name ``https://me:password@host/file`` or an address that is signed for a day. Everything printed or
+written uses the `redacted` form. The full address travels from the experiment to the download job in an environment
+variable, because command lines and job parameters are visible to others.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from collections.abc import Iterable
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 HIDDEN = "***"
-"""What stands in the place of a secret."""
+"""Replacement for a secret."""
 ADDRESSES = "PRH_ADDRESSES"
-"""The environment variable with the true addresses, by their redacted form, as JSON."""
+"""Environment variable that maps redacted addresses to full ones, as JSON."""
 
 _SECRET = re.compile(
     r"token|signature|secret|passw|passphrase|credential|authori[sz]ation|bearer|verif|ticket|session|private|nonce|"
@@ -29,9 +30,9 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>`|\\^\x00-\x1f]+")
 
 
 def redacted(url: str) -> str:
-    """``url`` with *** for its user and password and for every value of its query that may be a secret.
+    """``url`` with *** in place of its user and password and of every query value that may be a secret.
 
-    Any other text than an address comes back as it is.
+    Text that is not an address is returned unchanged.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -39,13 +40,13 @@ def redacted(url: str) -> str:
     try:
         parts = urlsplit(url)
         _ = parts.port
-    except ValueError:  # no address, such as https://[x or https://me:password: nobody can say what of it is secret
+    except ValueError:  # not a valid address, such as https://[x or https://me:password: any part of it may be secret
         return f"{scheme}://{HIDDEN}"
-    # the last @ before the path: a password may hold one
+    # split at the last @ before the path, because a password may contain one
     user, at, host = parts.netloc.rpartition("@")
     netloc = f"{HIDDEN}@{host}" if at and user else parts.netloc
     if "@" in parts.path.split("/")[0] or re.match(r"[^?#/]*:(?!\d*/)[^?#/]*/[^?#]*@", rest):
-        netloc, path = HIDDEN, ""  # a password with a slash in it: what is host and what is path cannot be told
+        netloc, path = HIDDEN, ""  # a password with a slash: host and path cannot be told apart
         return urlunsplit((parts.scheme, netloc, path, "", ""))
     path = "/".join(_parameters(step) for step in parts.path.split("/"))
     clean = urlunsplit((parts.scheme, netloc, path, _query(parts.query), _query(parts.fragment)))
@@ -53,7 +54,7 @@ def redacted(url: str) -> str:
 
 
 def is_complete(url: str) -> bool:
-    """Whether ``url`` has a host, and nothing but a number for its port: else it may be a password without its @."""
+    """Whether ``url`` has a host and, if any, a numeric port; otherwise it may be a password without its @."""
     try:
         parts = urlsplit(url)
         return bool(parts.hostname) and parts.port != 0
@@ -62,7 +63,7 @@ def is_complete(url: str) -> bool:
 
 
 def redacted_text(text: str) -> str:
-    """A text with every address in it redacted."""
+    """``text`` with every address in it redacted."""
     return _ADDRESS.sub(lambda match: redacted(match.group()), text)
 
 
@@ -72,9 +73,9 @@ def kept(urls: Iterable[str]) -> str:
 
 
 def revealed(url: str) -> str:
-    """The address that ``url``, which may be redacted, stands for.
+    """The full address of ``url``, which may be redacted.
 
-    Raises ValueError where its secret is left out and not known here.
+    Raises ValueError if it is redacted and its secret is not in the environment of this process.
     """
     if HIDDEN not in url:
         return url
@@ -85,19 +86,19 @@ def revealed(url: str) -> str:
     if url in known:
         return str(known[url])
     raise ValueError(
-        f"the secret of {url} is not kept in what was written down; run its download with snakemake, which reads it in "
-        "the experiment."
+        f"the secret of {url} is not stored on disk; run its download with snakemake, which reads the secret from the "
+        "experiment."
     )
 
 
 def _query(query: str) -> str:
-    """A query with *** for the values of secret keys; a piece without a key is one itself where it is long."""
+    """A query with *** for the values of secret keys; a long piece without a key counts as a secret itself."""
     pieces = re.split("([&;])", query)
     return "".join(_piece(piece) for piece in pieces)
 
 
 def _parameters(step: str) -> str:
-    """A step of a path with *** for the secrets in its parameters: ``file;token=x``."""
+    """A path segment with *** for the secrets in its parameters: ``file;token=x``."""
     name, separator, parameters = step.partition(";")
     return name + separator + _query(parameters) if separator and "=" in parameters else step
 
@@ -106,16 +107,16 @@ def _piece(piece: str) -> str:
     key, equals, value = piece.partition("=")
     if not equals:
         return HIDDEN if len(piece) >= 20 or "=" in unquote(piece) else piece
-    inside = unquote(value)  # another address, say, with a query of its own
+    inside = unquote(value)  # may be another address that has a query itself
     is_secret = _SECRET.search(unquote(key)) or len(value) >= 40 or ("=" in inside and _SECRET.search(inside))
     return f"{key}={HIDDEN}" if value and is_secret else piece
 
 
 def _same(clean: str, url: str) -> bool:
-    """Whether nothing was hidden: urlunsplit alone may write an address in another way."""
+    """Whether nothing was hidden, even if urlunsplit has written the address differently."""
     return HIDDEN not in clean or (HIDDEN in url and clean == url)
 
 
 def is_commit(revision: str) -> bool:
-    """Whether a revision is a whole commit, which names the very bytes that it means."""
+    """Whether a revision is a full commit hash, which identifies the content exactly."""
     return re.fullmatch("[0-9a-f]{40}", revision) is not None

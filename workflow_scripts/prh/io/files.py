@@ -1,4 +1,4 @@
-"""Files as the stages leave them: complete or absent, and known by their content."""
+"""Files between the stages: written atomically, locked against other processes, identified by their content."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from pathlib import Path
 from typing import IO, Any
 
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
-"""What a file system answers that has no locks (some mounts of NFS and Lustre)."""
+"""Errors of file systems without locks (some mounts of NFS and Lustre)."""
 LONGEST_STEM = 200
-"""Letters of a file's name that stay in the names beside it, of 255 in all."""
+"""Characters of a file name kept in the names of its temporary files; file systems allow 255 in all."""
 
 
 class BusyError(ValueError):
-    """Another process holds what this one needs."""
+    """Another process holds the lock that this one needs."""
 
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[Path]:
-    """Yield a name beside ``path`` to write to; rename it to ``path`` if the block ends well, remove it if not.
+    """Yield a temporary path beside ``path``; rename it to ``path`` if the block succeeds, remove it otherwise.
 
-    The name is this writer's own, so that two writers of one file never write into each other: the later one wins,
-    whole. What writers leave that were killed is removed by the next one of the same file.
+    Each writer has its own temporary file, so two writers of one file never mix their output: the later one wins. Files
+    left behind by killed writers are removed by the next writer of the same file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,17 +45,17 @@ def writing(path: str | Path) -> Iterator[Path]:
 
 
 def _new_part(path: Path) -> tuple[Path, IO[bytes]]:
-    """A new file beside ``path``, locked as long as it is open: nobody takes it for one that was left."""
+    """A new temporary file beside ``path``, locked while it is open so that nobody removes it as left over."""
     while True:
         part = path.with_name(f"{path.name[:LONGEST_STEM]}.{secrets.token_hex(4)}.part")
         held = part.open("xb")
         if lock(held, wait=False) and _is_still(part, held):
             return part, held
-        held.close()  # in the moment before the lock another writer has tidied it away
+        held.close()  # another writer removed it before it was locked
 
 
 def _remove_left_over(path: Path) -> None:
-    """Remove the parts of ``path`` whose writers are gone: the kernel has let go of their locks."""
+    """Remove temporary files of ``path`` whose writers are gone, because the kernel has released their locks."""
     for part in path.parent.glob(f"{glob.escape(path.name[:LONGEST_STEM])}.*.part"):
         with suppress(OSError), part.open("r+b") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -64,10 +64,10 @@ def _remove_left_over(path: Path) -> None:
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the file ``path``, made if it is not there, against other processes until the block, or this process, ends.
+    """Lock the file ``path``, created if absent, against other processes until the block or this process ends.
 
-    The file may be replaced or removed by who holds it. Where the file system has no locks nothing is held.
-    Raises BusyError, unless it is to ``wait``, where another process holds it.
+    The holder may replace or remove the file. On a file system without locks this does nothing. Raises BusyError if
+    another process holds the lock, unless ``wait``.
     """
     while True:
         with path.open("a+b") as held:
@@ -80,9 +80,9 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 @contextmanager
 def making(path: str | Path) -> Iterator[None]:
-    """Be the only process that makes ``path`` of pieces that outlive a kill: downloads, features by shard, checkpoints.
+    """Be the only process that builds ``path`` from pieces that survive a kill (downloads, features, checkpoints).
 
-    Raises BusyError where another one does. What holds it lies beside ``path`` as long as the block lasts.
+    The lock file lies beside ``path`` for the duration of the block. Raises BusyError if another process holds it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,13 +91,15 @@ def making(path: str | Path) -> Iterator[None]:
         try:
             held.enter_context(locked(beside, wait=False))
         except BusyError:
-            raise BusyError(f"another process makes {path} now; wait for its end, or stop it, and run again.") from None
+            raise BusyError(
+                f"another process is making {path}; wait until it ends, or stop it, and run again."
+            ) from None
         held.callback(beside.unlink, missing_ok=True)
         yield
 
 
 def lock(stream: IO[bytes], *, wait: bool) -> bool:
-    """Lock an open file until it is closed; whether that was had, and True where the file system has no locks."""
+    """Lock an open file until it is closed; returns whether it succeeded, True on a file system without locks."""
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
@@ -109,7 +111,7 @@ def lock(stream: IO[bytes], *, wait: bool) -> bool:
 
 
 def _is_still(path: Path, stream: IO[bytes]) -> bool:
-    """Whether an open file is the one at ``path``; it may have been replaced while its lock was waited for."""
+    """Whether an open file is still the one at ``path``, which may have been replaced while waiting for its lock."""
     try:
         return os.path.samestat(os.fstat(stream.fileno()), path.stat())
     except FileNotFoundError:
@@ -129,9 +131,9 @@ def write_json_lines(path: str | Path, values: Iterable[Any]) -> None:
 
 
 def read_json(path: str | Path, *keys: str) -> Any:
-    """The content of a JSON file, which is an object with ``keys`` where some are named.
+    """The content of a JSON file; if ``keys`` are given, it must be an object that has them.
 
-    Raises ValueError naming the file where it is none: cut off, damaged, or another kind of file.
+    Raises ValueError, naming the file, if it is truncated, damaged or another kind of file.
     """
     path = Path(path)
     try:
@@ -141,21 +143,21 @@ def read_json(path: str | Path, *keys: str) -> Any:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text (byte {error.start:,}); it is damaged: {_REMEDY}.") from None
     except RecursionError:
-        raise ValueError(f"{path} is nested too deep to be what prh wrote; it is damaged: {_REMEDY}.") from None
+        raise ValueError(f"{path} is nested too deeply; it is damaged: {_REMEDY}.") from None
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}: {error.msg}"
         raise ValueError(f"{path} is not JSON ({where}); it is cut off or damaged: {_REMEDY}.") from None
     except ValueError as error:  # a number of 5,000 digits
         raise ValueError(f"{path} is not JSON that can be read ({error}); it is damaged: {_REMEDY}.") from None
     if keys and not isinstance(content, dict):
-        raise ValueError(f"{path} holds no object with {', '.join(keys)}; it is another file: {_REMEDY}.")
+        raise ValueError(f"{path} is not an object with {', '.join(keys)}; it is a different file: {_REMEDY}.")
     if missing := [key for key in keys if key not in content]:
-        raise ValueError(f"{path} lacks {', '.join(missing)}; it is damaged or of another version: {_REMEDY}.")
+        raise ValueError(f"{path} lacks {', '.join(missing)}; it is damaged or from another version: {_REMEDY}.")
     return content
 
 
 def read_json_lines(path: str | Path) -> list[Any]:
-    """The values of a file with a JSON value in each line; ValueError naming file and line where there is none."""
+    """The values of a file with one JSON value per line; ValueError, naming file and line, for any other line."""
     path = Path(path)
     try:
         lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
@@ -170,11 +172,11 @@ def read_json_lines(path: str | Path) -> list[Any]:
     return values
 
 
-_REMEDY = "delete it and run snakemake again, which makes it anew"
+_REMEDY = "delete it and run snakemake again to recreate it"
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file's content, in hexadecimal."""
+    """SHA-256 of the content of a file, in hexadecimal."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -182,21 +184,21 @@ def sha256(path: Path) -> str:
 def listing(root: Path) -> dict[str, dict[str, object]]:
     """{"bytes": size, "sha256": hash} of every file below ``root`` (or of the file ``root``), by relative path.
 
-    Hidden files and folders (.git, a hub's .cache) are left out. Raises ValueError where nothing is left.
+    Hidden files and folders (.git, a hub's .cache) are skipped. Raises ValueError if no file is left.
     """
-    found = sizes(root)
-    if not found:
+    size_of = sizes(root)
+    if not size_of:
         raise ValueError(f"{root} holds no file.")
-    paths = [root if root.is_file() else root / name for name in found]
+    paths = [root if root.is_file() else root / name for name in size_of]
     with ThreadPoolExecutor() as pool:
         return {
             name: {"bytes": size, "sha256": digest}
-            for (name, size), digest in zip(found.items(), pool.map(sha256, paths), strict=True)
+            for (name, size), digest in zip(size_of.items(), pool.map(sha256, paths), strict=True)
         }
 
 
 def sizes(root: Path) -> dict[str, int]:
-    """Bytes of every file below ``root`` (or of the file ``root``), by relative path, as in ``listing`` but unread."""
+    """Bytes of every file that ``listing`` would list, by relative path, without reading them."""
     if root.is_file():
         return {root.name: root.stat().st_size}
     return dict(sorted((path.relative_to(root).as_posix(), path.stat().st_size) for path in walk(root)))
@@ -206,9 +208,9 @@ _OF_SYSTEMS = {"__MACOSX", "@eaDir"}
 
 
 def walk(root: Path, *, dead: bool = False) -> Iterator[Path]:
-    """The files below a folder that are part of what it holds, in no order; with ``dead`` also links to nothing.
+    """Yield the data files below a folder, in no particular order; with ``dead``, broken links too.
 
-    Links to files and folders are followed, but never in circles. Left out is what systems and editors put there:
+    Links to files and folders are followed, but never in circles. Files created by systems and editors are skipped:
     names that begin with a dot (.git, .ipynb_checkpoints, ._photo.jpg, a hub's .cache), __MACOSX and @eaDir.
     """
     return _walk(root, frozenset(), dead)
@@ -229,35 +231,37 @@ def _walk(folder: Path, above: frozenset[str], dead: bool) -> Iterator[Path]:
 
 
 def fetched(path: Path, name: str | None = None, source: str | None = None) -> dict[str, Any]:
-    """What a download wrote of itself (source.json, weights.json), after a look at its files: all there and unchanged.
+    """The record of a download (source.json, weights.json), after checking that its files are present and unchanged.
 
-    A file that is younger than ``path`` and of the same size is read and its hash compared. Raises ValueError where one
-    is not there or has changed, since jobs that compute do not fetch what is missing; and where ``path`` was written
-    for another entry than ``name`` from ``source`` (None: the reader knows none).
+    A file of the right size that is newer than ``path`` is read to compare its hash. Raises ValueError if a file is
+    missing or has changed, because computing jobs never download; and if ``path`` was written for another entry than
+    ``name`` from ``source`` (None: not checked).
     """
     content = read_json(path, "source", "root", "files")
     for fact, wanted in (("name", name), ("source", source)):
-        if wanted is not None and content.get(fact, wanted) != wanted:  # notes had no names once
+        if wanted is not None and content.get(fact, wanted) != wanted:  # older records have no names
             raise ValueError(
-                f"{path} was written for the {fact} {content[fact]!r}, and {wanted!r} is asked for: it is another file "
-                f"under this name: {_REMEDY}."
+                f"{path} was written for the {fact} {content[fact]!r}, but {wanted!r} is required: it is a different "
+                f"file under this name: {_REMEDY}."
             )
     root = None if content["root"] is None else Path(content["root"])
     if not isinstance(content["files"], dict) or (root is None and (content["files"] or content["source"] != "random")):
-        raise ValueError(f"{path} does not say where which files lie; it is damaged: {_REMEDY}.")
+        raise ValueError(f"{path} does not say where its files are; it is damaged: {_REMEDY}.")
     status = path.stat()
     noted = max(status.st_mtime_ns, status.st_ctime_ns)
     for name, facts in content["files"].items():
         file = root if root.is_file() else root / name
         if state := _change(file, facts, noted):
-            raise ValueError(f"{file} was fetched and {state}; delete {path} and run snakemake again to fetch it.")
+            raise ValueError(
+                f"{file} was downloaded but {state}; delete {path} and run snakemake again to download it."
+            )
     return content
 
 
 def _change(file: Path, facts: dict[str, Any], noted: int) -> str | None:
-    """What has become of a file since its ``facts`` were noted, at that time (ns); None where nothing has."""
+    """How a file has changed since its ``facts`` were recorded at time ``noted`` (ns); None if it has not."""
     if not file.is_file():
-        return "is not there"
+        return "is missing"
     status = file.stat()
     younger = max(status.st_mtime_ns, status.st_ctime_ns) > noted
     if status.st_size != facts["bytes"] or (younger and sha256(file) != facts["sha256"]):

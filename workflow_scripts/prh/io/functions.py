@@ -1,4 +1,4 @@
-"""What registries share: members that declare themselves, and functions named before anything they need is imported."""
+"""Shared by the registries: import of modules that register themselves, and functions imported on first use."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from importlib import import_module
 from typing import Any
 
 Function = str | Callable[..., Any]
-"""A function, or where it is: ``package.module:function``."""
+"""A function, or the import path of one: ``package.module:function``."""
 
 
 @cache
 def import_members(package: str, *, folders_only: bool = False) -> None:
-    """Import the modules of a package, which register what they declare; of them only folders, if told so."""
+    """Import all modules of a package (or only its subpackages), each of which registers what it declares."""
     for module in pkgutil.iter_modules(import_module(package).__path__, f"{package}."):
         if module.ispkg or not folders_only:
             import_module(module.name)
 
 
 def resolved(function: Function) -> Callable[..., Any]:
-    """The function itself."""
+    """The function itself, imported if it is given by its path."""
     if not isinstance(function, str):
         return function
     module, _, name = function.partition(":")

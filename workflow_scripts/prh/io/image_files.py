@@ -1,4 +1,4 @@
-"""Which files are images: the formats that are opened, the names of such files, their bound. Quick to import."""
+"""Which files are images: accepted formats, file name suffixes and the size limit. Does not import Pillow."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ IMAGE_FORMATS = {
     "TIFF": (".tif", ".tiff"),
     "WEBP": (".webp",),
 }
-"""Pillow's names of the formats that are opened, each with the endings of its files. No other decoder is ever tried,
-whatever a file is called: that of EPS starts Ghostscript."""
+"""Accepted formats, by Pillow's name, with their file name suffixes. No other decoder is tried, whatever a file is
+called, because some are dangerous: the one for EPS runs Ghostscript."""
 MAX_BYTES = 2**28
-"""Bytes of an encoded image (256 MiB)."""
+"""Largest size of an encoded image (256 MiB)."""
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
 
 
 def is_image_name(path: Path) -> bool:
-    """Whether a file is called as images are."""
+    """Whether a file has the suffix of an accepted image format."""
     return path.suffix.lower() in IMAGE_SUFFIXES

@@ -1,7 +1,7 @@
-"""Encoded images as pixels: the one place where images are opened.
+"""Decoding of images; the only place where images are opened.
 
-Shards hold images as they came; whatever looks at pixels calls `decode`, so that all see what `inspect` has checked
-when the data set was sharded.
+Shards store images as they were downloaded. All code that needs pixels calls `decode`, so that it sees exactly what
+`inspect` checked when the data set was sharded.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from prh.io.image_files import IMAGE_FORMATS, MAX_BYTES
 from prh.io.text_files import GIT_LFS
 
 MAX_PIXELS = 89_478_485
-"""Pixels of an image: those of 256 MB of RGB, from which on Pillow too suspects a bomb."""
+"""Most pixels of an image: 256 MB of RGB, the limit above which Pillow suspects a decompression bomb too."""
 MAX_ASPECT = 100
-"""How many times as long as wide an image may be: a model's transform scales the short side to some 200 pixels and the
-long side with it, which takes seconds and gigabytes for an image of one pixel by 20,000."""
+"""Largest ratio of the sides of an image. Transforms of models scale the short side to about 200 pixels and the long
+side with it, which takes seconds and gigabytes for an image of 1 x 20,000 pixels."""
 
 TURNED = "turned upright, as their EXIF says"
 UNTURNED = "with an EXIF that cannot be read, taken as upright"
@@ -37,7 +37,7 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes an image of each EXIF orientation upright (all but 1, which is), as in PIL.ImageOps.exif_transpose."""
+"""The transposition that turns an image of each EXIF orientation upright, as in PIL.ImageOps.exif_transpose."""
 
 _ADDRESS = re.compile(r"(?: object)? at 0x[0-9A-Fa-f]+")
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
@@ -45,11 +45,11 @@ _WHITE_IS_ZERO, _SIGNED = 0, 2
 
 
 class ImageError(ValueError):
-    """An image cannot be read, or not in one way only; the message says why in a few words."""
+    """An image cannot be read, or its pixels are ambiguous; the message says why in a few words."""
 
 
 def decode(content: bytes) -> Image.Image:
-    """The pixels of an encoded image, as everyone should see them.
+    """Decode an image to upright RGB pixels.
 
     Parameters
     ----------
@@ -65,8 +65,8 @@ def decode(content: bytes) -> Image.Image:
     Raises
     ------
     ImageError
-        For what is damaged, of another format, of floating-point numbers or other numbers whose white is not known,
-        and beyond ``MAX_BYTES``, ``MAX_PIXELS`` or ``MAX_ASPECT``.
+        If the image is damaged, of another format, exceeds ``MAX_BYTES``, ``MAX_PIXELS`` or ``MAX_ASPECT``, or has
+        pixel values for which the value of white is unknown (floating-point numbers among them).
     """
     return _decoded(content)[0]
 
@@ -94,7 +94,9 @@ def _pixels(image: Image.Image) -> tuple[Image.Image, list[str]]:
     _check_size(*image.size)
     notes = [FIRST_FRAME] if _has_more_frames(image) else []
     transparent = _transparent_colour(image)
-    if image.format == "TIFF":  # Pillow turns it while it loads it; of other formats it may find the EXIF only then
+    if (
+        image.format == "TIFF"
+    ):  # Pillow turns TIFFs while loading; for other formats it may find the EXIF only after loading
         _turn(image, notes)
         image.load()
     else:
@@ -128,16 +130,16 @@ def _check_size(width: int, height: int) -> None:
 def _has_more_frames(image: Image.Image) -> bool:
     try:
         return bool(getattr(image, "is_animated", False))
-    except Exception:  # there is one more, which is damaged and not wanted
+    except Exception:  # there is a further frame, but it is damaged and not needed
         image.seek(0)
         return True
 
 
 def _turn(image: Image.Image, notes: list[str]) -> Image.Transpose | None:
-    """How the EXIF says that the image is to be turned, if at all; ``notes`` get what is to be said of it."""
+    """The transposition that the EXIF orientation asks for, if any; appends what happened to ``notes``."""
     try:
         turn = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation))
-    except Exception:  # cameras and editors write much that is no EXIF, beside pixels that are right
+    except Exception:  # cameras and editors often write broken EXIF next to intact pixels
         notes.append(UNTURNED)
         return None
     if turn is not None:
@@ -146,9 +148,10 @@ def _turn(image: Image.Image, notes: list[str]) -> Image.Transpose | None:
 
 
 def _transparent_colour(image: Image.Image) -> int | tuple[int, ...] | None:
-    """The transparent grey or colour of a PNG in the range of the pixels that Pillow makes of it, where these differ.
+    """The transparent colour of a PNG, scaled to the pixel range that Pillow decodes to; None if no scaling is needed.
 
-    PNG counts it in the bits of the file; Pillow scales 2 and 4 bits to 8, and keeps 8 of the 16 bits of a colour.
+    A PNG stores it in the bit depth of the file, but Pillow scales 2 and 4 bits to 8 and keeps 8 of the 16 bits of a
+    colour.
     """
     colour = image.info.get("transparency")
     if image.format != "PNG" or colour is None or not image.tile:
@@ -164,17 +167,17 @@ def _transparent_colour(image: Image.Image) -> int | tuple[int, ...] | None:
 
 
 def _on_white(image: Image.Image, notes: list[str]) -> Image.Image:
-    if image.mode == "La":  # Pillow has no direct way from premultiplied grey
+    if image.mode == "La":  # Pillow cannot convert premultiplied grey to RGBA directly
         image = image.convert("LA")
-    seen = image.convert("RGBA")
-    if seen.getchannel("A").getextrema()[0] == 255:
-        return seen.convert("RGB")
+    rgba = image.convert("RGBA")
+    if rgba.getchannel("A").getextrema()[0] == 255:
+        return rgba.convert("RGB")
     notes.append(FLATTENED)
-    return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 
 def _scaled(image: Image.Image, notes: list[str]) -> Image.Image:
-    """Grey of more than 8 bits (modes I and I;16 in their byte orders) as L."""
+    """Scale grey of more than 8 bits (modes I and I;16 in any byte order) to mode L."""
     values = np.asarray(image).astype(np.int64)
     white, inverted = _white(image, values)
     grey = (values * 255 + white // 2) // white
@@ -188,7 +191,7 @@ def _scaled(image: Image.Image, notes: list[str]) -> Image.Image:
 
 
 def _white(image: Image.Image, values: np.ndarray) -> tuple[int, bool]:
-    """The number that stands for white, and whether a TIFF means black by it; ImageError where it cannot be told."""
+    """(value of white, whether a TIFF uses it for black instead); ImageError if that is ambiguous."""
     low, high = int(values.min()), int(values.max())
     tags: Callable = getattr(image, "tag_v2", {}).get
     bits = (tags(_BITS_PER_SAMPLE) or (16,))[0]
@@ -210,6 +213,6 @@ def _unidentified(content: bytes) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """An exception of a decoder in a line that is the same in every run."""
+    """The first line of a decoder's exception, without memory addresses, so that it is the same in every run."""
     lines = str(error).splitlines()
     return _ADDRESS.sub("", lines[0]).rstrip(".") if lines and lines[0] else type(error).__name__

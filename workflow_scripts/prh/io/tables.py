@@ -1,7 +1,7 @@
-"""The Parquet tables between the stages: schemas, atomic writing, checked reading.
+"""The Parquet tables through which the stages communicate: schemas, atomic writing, checked reading.
 
-A table is complete or absent: it is written beside its final name and renamed.
-Its footer (key ``prh``) says what made it. Stages share nothing but these tables.
+A table is either complete or absent, because it is written under a temporary name and renamed. Its footer (key ``prh``)
+records how it was made.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     import polars as pl
 
 FOOTER_KEY, CHECK_KEY = b"prh", b"prh.sha256"
-"""What made a table, as JSON, and the hash of that: pages have checksums of their own, footers have none."""
+"""Footer keys: how the table was made, as JSON, and the hash of that, since Parquet has checksums for pages only."""
 FACTS = {
     "dataset": "data set",
     "samples": "samples of digest",
     "spec": "settings of digest",
     "digest": "contents of digest",
 }
-"""What facts of a footer are called in messages."""
+"""Names of footer facts in messages."""
 LAYER_PREFIX = "layer_"
 
 SHARD = pa.schema(
@@ -58,11 +58,11 @@ ALIGNMENT = pa.schema(
 
 
 class TableError(ValueError):
-    """A table is missing, truncated or not what its reader needs; the message names the file and the mend."""
+    """A table is missing, truncated or not what its reader needs; the message names the file and the remedy."""
 
 
 def layer_name(index: int) -> str:
-    """``layer_07`` for 7: the column that holds layer 7."""
+    """Name of the column of a layer: ``layer_07`` for 7."""
     return f"{LAYER_PREFIX}{index:02d}"
 
 
@@ -74,9 +74,9 @@ def layer_columns(schema: pa.Schema) -> list[str]:
 def layers_table(
     sample_ids: Sequence[str], layers: Sequence[np.ndarray], numbers: Sequence[int] | None = None
 ) -> pa.Table:
-    """Table of ``layers[i]`` ([n, width_i], any numeric dtype) under the columns layer_00, layer_01, ...
+    """A table with one column (layer_00, layer_01, ...) per array of ``layers``, [n, width_i] of any numeric dtype.
 
-    ``numbers``: which layers of the model they are, where they are not all of them.
+    ``numbers``: the layer numbers of the arrays, if they are not 0, 1, ...
     """
     columns = {"sample_id": pa.array(sample_ids, pa.string())}
     for i, layer in zip(range(len(layers)) if numbers is None else numbers, layers, strict=True):
@@ -86,24 +86,24 @@ def layers_table(
 
 
 def layer_array(table: pa.Table, name: str) -> np.ndarray:
-    """The layer column ``name`` as an array [n, width] of the column's own dtype (no copy for one chunk)."""
+    """The layer column ``name`` as an array [n, width] of the dtype of the column, not copied if it is one chunk."""
     width = table.schema.field(name).type.list_size
     column = table.column(name).combine_chunks()
-    if isinstance(column, pa.ChunkedArray):  # a table of no rows combines to no chunk
+    if isinstance(column, pa.ChunkedArray):  # an empty table has no chunks to combine
         column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
     return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
 
 
 def provenance(**facts: object) -> dict[str, object]:
-    """What made a table: version of prh and of the libraries that shape numbers, and the caller's own facts."""
+    """Content of a footer: the versions of prh and of the libraries that influence numbers, and the given facts."""
     return {"prh": versions.of("prh"), "libraries": versions.libraries(), **facts}
 
 
 @contextmanager
 def writer(path: str | Path, schema: pa.Schema, made_by: Mapping[str, object]) -> Iterator[pq.ParquetWriter]:
-    """A ParquetWriter whose file appears under ``path`` only when complete.
+    """A ParquetWriter whose file appears at ``path`` only when it is complete.
 
-    Float columns are stored with BYTE_STREAM_SPLIT + zstd: half the size of plain for features, and fast.
+    Float columns are stored with BYTE_STREAM_SPLIT and zstd, which halves the size of features and is fast.
     """
     footer = json.dumps(made_by, sort_keys=True, default=str).encode()
     schema = schema.with_metadata({FOOTER_KEY: footer, CHECK_KEY: hashlib.sha256(footer).hexdigest().encode()})
@@ -135,13 +135,13 @@ def _is_floating(dtype: pa.DataType) -> bool:
 
 
 def _leaf(field: pa.Field) -> str:
-    """The Parquet column path of a field: a list's values live one level down."""
+    """The Parquet column path of a field; the values of a list are one level down."""
     return f"{field.name}.list.element" if pa.types.is_fixed_size_list(field.type) else field.name
 
 
 @contextmanager
 def open_table(path: str | Path) -> Iterator[pq.ParquetFile]:
-    """Open a table for reading; a missing or truncated file is a TableError that names it."""
+    """Open a table for reading. Raises TableError, naming it, if it is missing or truncated."""
     path = Path(path)
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as source:
@@ -154,7 +154,7 @@ def open_table(path: str | Path) -> Iterator[pq.ParquetFile]:
 
 
 def read(path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a table or only ``columns`` of it; TableError for a missing file, a damaged one or a missing column."""
+    """Read a table, or only some ``columns``. Raises TableError for a missing or damaged file or a missing column."""
     with open_table(path) as source:
         missing = [name for name in columns or [] if name not in source.schema_arrow.names]
         if missing:
@@ -165,13 +165,13 @@ def read(path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def rows(path: str | Path) -> int:
-    """How many rows a table has."""
+    """Number of rows of a table."""
     with open_table(path) as source:
         return source.metadata.num_rows
 
 
 def made_by(path: str | Path) -> dict:
-    """The footer of a table: what made it ({} if it says nothing). TableError for a damaged one."""
+    """The footer of a table, which records how it was made; {} if it has none. Raises TableError if it is damaged."""
     with open_table(path) as source:
         metadata = source.schema_arrow.metadata or {}
     text, check = metadata.get(FOOTER_KEY, b"{}"), metadata.get(CHECK_KEY)
@@ -180,31 +180,31 @@ def made_by(path: str | Path) -> dict:
     except (ValueError, RecursionError):
         footer = None
     if not isinstance(footer, dict) or check not in (None, hashlib.sha256(text).hexdigest().encode()):
-        raise TableError(f"{path} has a damaged footer, which says what made it; delete it and run again.")
+        raise TableError(f"{path} has a damaged footer; delete the file and run again.")
     return footer
 
 
 def digest_of_samples(samples: Sequence[str]) -> str:
-    """16 hexadecimal digits for the sample_ids of a table, in their order."""
+    """Digest, 16 hexadecimal digits, of the sample_ids of a table in their order."""
     return hashlib.sha256(json.dumps(list(samples)).encode()).hexdigest()[:16]
 
 
 def require(path: str | Path, **wanted: object) -> dict:
-    """The footer of a table, after a look at whether it is the one that its reader asks for.
+    """The footer of a table, after checking that it is the table that its reader needs.
 
-    ``wanted`` is what the footer must say: ``model``, ``dataset``, ``metric``, ``samples`` (`digest_of_samples`),
-    ``spec`` (the digest of the settings it was made by) ...; None for what the reader does not know. Raises TableError,
-    which names the file, where the footer says another thing or nothing.
+    ``wanted`` are the required facts of the footer: ``model``, ``dataset``, ``metric``, ``samples``
+    (`digest_of_samples`), ``spec`` (the digest of the settings that made it) and so on; None is not checked. Raises
+    TableError, naming the file, if a fact is missing or different.
     """
     footer = made_by(path)
     for fact, value in wanted.items():
         if value is None or footer.get(fact) == value:
             continue
-        what = FACTS.get(fact, fact)
-        says = f"{what} {footer[fact]!r}" if footer.get(fact) is not None else f"no {what}"
+        label = FACTS.get(fact, fact)
+        actual = f"{label} {footer[fact]!r}" if footer.get(fact) is not None else f"no {label}"
         raise TableError(
-            f"{path} says that it was made for {says}, and {what} {value!r} is asked for: it is another table under "
-            "this name; delete it and run snakemake again, which makes it and all that came from it anew."
+            f"{path} was made for {actual}, but {label} {value!r} is required: it is a different table under this "
+            "name; delete it and run snakemake again to recreate it and everything made from it."
         )
     return footer
 
@@ -212,7 +212,7 @@ def require(path: str | Path, **wanted: object) -> dict:
 def require_each(
     paths: Sequence[str | Path], models: Sequence[str], specs: Sequence[str] = (), **wanted: object
 ) -> list[dict]:
-    """The footers of the tables of several models, each after `require`; ``specs`` as many as ``paths``, or none."""
+    """The footers of the tables of several models, each checked by `require`; ``specs`` is empty or one per path."""
     expected = zip(paths, models, specs or [None] * len(paths), strict=True)
     return [require(path, model=model, spec=spec, **wanted) for path, model, spec in expected]
 
@@ -222,16 +222,16 @@ def require_same_samples(left: Sequence[str], right: Sequence[str], names: tuple
     if list(left) == list(right):
         return
     only = sorted(set(left) ^ set(right))
-    what = f"{len(only)} samples are in one only, such as {only[0]!r}" if only else "the order differs"
+    difference = f"{len(only)} samples are in only one, such as {only[0]!r}" if only else "the order differs"
     raise TableError(
-        f"{names[0]} and {names[1]} do not hold the same samples: {what}. "
+        f"{names[0]} and {names[1]} do not hold the same samples: {difference}. "
         "They must come from the same shards: delete the older one and run again."
     )
 
 
 def selected(table: pl.DataFrame, where: Mapping[str, object]) -> pl.DataFrame:
-    """The rows with the wanted values (None: null), of those columns of ``where`` that the table has."""
-    import polars as pl  # half of what the many small jobs import, and the stages before the tables do without
+    """The rows that have the values of ``where`` (None: null); columns that the table lacks are ignored."""
+    import polars as pl  # half of the import time of small jobs, and early stages do not need it
 
     for column in set(where) & set(table.columns):
         value = where[column]

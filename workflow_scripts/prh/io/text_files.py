@@ -1,4 +1,4 @@
-"""Text files as strings and as lines: UTF-8, with or without a byte-order mark, on every system and in every locale."""
+"""Reading of UTF-8 text files, with or without a byte-order mark, identically on every system and in every locale."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import codecs
 from pathlib import Path
 
 _MARKS = {
-    "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),  # before UTF-16, whose mark is the beginning of this one
+    "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),  # before UTF-16, whose mark is a prefix of this one
     "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
 }
 
 
 GIT_LFS = b"version https://git-lfs"
-"""How the small text begins that git-lfs leaves in the place of a file that it has not fetched."""
+"""Start of the placeholder that git-lfs leaves for a file it has not fetched."""
 
 
 class TextError(ValueError):
-    """A file is not the text that it should be; the message names it, the place and the mend."""
+    """A file is not UTF-8 text; the message names the file, the position and the remedy."""
 
 
 def read(path: Path) -> str:
-    """The content of a UTF-8 file, without a byte-order mark, line ends as they are.
+    """The content of a UTF-8 file without its byte-order mark; line ends are kept.
 
-    Raises TextError for any other encoding, with the line and the bytes where it shows, and for what is no text.
+    Raises TextError for another encoding, with the line and bytes where it fails, and for files that are not text.
     """
     content = path.read_bytes()
     if content.startswith(GIT_LFS):
@@ -31,7 +31,7 @@ def read(path: Path) -> str:
         if content.startswith(marks):
             raise TextError(f"{path} is {encoding} text; save it as UTF-8.")
     if b"\0" in content:
-        raise TextError(f"{path} holds zero bytes, so it is damaged or no text in UTF-8; save it as UTF-8.")
+        raise TextError(f"{path} holds zero bytes, so it is damaged or not UTF-8 text; save it as UTF-8.")
     try:
         return content.removeprefix(codecs.BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -47,15 +47,15 @@ def is_pointer(path: Path) -> bool:
 
 
 def lines(path: Path) -> list[str]:
-    r"""The lines of a UTF-8 file, ended by \n or \r\n and nothing else; TextError as from `read`."""
+    r"""The lines of a UTF-8 file, split at \n and \r\n only. Raises TextError like `read`."""
     return split_lines(read(path))
 
 
 def split_lines(text: str) -> list[str]:
-    r"""``text`` split where \n or \r\n stands; what ends a line is no part of it, and no line follows the last end.
+    r"""Split ``text`` at \n and \r\n, which are dropped; a final line end does not start another line.
 
-    str.splitlines also splits at U+2028, U+0085, form feeds and others, which are characters of a sentence, a token or
-    a JSON string.
+    str.splitlines would also split at U+2028, U+0085, form feeds and others, which can be part of a sentence, a token
+    or a JSON string.
     """
     parts = text.split("\n")
     if parts[-1] == "":

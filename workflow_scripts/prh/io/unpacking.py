@@ -1,18 +1,18 @@
-"""How much a packed file may unpack to: one bound for archives and for Parquet files that others have made."""
+"""Limit on the unpacked size of archives and of Parquet files from others, against decompression bombs."""
 
 from __future__ import annotations
 
 FREELY = 100_000_000
-"""Bytes that a file may unpack to, however small it is."""
+"""Bytes that any file may unpack to, however small it is."""
 RATIO = 100
-"""How many times its own size a file may unpack to beyond that: text and tables reach 10 to 30, a bomb some 1,000."""
+"""Largest ratio of unpacked to packed size above that; text and tables reach 10 to 30, bombs about 1,000."""
 
 
 def is_bomb(packed: int, unpacked: int) -> bool:
-    """Whether a file of ``packed`` bytes would unpack to more than any that is meant well."""
+    """Whether ``unpacked`` bytes are more than a file of ``packed`` bytes may unpack to."""
     return unpacked > max(FREELY, RATIO * packed)
 
 
 def refusal(packed: int, unpacked: int) -> str:
-    """Why a bomb is not unpacked, in the words of a message."""
-    return f"its {packed:,} bytes unpack to {unpacked:,} or more, beyond {FREELY:,} and {RATIO} times as many"
+    """The reason for refusing a bomb, as part of a message."""
+    return f"its {packed:,} bytes unpack to {unpacked:,} or more, above {FREELY:,} and {RATIO} times its size"

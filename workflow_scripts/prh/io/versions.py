@@ -1,4 +1,4 @@
-"""The versions that a log and a table name."""
+"""Versions of prh and its libraries, recorded in logs and in the footers of tables."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def of(distribution: str) -> str | None:
 
 
 def libraries() -> dict[str, str | None]:
-    """The versions of the libraries that shape numbers."""
+    """The versions of the libraries that influence numbers."""
     return {name: of(name) for name in LIBRARIES}

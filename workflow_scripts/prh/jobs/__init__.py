@@ -1,1 +1,1 @@
-"""What a program is wrapped in: command line, log, progress, devices, timings. Nothing here changes a number."""
+"""Everything around the work of a program: log, error messages, progress, devices, timings. Never affects results."""

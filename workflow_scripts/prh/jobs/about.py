@@ -1,8 +1,8 @@
-"""What an error was about: the model, the sample, the file that was worked on when it happened.
+"""Context for error messages: the model, sample or file that was being processed when an error occurred.
 
-Libraries raise errors that name none of these. What a whole job is about is known from its arguments
-(`job_is_about`, which prh.experiment.arguments calls for every program). ``with about("sample '7'"):`` notes on every
-error that passes what it was about besides. prh.jobs.command puts both before the error's own words.
+Errors from other libraries name none of these. The subjects of the whole job follow from its arguments (`job_is_about`,
+called by prh.experiment.arguments for every program); ``with about("sample '7'"):`` adds further context to each error
+that passes through. prh.jobs.command prints both in front of the error message.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from contextlib import contextmanager
 
 MARK = "while working on "
 _job: list[str] = []
-"""What the whole job is about: a process runs one job."""
+"""Subjects of the whole job; global, because a process runs one job."""
 
 
 @contextmanager
 def about(what: str) -> Iterator[None]:
-    """Note ``what`` (such as "model 'vit'") on an exception that leaves the block; blocks may be nested."""
+    """Add ``what`` (such as "model 'vit'") as context to an exception that leaves the block; blocks may be nested."""
     try:
         yield
     except Exception as error:
@@ -26,16 +26,16 @@ def about(what: str) -> Iterator[None]:
 
 
 def job_is_about(subjects: Iterable[str]) -> None:
-    """Say what every error of this process is about, whatever it was doing: the entries that its program was given."""
+    """Set the subjects of all errors of this process: the entries that its program was given."""
     _job[:] = subjects
 
 
 def subjects(error: BaseException) -> list[str]:
-    """What the job is about, then what `about` has noted on an error, the widest first."""
+    """The subjects of the job, then the context that `about` has added to an error, outermost first."""
     return list(dict.fromkeys([*_job, *noted(error)]))
 
 
 def noted(error: BaseException) -> list[str]:
-    """What `about` has noted on an error, the widest first."""
+    """The context that `about` has added to an error, outermost first."""
     notes = [note.removeprefix(MARK) for note in getattr(error, "__notes__", ()) if note.startswith(MARK)]
     return list(dict.fromkeys(reversed(notes)))

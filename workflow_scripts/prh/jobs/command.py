@@ -1,5 +1,7 @@
-"""How the command-line programs of the stages behave: a log begins with what ran and ends with the time and memory that
-it took; whatever goes wrong is told in one sentence; nothing is asked, and no program outlives the run that started it.
+"""Common behaviour of the command-line programs of the stages.
+
+The log starts with the command and versions and ends with time and memory used; every error is reported in one
+sentence; no program reads standard input or outlives the run that started it.
 """
 
 from __future__ import annotations
@@ -25,66 +27,68 @@ from prh.jobs import lifeline
 from prh.jobs.about import noted, subjects
 
 USAGE = re.compile(r"^took ([\d.]+) s, ([\d.]+) s of CPU, at most ([\d.]+) MB$", re.MULTILINE)
-"""The line of `usage`."""
+"""Pattern of the line that `usage` writes."""
 LONGEST = 600
-"""Letters of another library's message that are repeated in a sentence; the log has all of them."""
+"""Most characters quoted from the message of another library; the log has all of them."""
 
 
 @contextmanager
 def failing_in_one_sentence(*, job: bool = True) -> Iterator[None]:
-    """End the program with one sentence, and status 1, for whatever goes wrong in the block.
+    """Report any error of the block in one sentence and exit with status 1.
 
-    That is the message of an error that prh raised, or of a file that could not be read or written. For anything else
-    the traceback is printed first, and the sentence says what the work was about (prh.jobs.about), what happened, and
-    that it may be a fault of prh.
+    For an error raised by prh, or a file that cannot be read or written, the sentence is its message. For any other
+    error the traceback is printed first, and the sentence says what was being processed (prh.jobs.about), what
+    happened, and that it may be a fault of prh.
 
-    The log of a ``job`` begins with the versions, the machine, and the program with its settings, and ends with the
-    time and memory that it took. A job reads nothing from its standard input, and dies with the run that started it.
+    The log of a ``job`` starts with versions, machine and command line and ends with the time and memory used. A job
+    gets no standard input, and is killed when the run that started it ends.
     """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # names of files and classes are printed in every locale
+        if isinstance(stream, io.TextIOWrapper):  # so that any file or class name can be printed, in every locale
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     logging.basicConfig(level=logging.INFO)
     for handler in logging.root.handlers:
         handler.setFormatter(_Redacted("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     started = time.monotonic()
-    told = job and not sys.stdout.isatty()
+    logged = job and not sys.stdout.isatty()
     if job:
         _close_input()
         lifeline.die_with(os.environ.get(lifeline.OWNERS, ""))
-    if told:
+    if logged:
         print(heading(), flush=True)
     try:
         yield
     except Exception as error:
-        if not _is_told(error):
+        if not _is_for_users(error):
             print(redacted_text(traceback.format_exc()), file=sys.stderr, end="", flush=True)
         sys.exit(f"error: {redacted_text(sentence(error))}")
     finally:
-        if told:
+        if logged:
             print(usage(time.monotonic() - started), flush=True)
 
 
 def sentence(error: Exception) -> str:
-    """What an error says: its own words where they are meant for users, after what it was about as far as they do not
-    name it; else what it was about and what it may be.
+    """The one-sentence report of an error.
+
+    For an error meant for users, this is its message, preceded by the subjects that it does not name itself. For any
+    other error, it is the subjects, the exception, and a hint that it may be a fault of prh.
     """
     message = str(error)
-    if _is_told(error):
-        if _is_ours(error):  # a part of prh that does not know for whom it works cannot name it
+    if _is_for_users(error):
+        if _is_ours(error):  # names its own subject, but not what its callers were processing
             about = [subject for subject in noted(error) if subject not in message]
         else:
             about = [] if getattr(error, "filename", None) else subjects(error)
         return ": ".join([*filter(None, [", ".join(about)]), message])
-    words = " ".join(message.split())
-    words = words if len(words) <= LONGEST else f"{words[:LONGEST]} ..."
-    cause = f"{type(error).__name__}: {words.rstrip('.')}" if words else type(error).__name__
+    quoted = " ".join(message.split())
+    quoted = quoted if len(quoted) <= LONGEST else f"{quoted[:LONGEST]} ..."
+    cause = f"{type(error).__name__}: {quoted.rstrip('.')}" if quoted else type(error).__name__
     about = ", ".join(subjects(error)) or _output()
     return f"{about}: {cause}; this may be a fault of prh (its traceback is above in the log)."
 
 
 def heading() -> str:
-    """Two lines: what runs where, and how to run it again by hand."""
+    """Two lines: versions and machine, and the command to run the program again by hand."""
     known = {"prh": versions.of("prh"), "Python": platform.python_version(), **versions.libraries()}
     listed = ", ".join(f"{name} {number}" for name, number in known.items() if number)
     command = shlex.join(["python", *map(redacted_text, sys.argv)])
@@ -92,9 +96,9 @@ def heading() -> str:
 
 
 def usage(seconds: float) -> str:
-    """A line that says how long the work took, and what this process and its children have used since they started.
+    """A line with the elapsed time, and the CPU time and peak memory of this process and its children.
 
-    The memory is the peak of the largest of them, as the kernel counts it (getrusage).
+    The memory is the peak of the largest single process, as reported by the kernel (getrusage).
     """
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
@@ -104,36 +108,36 @@ def usage(seconds: float) -> str:
 
 
 def batch_size(text: str) -> int | None:
-    """The value of --batch-size: a number, or None for auto (what fits)."""
+    """The value of --batch-size: a number, or None for "auto", which uses the largest that fits."""
     return None if text == "auto" else int(text)
 
 
 class _Redacted(logging.Formatter):
-    """Log lines without the secrets of the addresses in them: clients of the web log what they ask for."""
+    """Removes secrets in addresses from log lines, because HTTP clients log the addresses they request."""
 
     def format(self, record: logging.LogRecord) -> str:
         return redacted_text(super().format(record))
 
 
 def _close_input() -> None:
-    """Let whoever asks a question read the end of a file: in a job nobody answers, and it would wait for ever."""
+    """Redirect standard input to an empty file, so that a library that asks a question fails instead of hanging."""
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     if nothing != 0:
         os.close(nothing)
 
 
-def _is_told(error: Exception) -> bool:
-    """Whether an error is a sentence for users already: one that prh raised, or the system's on a file."""
+def _is_for_users(error: Exception) -> bool:
+    """Whether the message of an error is meant for users: prh raised it, or it is a system error about a file."""
     if isinstance(error, OSError) and error.errno is not None:
         return True
     return isinstance(error, (ValueError, OSError)) and _is_ours(error)
 
 
 def _is_ours(error: Exception) -> bool:
-    """Whether prh or one of its programs raised an error itself: the last step of its traceback is a ``raise`` there.
+    """Whether prh or one of its programs raised an error itself: its traceback ends at a ``raise`` statement there.
 
-    A ValueError of numpy, or of ``int("x")`` in our own line, was not written for users.
+    A ValueError from numpy, or from ``int("x")`` in our own code, was not written for users.
     """
     if type(error).__module__.split(".")[0] == "prh":
         return True
@@ -146,7 +150,7 @@ def _is_ours(error: Exception) -> bool:
 
 
 def _output() -> str:
-    """The program and, where its arguments tell, what it was to make: in whose path the data set and model stand."""
+    """The program and, if its arguments name one, its output, whose path contains the data set and model."""
     flags = ("--output", "--table", "--scores", "--manifest")
     outputs = [value for flag, value in zip(sys.argv, sys.argv[1:], strict=False) if flag in flags]
     program = Path(sys.argv[0]).name

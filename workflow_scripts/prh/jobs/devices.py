@@ -1,6 +1,7 @@
-"""Whole GPUs for jobs that share a machine: each job holds its own, by locks that the kernel frees when the job dies.
+"""Exclusive GPUs for jobs that share a machine, by file locks that the kernel releases when a job dies.
 
-To be used before CUDA is: the choice is made through CUDA_VISIBLE_DEVICES, which torch reads at its first call of CUDA.
+Must be used before torch initialises CUDA, because it works by setting CUDA_VISIBLE_DEVICES, which torch reads only
+then.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 ALLOCATION = ("SLURM_JOB_ID", "SLURM_STEP_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
-"""Where schedulers say whose devices a process sees. Two allocations on a machine may each call their own GPU 0."""
+"""Variables in which schedulers identify an allocation; two allocations on a machine may both call their GPU 0."""
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA calls them: those of CUDA_VISIBLE_DEVICES, else their positions.
+    """Names of the GPUs that this process may use: those in CUDA_VISIBLE_DEVICES, else 0, 1, ...
 
-    CUDA counts the devices that it is given: in a container with /dev/nvidia3 alone, that one is 0.
+    CUDA numbers the devices that are present: in a container with only /dev/nvidia3, that one is 0.
     """
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
@@ -32,11 +33,10 @@ def visible_gpus() -> list[str]:
 
 @contextmanager
 def holding_gpus(count: int = 1, wanted: str = "auto", *, poll: float = 0.5) -> Iterator[list[str]]:
-    """Hold GPUs that no other job of this user and allocation holds, and make them the only visible ones.
+    """Lock GPUs that no other job of this user and allocation has locked, and make only those visible to CUDA.
 
-    ``count`` of them, or all where there are fewer; waits until so many are free. Yields their names, [] where there is
-    none or ``wanted`` is "cpu". Raises ValueError where torch can use no GPU although there is one, or
-    although ``wanted`` is "cuda".
+    Waits until ``count`` of them are free, or all if there are fewer. Yields their names; [] if there is no GPU or
+    ``wanted`` is "cpu". Raises ValueError if torch cannot use a GPU although there is one or ``wanted`` is "cuda".
     """
     names = [] if wanted == "cpu" else visible_gpus()
     if not names:
@@ -47,7 +47,7 @@ def holding_gpus(count: int = 1, wanted: str = "auto", *, poll: float = 0.5) -> 
     count = min(max(count, 1), len(names))
     with ExitStack() as held:
         while len(gpus := _lock_free_ones(names, count, held)) < count:
-            held.close()  # all or none: two jobs that each keep a part of what both need would wait for ever
+            held.close()  # all or none: two jobs that each held some of the GPUs they need would deadlock
             time.sleep(poll)
         before = os.environ.get("CUDA_VISIBLE_DEVICES")
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
@@ -66,8 +66,8 @@ def _device_files() -> list[Path]:
 
 
 def _lock_free_ones(names: Sequence[str], count: int, held: ExitStack) -> list[str]:
-    """Lock up to ``count`` free GPUs of ``names``, to be let go with ``held``."""
-    folder, found = _lock_folder(), []
+    """Lock up to ``count`` free GPUs of ``names``; closing ``held`` releases them."""
+    folder, locked = _lock_folder(), []
     for name in names:
         descriptor = _opened(folder, name)
         try:
@@ -76,40 +76,39 @@ def _lock_free_ones(names: Sequence[str], count: int, held: ExitStack) -> list[s
             os.close(descriptor)
             continue
         held.callback(os.close, descriptor)
-        found.append(name)
-        if len(found) == count:
+        locked.append(name)
+        if len(locked) == count:
             break
-    return found
+    return locked
 
 
 def _opened(folder: Path, gpu: str) -> int:
-    """The lock file of a GPU, open: never one that somebody else has put there, and never emptied."""
+    """Open the lock file of a GPU, without following links and without truncating it."""
     allocation = [value for key in ALLOCATION if (value := os.environ.get(key))]
     name = re.sub(r"[^A-Za-z0-9_.-]", "_", "-".join([*allocation, "gpu", gpu]))[:200]
     path = folder / f"{name}.lock"
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise ValueError(
-            f"the lock of GPU {gpu}, {path}, cannot be opened ({error.strerror}); remove what is there."
-        ) from None
+        raise ValueError(f"the lock of GPU {gpu}, {path}, cannot be opened ({error.strerror}); remove it.") from None
 
 
 def _lock_folder() -> Path:
-    """A folder for locks that is this user's alone: all jobs of the user on this machine find the same one.
+    """The folder for locks: private to this user and the same for all of the user's jobs on this machine.
 
-    In XDG_RUNTIME_DIR it would be another in jobs of a scheduler than at a login. TMPDIR differs between the jobs of
-    some schedulers, whose devices do not meet either. Raises ValueError where another user has taken the name.
+    XDG_RUNTIME_DIR would not do, because it differs between scheduler jobs and login sessions. TMPDIR also differs
+    between jobs of some schedulers, but those jobs do not share devices. Raises ValueError if the name is taken by
+    another user.
     """
     folder = Path(tempfile.gettempdir(), f"prh-{os.getuid()}")
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         status = folder.lstat()
     except OSError as error:
-        raise ValueError(f"the folder of the locks of GPUs, {folder}, cannot be made: {error.strerror}.") from None
+        raise ValueError(f"the folder for GPU locks, {folder}, cannot be created: {error.strerror}.") from None
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         raise ValueError(
-            f"{folder} is no folder of yours, so the locks of GPUs cannot lie there; have it removed, or set TMPDIR."
+            f"{folder} is not a folder of yours, so GPU locks cannot be stored there; have it removed, or set TMPDIR."
         )
     if status.st_mode & 0o077:
         folder.chmod(0o700)
@@ -117,15 +116,15 @@ def _lock_folder() -> Path:
 
 
 def _check_cuda(gpus: Sequence[str], wanted: str) -> None:
-    """A job that asked for a GPU and would compute on the CPU, a hundred times slower, without a word."""
+    """Raise ValueError if torch cannot use the GPUs; the job would silently run on the CPU, 100 times slower."""
     if not _device_files() and not wanted.startswith("cuda"):
         return
     import torch
 
-    if torch.cuda.is_available():  # some have no device files: in WSL, say
+    if torch.cuda.is_available():  # checked first, because some GPUs have no device files (in WSL, for example)
         return
     if not _device_files():
-        raise ValueError(f"device {wanted!r} is asked for and there is no GPU here; set compute.device: auto.")
+        raise ValueError(f"device {wanted!r} is requested, but there is no GPU here; set compute.device: auto.")
     those = f"GPU {','.join(gpus)}" if gpus else "them"
     raise ValueError(
         f"this machine has GPUs, but torch {torch.__version__} cannot use {those}; "

@@ -1,7 +1,8 @@
-"""Programs that die with the process that started them, however it dies: a killed run leaves no job behind.
+"""Programs that die with the run that started them, however it ends, so that a killed run leaves no jobs behind.
 
-Between a run and its programs there are shells, which survive it, so the kernel's own signal (PR_SET_PDEATHSIG) would
-not come. The run writes itself into an environment variable instead, and every program watches it.
+The kernel's own signal for this (PR_SET_PDEATHSIG) would not arrive, because shells stand between a run and its
+programs and survive the run. Instead the run identifies itself in an environment variable, and every program watches
+it.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ from contextlib import suppress
 from pathlib import Path
 
 OWNERS = "PRH_OWNERS"
-"""The environment variable: the processes that a program does not outlive, separated by blanks."""
+"""Environment variable with the processes that a program must not outlive, separated by spaces."""
 POLL = 1.0
-"""Seconds between two looks, where the kernel does not tell of the end of a process that is no child."""
+"""Seconds between checks on systems where the kernel cannot notify of the end of a process that is not a child."""
 
 
 def with_this_process(owners: str = "") -> str:
-    """``owners`` (the value of OWNERS) and this process: the value for the programs that it starts."""
+    """The value of OWNERS for programs started by this process: ``owners`` and this process."""
     return " ".join(dict.fromkeys([*owners.split(), f"{_machine()}:{os.getpid()}:{_started(os.getpid())}"]))
 
 
 def die_with(owners: str, end: Callable[[], object] | None = None) -> None:
-    """Kill this process (or call ``end``) as soon as one of ``owners`` is gone: at once, if one is gone already.
+    """Kill this process (or call ``end``) as soon as one of ``owners`` ends; immediately if one has already ended.
 
-    Owners on other machines and in other containers are left out, as on the nodes of a cluster: nothing here can see
-    them, and their numbers may be those of other processes.
+    Owners on other machines and in other containers (as on cluster nodes) are ignored, because they are invisible here
+    and their process IDs may belong to other processes.
     """
     end = end or (lambda: os.kill(os.getpid(), signal.SIGKILL))
     for owner in owners.split():
@@ -56,7 +57,7 @@ def _watch(process: int, started: str, end: Callable[[], object]) -> None:
 
 
 def _machine() -> str:
-    """What tells this machine, since it was started, and this container from others."""
+    """Identifies this machine, its current boot, and this container."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
@@ -65,7 +66,7 @@ def _machine() -> str:
 
 
 def _started(process: int) -> str:
-    """When a process started, in ticks; nothing where there is none: another process may have its number by now."""
+    """Start time of a process, in ticks, which tells it from a later one with the same ID; "" if it has ended."""
     try:
         words = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
         return "" if words[0] in "ZX" else words[19]

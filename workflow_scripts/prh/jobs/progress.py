@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with rate and time left on a terminal, one line a minute in a log file."""
+"""Progress of long-running work: a bar with rate and time left on a terminal, one line per minute in a log file."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from tqdm import tqdm
 
 
 class Progress:
-    """A tqdm bar that in a file is a plain line a minute instead of a bar that overwrites itself."""
+    """A tqdm bar which, in a log file, is one plain line per minute instead of a bar that overwrites itself."""
 
     def __init__(
         self, title: str, total: int | None, unit: str = "it", *, scaled: bool = False, shown: bool = True
     ) -> None:
         terminal = sys.stderr.isatty()
-        self._done, self._told = 0.0, 0
+        self._done, self._shown = 0.0, 0
         self._bar = tqdm(
             total=total,
             disable=not shown,
@@ -29,15 +29,15 @@ class Progress:
         )
 
     def skip(self, count: int) -> None:
-        """Count work that an earlier run did; it does not enter the rate."""
+        """Count work done by an earlier run, which does not affect the rate."""
         self._bar.initial = count
         self._bar.n = count
 
     def advance(self, count: float = 1) -> None:
-        """Count work that is done; parts of a unit are shown when they make a whole one."""
+        """Count finished work; fractions of a unit are shown once they add up to a whole one."""
         self._done += count
-        whole = round(self._done) - self._told
-        self._told += whole
+        whole = round(self._done) - self._shown
+        self._shown += whole
         self._bar.update(whole)
 
     def __enter__(self) -> Progress:
@@ -50,7 +50,7 @@ class Progress:
 
 
 class _Lines:
-    """Standard error; where it is a file, each state of the bar is a line."""
+    """Standard error, to which each state of the bar is written as a line unless it is a terminal."""
 
     def __init__(self, terminal: bool) -> None:
         self._terminal = terminal
@@ -58,7 +58,7 @@ class _Lines:
     def write(self, text: str) -> None:
         if self._terminal:
             sys.stderr.write(text)
-        elif state := text.strip():  # without the carriage return before it
+        elif state := text.strip():  # strips the carriage return
             sys.stderr.write(f"{state}\n")
 
     def flush(self) -> None:

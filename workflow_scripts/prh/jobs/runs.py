@@ -1,4 +1,4 @@
-"""What a run of the workflow holds and hands on: its results, against other runs, and the environment of its jobs."""
+"""Exclusive use of a results folder by one run of the workflow, and the environment that a run passes to its jobs."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from prh.io import addresses, files
 from prh.jobs import lifeline
 
 LOCK = ".run.lock"
-"""The file in the folder of results that a run holds. It stays when the run ends, and holds nothing then."""
+"""Lock file in the results folder. It stays when the run ends, but is not locked any more."""
 
 
 def hold(results: str | Path) -> IO[bytes]:
-    """Hold a folder of results, made if need be, until the file that is returned is closed or this process ends.
+    """Lock a results folder, created if absent, until the returned file is closed or this process ends.
 
-    Two runs that make the same files remove each other's. Snakemake's own lock lies in the folder where it runs, so it
-    does not see a run from another one. The kernel frees this lock, also of a run that was killed, and processes
-    that the run starts do not inherit it. Over NFS it holds between machines, unless the mount keeps locks local; where
-    the file system has none nothing is held.
+    Two runs that make the same files would remove each other's. Snakemake's own lock is in its working directory, so it
+    does not detect a run started elsewhere. The kernel releases this lock even if the run is killed, and processes that
+    the run starts do not inherit it. Over NFS it works between machines, unless the mount keeps locks local; on a file
+    system without locks this does nothing.
 
-    Raises files.BusyError naming the other run.
+    Raises files.BusyError, naming the other run.
     """
     folder = Path(results)
     folder.mkdir(parents=True, exist_ok=True)
@@ -35,8 +35,8 @@ def hold(results: str | Path) -> IO[bytes]:
         other = _described(path)
         held.close()
         raise files.BusyError(
-            f"{folder} is in use by another run ({other}); wait for its end, or give this experiment another folder in "
-            "'results'."
+            f"{folder} is in use by another run ({other}); wait until it ends, or set another folder "
+            "for this experiment in 'results'."
         )
     facts = {"host": platform.node(), "process": os.getpid(), "folder": str(Path.cwd())}
     held.truncate(0)
@@ -46,16 +46,15 @@ def hold(results: str | Path) -> IO[bytes]:
 
 
 def environment(urls: Iterable[str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Environment variables for the jobs of a run that this process starts: additions to ``environ``.
+    """Environment variables to add to ``environ`` for the jobs of a run that this process starts.
 
-    ``urls``: the addresses of the experiment, whose secrets reach the downloads in this way alone.
+    ``urls``: the addresses of the experiment, whose secrets reach the download jobs only through the environment.
     """
     return {
         lifeline.OWNERS: lifeline.with_this_process(environ.get(lifeline.OWNERS, "")),
         addresses.ADDRESSES: addresses.kept(urls),
-        # A thread that waits for the others of its job by spinning keeps them from their cores where these are busy:
-        # two threads beside two busy processes on two cores took 19 s for what threads that sleep did in 5.5
-        # (docs/performance.md).
+        # By default OpenMP threads spin while they wait, which takes cores from other threads on a busy machine: with
+        # two other processes on two cores, two spinning threads took 19 s, sleeping ones 5.5 s (docs/performance.md).
         "OMP_WAIT_POLICY": environ.get("OMP_WAIT_POLICY", "passive"),
     }
 
@@ -65,4 +64,4 @@ def _described(path: Path) -> str:
         facts = json.loads(path.read_text(encoding="utf-8"))
         return f"process {facts['process']} on {facts['host']}, started in {facts['folder']} at {facts['since']}"
     except (OSError, ValueError, TypeError, KeyError):
-        return "it does not say which"
+        return "which one is unknown"
