@@ -202,11 +202,11 @@ def test_file_systems_without_locks_hold_nothing(tmp_path, monkeypatch):
         ),
         (
             b'{"name": "m", "source": "local", "root": null, "files": {}}',
-            "was written for the name 'm', but 'n' is required",
+            "was written for the name 'm', not 'n'",
         ),
         (
             b'{"name": "n", "source": "hub", "root": "x", "files": {}}',
-            "was written for the source 'hub', but 'local' is",
+            "was written for the source 'hub', not 'local'",
         ),
         (
             b'{"name": "n", "source": "local", "root": "x", "files": []}',

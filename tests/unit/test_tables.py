@@ -109,10 +109,10 @@ def test_a_table_that_was_made_for_something_else_is_refused(tmp_path):
     tables.write(pa.table({"a": [1]}), path, {"model": "vit", "dataset": "photos", "spec": "ab"})
     assert tables.require(path, model="vit", dataset="photos", spec="ab", samples=None)["model"] == "vit"
     for wanted, said in [
-        ({"model": "bert"}, "made for model 'vit', but model 'bert' is required"),
-        ({"dataset": "wit"}, "data set 'photos', but data set 'wit'"),
-        ({"spec": "cd"}, "settings of digest 'ab', and settings of digest 'cd'"),
-        ({"samples": "01"}, "made for no samples of digest, and samples of digest '01'"),
+        ({"model": "bert"}, "made for model 'vit', not model 'bert'"),
+        ({"dataset": "wit"}, "data set 'photos', not data set 'wit'"),
+        ({"spec": "cd"}, "settings of digest 'ab', not settings of digest 'cd'"),
+        ({"samples": "01"}, "made for no samples of digest, not samples of digest '01'"),
     ]:
         with pytest.raises(tables.TableError, match=said) as error:
             tables.require(path, **wanted)
@@ -141,5 +141,5 @@ def test_a_footer_without_a_hash_is_read(tmp_path):
     pq.write_table(pa.table({"a": [1]}).replace_schema_metadata({tables.FOOTER_KEY: b'{"model": "vit"}'}), path)
     assert tables.require(path, model="vit") == {"model": "vit"}
     pq.write_table(pa.table({"a": [1]}).replace_schema_metadata({b"pandas": b"{", b"huggingface": b"\xff"}), path)
-    with pytest.raises(tables.TableError, match="made for no model, but model 'vit' is required"):
+    with pytest.raises(tables.TableError, match="made for no model, not model 'vit'"):
         tables.require(path, model="vit")

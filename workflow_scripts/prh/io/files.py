@@ -241,7 +241,7 @@ def fetched(path: Path, name: str | None = None, source: str | None = None) -> d
     for fact, wanted in (("name", name), ("source", source)):
         if wanted is not None and content.get(fact, wanted) != wanted:  # older records have no names
             raise ValueError(
-                f"{path} was written for the {fact} {content[fact]!r}, but {wanted!r} is required: it is a different "
+                f"{path} was written for the {fact} {content[fact]!r}, not {wanted!r}: it is a different "
                 f"file under this name: {_REMEDY}."
             )
     root = None if content["root"] is None else Path(content["root"])

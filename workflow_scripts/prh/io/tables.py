@@ -203,7 +203,7 @@ def require(path: str | Path, **wanted: object) -> dict:
         label = FACTS.get(fact, fact)
         actual = f"{label} {footer[fact]!r}" if footer.get(fact) is not None else f"no {label}"
         raise TableError(
-            f"{path} was made for {actual}, but {label} {value!r} is required: it is a different table under this "
+            f"{path} was made for {actual}, not {label} {value!r}: it is a different table under this "
             "name; delete it and run snakemake again to recreate it and everything made from it."
         )
     return footer
