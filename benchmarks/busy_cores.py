@@ -32,8 +32,7 @@ def extract(threads: int, others: bool) -> float:
     from prh.modalities.image_batches import encode_images
 
     torch.set_num_threads(threads)
-    entry = {"name": "resnet", "modality": "vision", "library": "timm", "source": "random", "id": "test_resnet"}
-    entry |= {"path": None, "model_args": {}, "dtype": "float32", "seed": 0, "pooling": "auto", "layers": None}
+    entry = {"name": "resnet", "modality": "vision", "source": "random", "id": "test_resnet", "dtype": "float32"}
     encoder = modalities.load(entry, None, "cpu")
     draw, samples = np.random.default_rng(0), []
     for _ in range(IMAGES):

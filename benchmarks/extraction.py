@@ -130,9 +130,9 @@ def vision_models(real: Path) -> Iterable[tuple[str, VisionEncoder, torch.nn.Mod
     if weights.is_dir():
         entry = VisionModel(name="m", modality="vision", source="local", path=str(weights))
         bare = timm.create_model(f"local-dir:{weights}", pretrained=True)
-        yield "mobilenet_v2_1.0_224", modalities.load(entry.model_dump(), weights), bare, 500
+        yield "mobilenet_v2_1.0_224", modalities.load(entry, weights), bare, 500
     entry = VisionModel(name="m", modality="vision", source="random", id="vit_small_patch16_224")
-    yield entry.id, modalities.load(entry.model_dump(), None), timm.create_model(entry.id), 100
+    yield entry.id, modalities.load(entry, None), timm.create_model(entry.id), 100
 
 
 def language_models(real: Path, folder: Path) -> Iterable[tuple[str, LanguageEncoder, int]]:
@@ -141,14 +141,14 @@ def language_models(real: Path, folder: Path) -> Iterable[tuple[str, LanguageEnc
     if not weights.is_dir():
         return
     entry = LanguageModel(name="m", modality="language", source="local", path=str(weights))
-    yield "stories260K", modalities.load(entry.model_dump(), weights), 5000
+    yield "stories260K", modalities.load(entry, weights), 5000
     made = folder / "llama"
     shutil.copytree(weights, made, ignore=shutil.ignore_patterns("*.safetensors"))
     config = json.loads((made / "config.json").read_text(encoding="utf-8"))
     config |= {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 8, "head_dim": 64}
     (made / "config.json").write_text(json.dumps(config), encoding="utf-8")
     entry = LanguageModel(name="m", modality="language", source="random", path=str(made))
-    encoder = modalities.load(entry.model_dump(), None)
+    encoder = modalities.load(entry, None)
     yield f"Llama, {encoder.parameters / 1e6:.0f}M random", encoder, 300
 
 

@@ -8,6 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from prh.experiment.schema import LanguageModel
+
 WORDS = [
     *["<s>", "<unk>", "a", "the", "dog", "cat", "runs", "sleeps", "on", "green", "hill", "by", "sea", "two", "birds"],
     *["sing", "in", "one", "tree", "."],
@@ -56,9 +58,7 @@ def rewritten(folder: Path, change: Callable[[dict[str, Tensor]], Mapping[str, T
     return folder
 
 
-def entry(folder: Path, **changes) -> dict:
+def entry(folder: Path, **changes) -> LanguageModel:
     """The entry of a language model, as a program gets it."""
-    from prh.experiment.schema import LanguageModel
-
     settings = {"name": "m", "modality": "language", "source": "local", "path": str(folder)}
-    return LanguageModel(**(settings | changes)).model_dump(mode="json")
+    return LanguageModel(**(settings | changes))

@@ -39,12 +39,12 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
-    text, entry = arguments.spec.entry("text", Text), arguments.spec.entry("model", Model).model_dump()
-    root = files.fetched(arguments.weights, entry["name"], entry["source"])["root"]
+    text, entry = arguments.spec.entry("text", Text), arguments.spec.entry("model", Model)
+    root = files.fetched(arguments.weights, entry.name, entry.source)["root"]
     with about(str(arguments.text)):
         documents = files.read_json_lines(arguments.text)
     device = loading.choose_device(arguments.device)
-    facts = {**arguments.spec.provenance, "model": entry["name"], "text": text.name, "device": device}
+    facts = {**arguments.spec.provenance, "model": entry.name, "text": text.name, "device": device}
     try:
         loaded = causal_models.load_causal(entry, root, device, texts=documents)
     except text_checks.NotCausal as error:
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
         tables.write(scores.SCORES.empty_table(), arguments.output, tables.provenance(**facts, not_scored=reason))
         return
     window = min(text.window, language.longest_text(loaded.model) or text.window)
-    with about(f"model {entry['name']!r}"):
+    with about(f"model {entry.name!r}"):
         found = bits_per_byte(
             loaded.model,
             loaded.tokenizer,
@@ -61,11 +61,11 @@ def run(arguments: argparse.Namespace) -> None:
             stride=text.stride,
             batch_size=loaded.batch_size(arguments.batch_size),
             progress=True,
-            name=entry["name"],
+            name=entry.name,
         )
-    print(f"{entry['name']} on {text.name}: {found}")
+    print(f"{entry.name} on {text.name}: {found}")
     row = {
-        "model": entry["name"],
+        "model": entry.name,
         "task": text.name,
         "metric": "bits_per_byte",
         "value": found.value,

@@ -47,11 +47,11 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
-    task, entry = arguments.spec.entry("task", HarnessTask), arguments.spec.entry("model", Model).model_dump()
+    task, entry = arguments.spec.entry("task", HarnessTask), arguments.spec.entry("model", Model)
     own = task.source == "lm_eval"
-    root = files.fetched(arguments.weights, entry["name"], entry["source"])["root"]
+    root = files.fetched(arguments.weights, entry.name, entry.source)["root"]
     device = loading.choose_device(arguments.device)
-    facts = {**arguments.spec.provenance, "model": entry["name"], "task": task.name}
+    facts = {**arguments.spec.provenance, "model": entry.name, "task": task.name}
     try:
         loaded = causal_models.load_causal(entry, root, device)
     except text_checks.NotCausal as error:
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
         files.write_json(arguments.results, {"results": {}, "not_scored": reason})
         tables.write(scores.SCORES.empty_table(), arguments.scores, tables.provenance(**facts, not_scored=reason))
         return
-    with about(f"model {entry['name']!r}"), about(f"task {task.name!r}"):
+    with about(f"model {entry.name!r}"), about(f"task {task.name!r}"):
         run_harness(
             loaded.model,
             loaded.tokenizer,
@@ -69,12 +69,12 @@ def run(arguments: argparse.Namespace) -> None:
             num_fewshot=task.shots,
             limit=task.limit,
             batch_size=loaded.batch_size(arguments.batch_size),
-            name=entry["name"],
+            name=entry.name,
             out_json=arguments.results,
         )
     found = harness_scores(arguments.results)
     print(found)
-    table = scores.scores_table(found.with_columns(model=pl.lit(entry["name"]), source=pl.lit(scores.MEASURED)))
+    table = scores.scores_table(found.with_columns(model=pl.lit(entry.name), source=pl.lit(scores.MEASURED)))
     made_by = tables.provenance(**facts, selftest=loaded.selftest.as_footer())
     tables.write(table, arguments.scores, made_by)
 

@@ -25,8 +25,8 @@ from tests.small_models import TEXTS, entry, model_folder
 NUMBERS = NO_CHECKSUM | {"flipped at an end"}
 """A weight is as good as another; weights.json has the hash of the file for all that happens to it later."""
 WORDS = NUMBERS | CUT
-_VIT = {"modality": "vision", "library": "transformers", "source": "local", "pooling": "auto", "layers": None}
-_ENTRY = {"name": "m", "dtype": "float32", "model_args": {}, "seed": 0, "trust_remote_code": False, "id": None}
+_ENTRY = {"name": "m", "source": "local", "dtype": "float32"}
+_VIT = {**_ENTRY, "modality": "vision", "library": "transformers"}
 SENTENCES = ["a cat sleeps on the green hill", "two birds sing in one tree by the sea"] * 30
 
 
@@ -60,7 +60,7 @@ def _from(maker: Callable[[Path], object], name: str) -> Callable[[Path], object
 
 
 def _read_texts(path: Path) -> str:
-    encoder = modalities.load(entry(path.parent) | {"name": "m"}, path.parent, "cpu")
+    encoder = modalities.load(entry(path.parent), path.parent, "cpu")
     items = encoder.tokenize(TEXTS)
     if isinstance(encoder, LanguageEncoder):
         encoder.prove_tokens(TEXTS, items)
@@ -68,13 +68,13 @@ def _read_texts(path: Path) -> str:
 
 
 def _read_words(path: Path) -> str:
-    settings = {**_ENTRY, "modality": "language", "library": "word_vectors"}
+    settings = {**_ENTRY, "modality": "language", "library": "word_vectors", "path": str(path.parent)}
     encoder = modalities.load(settings, path.parent)
     return digest([layer.tolist() for layer in encoder.encode(encoder.tokenize(TEXTS))])
 
 
 def _read_images(settings: dict, root: Path) -> str:
-    encoder = modalities.load({**_VIT, **_ENTRY, **settings}, root, "cpu")
+    encoder = modalities.load({**_VIT, **settings}, root, "cpu")
     stream = io.BytesIO()
     pixels = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
     Image.fromarray(pixels).save(stream, "PNG")

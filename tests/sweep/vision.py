@@ -22,6 +22,7 @@ import torch
 import transformers
 from PIL import Image
 
+from prh.experiment.schema import VisionModel
 from prh.models.repositories import ModelError
 
 
@@ -35,18 +36,10 @@ class Outcome:
     seconds: float = 0.0
 
 
-def entry(**changes):
-    plain = {
-        "name": "tried",
-        "modality": "vision",
-        "source": "random",
-        "id": None,
-        "path": None,
-        "seed": 0,
-        "dtype": "auto",
-    }
-    more = {"model_args": {}, "pooling": "auto", "layers": None, "trust_remote_code": False}
-    return {**plain, **more, **changes}
+def entry(model_args=None, **changes):
+    """The entry of a vision model; ``model_args`` may hold what an experiment does not let a user set."""
+    plain = VisionModel(**{"name": "tried", "modality": "vision", "source": "random", **changes})
+    return plain.model_copy(update={"model_args": model_args or {}})
 
 
 def pictures(count: int = 2) -> list[bytes]:

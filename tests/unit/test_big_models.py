@@ -41,7 +41,7 @@ def entry(folder, **changes):
         "dtype": "float32",
         **changes,
     }
-    return load({"datasets": [{"name": "d", "source": "hub", "id": "a/b"}], "models": [model]}).models[0].model_dump()
+    return load({"datasets": [{"name": "d", "source": "hub", "id": "a/b"}], "models": [model]}).models[0]
 
 
 def test_a_model_spread_over_memory_and_disk_gives_the_same_features(llama, monkeypatch):
@@ -59,10 +59,10 @@ def test_a_model_spread_over_memory_and_disk_gives_the_same_features(llama, monk
 
 def test_the_places_for_weights_follow_the_device(monkeypatch):
     monkeypatch.setattr("accelerate.utils.get_max_memory", lambda: {0: 5, 1: 6, "cpu": 7})
-    wanted = {"name": "m", "device_map": "auto", "quantisation": None}
+    wanted = entry(".", device_map="auto", gpus=2)
     assert loading.placing(wanted, "cpu", torch.float32) == {"device_map": "auto", "max_memory": {"cpu": 7}}
     assert loading.placing(wanted, "cuda", torch.bfloat16)["max_memory"] == {0: 5, 1: 6, "cpu": 7}
-    assert loading.placing({"name": "m"}, "cuda", torch.bfloat16) == {}
+    assert loading.placing(entry("."), "cuda", torch.bfloat16) == {}
 
 
 @pytest.mark.parametrize("bits", ["4bit", "8bit"])
@@ -100,11 +100,11 @@ def test_a_quantised_model_says_so_in_its_name():
 def test_quantised_weights_are_asked_of_the_library(monkeypatch):
     monkeypatch.setattr(loading, "is_installed", lambda package: True)
     monkeypatch.setattr("transformers.BitsAndBytesConfig", lambda **settings: settings)
-    four = loading.placing({"name": "m", "quantisation": "4bit"}, "cuda", torch.bfloat16)
+    four = loading.placing(entry(".", quantisation="4bit"), "cuda", torch.bfloat16)
     assert four["device_map"] == {"": "cuda"}
     assert four["quantization_config"]["load_in_4bit"]
     assert four["quantization_config"]["bnb_4bit_compute_dtype"] == torch.bfloat16
-    eight = loading.placing({"name": "m", "quantisation": "8bit"}, "cuda", torch.bfloat16)
+    eight = loading.placing(entry(".", quantisation="8bit"), "cuda", torch.bfloat16)
     assert eight["quantization_config"] == {"load_in_8bit": True}
 
 

@@ -111,12 +111,12 @@ def test_a_truncated_file_is_named(resnet, tmp_path, name):
 
 
 def entry(**changes):
-    return {"name": "m", "modality": "vision", "library": "timm", "source": "url", "id": None, "path": None, "seed": 0, "dtype": "auto",
-            "model_args": {}, "pooling": "auto", "layers": None, "trust_remote_code": False, **changes}  # fmt: skip
+    return {"name": "m", "modality": "vision", **changes}
 
 
 def test_an_entry_of_the_web_is_loaded(moco, resnet):
-    encoder = modalities.load(entry(id="test_resnet", model_args={"num_classes": 0}, checkpoint=MOCO), moco)
+    keys = {"source": "url", "url": "https://host/moco.pth", "id": "test_resnet"}
+    encoder = modalities.load(entry(**keys, model_args={"num_classes": 0}, checkpoint=MOCO), moco)
     images = torch.rand(2, 3, 64, 64)
     with torch.inference_mode():
         expected = resnet.eval().forward_features(images).mean((2, 3))

@@ -171,8 +171,11 @@ def picture(seed: int) -> bytes:
 
 
 def entry(**changes):
-    return {"name": "m", "modality": "vision", "library": "timm", "source": "random", "id": None, "path": None, "seed": 0, "dtype": "auto",
-            "model_args": {}, "pooling": "auto", "layers": None, "trust_remote_code": False, **changes}  # fmt: skip
+    return {"name": "m", "modality": "vision", "source": "random", **changes}
+
+
+def word_vectors(folder):
+    return {"name": "m", "modality": "language", "library": "word_vectors", "source": "local", "path": str(folder)}
 
 
 # Class token; registers; no class token; rotary; convolutions; channels last; residual, dense and mobile stages.
@@ -319,7 +322,7 @@ def test_images_are_passed_on_as_bytes_and_normalised_as_timm_does():
 def test_word_vectors(tmp_path):
     save_file({"vectors": torch.arange(8.0).reshape(4, 2)}, tmp_path / "vectors.safetensors")
     (tmp_path / "vocab.txt").write_text("cat\ndog\nred\nblue\n")
-    encoder = modalities.load(entry(modality="language", library="word_vectors"), tmp_path)
+    encoder = modalities.load(word_vectors(tmp_path), tmp_path)
     np.testing.assert_allclose(encoder.encode(encoder.tokenize(["A red cat!", "dog xyz"]))[0], [[2, 3], [2, 3]])
     with pytest.raises(ModelError, match="none of the words of 'xyz' has a vector"):
         encoder.tokenize(["xyz"])
@@ -327,7 +330,7 @@ def test_word_vectors(tmp_path):
         WordVectors(torch.zeros(4, 2), ["cat"])
     (tmp_path / "vocab.txt").unlink()
     with pytest.raises(ModelError, match=r"has no vocab\.txt"):
-        modalities.load(entry(modality="language", library="word_vectors"), tmp_path)
+        modalities.load(word_vectors(tmp_path), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -342,7 +345,7 @@ def test_word_vectors(tmp_path):
 def test_damaged_word_vectors_are_refused(tmp_path, tensors, message):
     save_file(tensors, tmp_path / "vectors.safetensors")
     (tmp_path / "vocab.txt").write_text("cat\ndog\n")
-    settings = entry(modality="language", library="word_vectors")
+    settings = word_vectors(tmp_path)
     with pytest.raises(ModelError, match=message):
         modalities.load(settings, tmp_path)
     content = (tmp_path / "vectors.safetensors").read_bytes()
@@ -355,13 +358,12 @@ def test_words_are_split_at_newlines_only(tmp_path):
     """Some vocabularies hold the separators of lines and of paragraphs of Unicode."""
     save_file({"vectors": torch.ones(3, 2)}, tmp_path / "vectors.safetensors")
     (tmp_path / "vocab.txt").write_text("cat\n\u2028\ndog\n", encoding="utf-8")
-    assert modalities.load(entry(modality="language", library="word_vectors"), tmp_path).parameters == 6
+    assert modalities.load(word_vectors(tmp_path), tmp_path).parameters == 6
 
 
 def test_real_llama_is_loaded_whole(real):
     folder = real / "weights/language/stories260K"
-    encoder = modalities.load(entry(modality="language", library="transformers", source="local", pooling="mean",
-                                special_tokens=True), folder)  # fmt: skip
+    encoder = modalities.load(entry(modality="language", source="local", path=str(folder)), folder)
     assert encoder.parameters == 260_032
     assert len(encoder.layer_names) == 6
 

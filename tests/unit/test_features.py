@@ -24,7 +24,7 @@ from prh.modalities.word_vectors import WordVectors
 from prh.models.repositories import ModelError
 from prh.models.selftest import SelfTest
 from tests.unit.test_datasets import picture
-from tests.unit.test_encoders import TEXTS, entry, language_model, tokenizer
+from tests.unit.test_encoders import TEXTS, entry, language_model, tokenizer, word_vectors
 
 
 def write_shards(folder, captions, shard_size=4):
@@ -272,7 +272,7 @@ def test_real_captions_align_with_real_words(real, tmp_path):
     samples = read_local(real / "flickr1k", SampleColumns())
     manifest = shard(samples, tmp_path / "s", SampleColumns(), count=100)
     folder = real / "weights/language/glove25"
-    encoder = modalities.load(entry(modality="language", library="word_vectors"), folder)
+    encoder = modalities.load(word_vectors(folder), folder)
     first, second = (
         next(text_batches.encode_captions(encoder, shard_paths(manifest, tmp_path / "s"), caption=caption))[0]
         for caption in (0, 1)

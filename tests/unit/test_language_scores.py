@@ -352,7 +352,7 @@ metadata: {{version: 2}}
 
 
 def stories(**changes):
-    return LanguageModel(name="m", modality="language", source="local", path=str(STORIES), **changes).model_dump()
+    return LanguageModel(name="m", modality="language", source="local", path=str(STORIES), **changes)
 
 
 @needs_stories
@@ -389,7 +389,7 @@ def test_a_model_with_sentencepiece_only_is_scored_by_both(endings, tmp_path):
     sizes = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
     LlamaForCausalLM(LlamaConfig(vocab_size=900, **sizes)).save_pretrained(folder)
     sentencepiece_models.write("OpenLLaMA", folder, config=False)
-    entry = LanguageModel(name="m", modality="language", source="local", path=str(folder)).model_dump()
+    entry = LanguageModel(name="m", modality="language", source="local", path=str(folder))
     documents = ["two spaces at  one place only", "one space between each word and the next, " * 3]
     model, tokenizer = load_causal(entry, folder, texts=documents)[:2]
     result = bits_per_byte(model, tokenizer, documents, window=32)

@@ -167,20 +167,13 @@ def test_learners_of_both_modalities_find_the_pmi(tmp_path, monkeypatch):
 
     monkeypatch.undo()
     world = build(128)
-    entry = {
-        "name": "x",
-        "source": "local",
-        "seed": 0,
-        "model_args": {},
-        "dtype": "float32",
-        "trust_remote_code": False,
-    }
-    told = entry | {"modality": "language", "library": "transformers", "pooling": "mean", "special_tokens": True}
-    seen = entry | {"modality": "vision", "library": "timm", "pooling": "auto", "layers": None}
+    entry = {"name": "x", "source": "local", "path": str(tmp_path), "dtype": "float32"}
     convnext = {"patch_size": 2, "dims": [8, 16, 32, 64], "depths": [1, 1, 1, 1]}
-    reader = modalities.load(told, train_language(world, tmp_path / "language", width=16, depth=1, steps=150))
+    reader = modalities.load(
+        entry | {"modality": "language"}, train_language(world, tmp_path / "language", width=16, depth=1, steps=150)
+    )
     seer = modalities.load(
-        seen,
+        entry | {"modality": "vision"},
         train_vision(world, tmp_path / "vision", architecture="convnext_atto", model_args=convnext, batch=128),
     )
     images = torch.stack([seer.decode(image) for image in world.images()])
@@ -198,11 +191,12 @@ def test_learners_of_both_modalities_find_the_pmi(tmp_path, monkeypatch):
 def test_multiple_choice_runs_through_lm_eval(world, tmp_path):
     from prh.competence.causal_models import load_causal
     from prh.competence.harness import harness_scores, run_harness
+    from prh.experiment.schema import LanguageModel
     from prh.world.written import write_multiple_choice
 
     folder = train_language(world, tmp_path / "model", **LANGUAGE | {"context": 15})
     task = write_multiple_choice(world.multiple_choice(8, seed=0), tmp_path / "tasks")
-    entry = {"name": "m", "dtype": "float32", "model_args": {}, "trust_remote_code": False}
+    entry = LanguageModel(name="m", modality="language", source="local", path=str(folder), dtype="float32")
     results = run_harness(
         *load_causal(entry, folder)[:2], [task.stem], include_path=task.parent, out_json=tmp_path / "found.json"
     )

@@ -27,8 +27,8 @@ TIMM = [model for model in ALL if model.modality == "vision"]
 WITHOUT_COUNT = {"gemma-3-4b"}  # its vision tower is not in the text config that counts are made from here
 
 
-def dumped(name):
-    return next(model for model in ALL if model.name == name).model_dump(mode="json")
+def entry(name):
+    return next(model for model in ALL if model.name == name)
 
 
 # ---- what is in them
@@ -92,7 +92,7 @@ def test_vision_models_are_names_of_timm():
 
 def test_licences_are_those_that_timm_tells():
     told = {model.name: timm.models.get_pretrained_cfg(model.id).license for model in TIMM if model.source == "hub"}
-    assert {name: dumped(name)["licence"] for name in told} == told
+    assert {name: entry(name).licence for name in told} == told
 
 
 def test_checkpoints_of_the_web_have_addresses_of_their_own():
@@ -108,7 +108,7 @@ def test_checkpoints_of_the_web_have_addresses_of_their_own():
 def test_parameters_of_vision_models_are_those_that_timm_counts():
     wrong = {}
     for model in TIMM:
-        counted = loading.count_parameters(model.model_dump(mode="json"))
+        counted = loading.count_parameters(model)
         if counted != model.parameters:
             wrong[model.name] = counted
     assert wrong == {}
@@ -204,12 +204,12 @@ def counted(name, folder):
     config = AutoConfig.for_model(kind, **settings)
     config.architectures = [CLASSES.get(kind, f"{kind.capitalize()}ForCausalLM")]
     config.save_pretrained(folder)
-    return loading.count_parameters(dumped(name), folder)
+    return loading.count_parameters(entry(name), folder)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_parameters_of_language_models_are_counted_from_their_config(name, tmp_path):
-    assert counted(name, tmp_path) == dumped(name)["parameters"]
+    assert counted(name, tmp_path) == entry(name).parameters
 
 
 def test_every_language_model_is_counted():
@@ -260,9 +260,8 @@ ARCHITECTURES = {
 def test_an_architecture_gives_a_finite_vector_per_layer_and_image(name):
     arguments, count, width, class_token = ARCHITECTURES[name]
     layers = next(model.layers for model in TIMM if model.id == name)
-    entry = {"name": "m", "library": "timm", "modality": "vision", "source": "random", "id": name, "path": None, "seed": 0,
-             "dtype": "float32", "model_args": arguments, "pooling": "auto", "layers": layers, "trust_remote_code": False}  # fmt: skip
-    encoder = modalities.load(entry, None)
+    keys = {"name": "m", "modality": "vision", "source": "random", "id": name, "layers": layers}
+    encoder = modalities.load({**keys, "dtype": "float32", "model_args": arguments}, None)
     size = encoder.decode(_picture()).shape
     pooled = encoder.encode(torch.rand(2, *size))
     assert len(pooled) == len(encoder.layer_names) == count
@@ -300,8 +299,7 @@ def test_the_text_half_of_a_model_of_images_and_text_is_what_is_run(tmp_path):
     whole = Gemma3ForConditionalGeneration(Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4))
     whole.save_pretrained(tmp_path)
     tokenizer().save_pretrained(tmp_path)
-    entry = {**dumped("gemma-3-4b"), "dtype": "float32"}
-    encoder = modalities.load(entry, tmp_path)
+    encoder = modalities.load(entry("gemma-3-4b").model_copy(update={"dtype": "float32"}), tmp_path)
     items = encoder.tokenize(TEXTS)
     layers = encoder.encode(items)
     with torch.inference_mode():

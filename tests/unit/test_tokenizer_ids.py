@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from prh.experiment.schema import LanguageModel
 from prh.modalities import language
 from prh.models import sentencepiece_tokenizer, special_tokens, tokenizer_files
 from prh.models.repositories import ModelError
@@ -42,7 +43,7 @@ AS_THEY_ARE = [name for name in FAMILIES if name not in {*REFUSED, *CHANGED, "GP
 
 
 def entry(folder, name="mine"):
-    return {"name": name, "path": str(folder), "trust_remote_code": False}
+    return LanguageModel(name=name, modality="language", source="local", path=str(folder))
 
 
 def loaded(folder, **more):

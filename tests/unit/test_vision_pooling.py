@@ -11,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 from prh import modalities
+from prh.experiment.schema import VisionModel
 from prh.modalities import vision
 from prh.models import vision_proofs
 from prh.models.layouts import prove_layouts
@@ -441,7 +442,10 @@ def test_layouts_of_timm(name):
 
 def test_what_a_stage_holds_is_a_block_whatever_it_is_made_of():
     """The convolutions in a block of HGNet are no layers: the block joins them."""
-    encoder = modalities.load(entry(id="hgnetv2_b0", model_args={"pretrained_cfg_overlay": SMALL_IMAGES}), None)
+    small = VisionModel(**entry(id="hgnetv2_b0")).model_copy(
+        update={"model_args": {"pretrained_cfg_overlay": SMALL_IMAGES}}
+    )
+    encoder = modalities.load(small, None)
     assert encoder.layer_names == [f"stages.{stage}.blocks.{block}" for stage, block in HGNETV2_B0]
     images = torch.rand(2, 3, 64, 64)
     with torch.inference_mode():

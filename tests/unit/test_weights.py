@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from prh import modalities
 from prh.competence.causal_models import load_causal
+from prh.experiment.schema import VisionModel
 from prh.models import checkpoints, load_reports, loading, weights
 from prh.models.repositories import ModelError
 from tests.small_models import TEXTS, entry, model_folder, rewritten
@@ -350,7 +351,7 @@ def resnet(tmp_path):
 
 
 def timm_entry(**changes):
-    return {"name": "m", "id": None, "library": "timm", "model_args": {}, "checkpoint": {}, **changes}
+    return VisionModel(name="m", modality="vision", source="local", path=".", **changes)
 
 
 def proved(loaded):
@@ -443,13 +444,13 @@ def test_files_of_timm_that_are_not_whole_are_named(resnet, damage, message):
 def test_an_error_that_nobody_foresaw_names_the_model_and_its_cause(error, where, message):
     with (
         pytest.raises(ModelError, match=rf"^model 'm' cannot be loaded ?{message}$"),
-        loading.explained({"name": "m"}, where),
+        loading.explained("m", where),
     ):
         raise error
 
 
 def test_an_interrupt_stays_one():
-    with pytest.raises(KeyboardInterrupt), loading.explained({"name": "m"}, None):
+    with pytest.raises(KeyboardInterrupt), loading.explained("m", None):
         raise KeyboardInterrupt
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,6 +14,8 @@ from prh.models.text_checks import NotCausal
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+    from prh.experiment.schema import LanguageModel
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ class CausalModel(NamedTuple):
 
 
 def load_causal(
-    entry: Mapping, root: str | Path | None, device: str = "cpu", *, texts: Sequence[str] = ()
+    entry: LanguageModel, root: str | Path | None, device: str = "cpu", *, texts: Sequence[str] = ()
 ) -> CausalModel:
     """The causal language model and the tokeniser of a model entry (see prh.experiment.schema), with weights from
     ``root``.
@@ -49,41 +51,41 @@ def load_causal(
     it alone, and ModelError where it cannot be loaded, or where its head or another weight is not in the checkpoint.
     """
     root = None if root is None else Path(root)
-    dtype = loading.choose_dtype(entry["dtype"], device)
+    dtype = loading.choose_dtype(entry.dtype, device)
     _refuse_other_kinds(entry, loading.auto_config(entry, root))
     # the cache is for tasks that are answered in words, which generate them
     loaded = loading.load_auto(entry, root, device, dtype, kind="AutoModelForCausalLM", cache=True)
     model = loaded.model.eval() if loaded.placed else loaded.model.eval().to(device)
     tokenizer = language.load_tokenizer(entry, root, texts=texts)
-    with loading.explained(entry, root):
+    with loading.explained(entry.name, root):
         vocabulary = language.vocabulary_size(model) or model.config.get_text_config().vocab_size
         longest = language.longest_text(model) or text_checks.LONG
         selftest, batching = text_checks.prove_causal(loaded, entry, dtype, longest, vocabulary)
-    log.info("%s: %s", entry["name"], selftest.log_line())
+    log.info("%s: %s", entry.name, selftest.log_line())
     return CausalModel(model, tokenizer, selftest, batching)
 
 
-def _refuse_other_kinds(entry: Mapping, config: PreTrainedConfig) -> None:
+def _refuse_other_kinds(entry: LanguageModel, config: PreTrainedConfig) -> None:
     """Raise NotCausal for a model that its configuration shows to be no causal language model."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
     kind = config.model_type
     if getattr(config, "is_encoder_decoder", False):
         raise NotCausal(
-            f"model {entry['name']!r} ({kind}) is an encoder-decoder, whose decoder continues what its encoder reads: "
+            f"model {entry.name!r} ({kind}) is an encoder-decoder, whose decoder continues what its encoder reads: "
             "it is no causal language model; set 'causal: false'."
         )
     own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
     if not own_code and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise NotCausal(
-            f"model {entry['name']!r}: transformers has no causal language model of the kind {kind!r}; set "
+            f"model {entry.name!r}: transformers has no causal language model of the kind {kind!r}; set "
             "'causal: false'."
         )
 
 
-def reason_not_scored(error: NotCausal, entry: Mapping) -> str:
+def reason_not_scored(error: NotCausal, entry: LanguageModel) -> str:
     """Why a model gets no scores, for its empty table. Raises ``error`` where the entry says that it is causal."""
-    if entry.get("causal"):
+    if entry.causal:
         raise error
     log.warning("no scores: %s", error)
     return str(error)

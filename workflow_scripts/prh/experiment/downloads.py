@@ -52,7 +52,7 @@ def _timm_parameters(entry: Mapping) -> float | None:
     from prh.models import loading
 
     try:
-        return float(loading.count_parameters({**entry, "id": entry["id"].split("/")[-1]}))
+        return float(loading.count_timm_parameters(entry["id"].split("/")[-1], entry["model_args"]))
     except Exception:  # timm raises whatever a constructor does; then the name or the size must tell
         return None
 

@@ -25,7 +25,6 @@ from prh.models.loading import (
     count_parameters,
     explained,
     in_short,
-    keys_of,
     load_auto,
     parameter_count,
     without_decoder,
@@ -273,29 +272,30 @@ def longest_text(module: nn.Module) -> int | None:
     return limit
 
 
-def load_tokenizer(entry: Mapping, root: str | Path | None, *, texts: Sequence[str] = ()) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    entry: LanguageModel, root: str | Path | None, *, texts: Sequence[str] = ()
+) -> PreTrainedTokenizerBase:
     """The tokenizer of a transformers entry, from its folder, proved on ``texts``: see `prh.models.tokenizer_files`."""
-    folder, trust = Path(root or entry["path"]), entry["trust_remote_code"]
-    with explained(entry, root):
-        return tokenizer_files.load(folder, entry.get("name", ""), trust_remote_code=trust, texts=texts)
+    folder = Path(root or entry.path)
+    with explained(entry.name, root):
+        return tokenizer_files.load(folder, entry.name, trust_remote_code=entry.trust_remote_code, texts=texts)
 
 
 def load(entry: LanguageModel, root: Path | None, device: str, dtype: torch.dtype) -> LanguageEncoder:
     """The encoder of a language entry, self-tested, with weights from ``root`` (None for random ones)."""
-    entry = keys_of(entry)
     loaded = load_auto(entry, root, device, dtype)
     encoder = LanguageEncoder(
         text_part(loaded.model),
         load_tokenizer(entry, root),
-        pooling=entry["pooling"],
-        special_tokens=entry["special_tokens"],
+        pooling=entry.pooling,
+        special_tokens=entry.special_tokens,
         device=device,
         dtype=dtype,
         placed=loaded.placed,
         parameters=count_parameters(entry, root),
-        name=entry.get("name", ""),
+        name=entry.name,
     )
-    if not entry.get("selftest", True):
+    if not entry.selftest:
         encoder.selftest = SelfTest.left_out()
         return encoder
     encoder.selftest, encoder.batching = text_checks.prove_encoder(encoder, loaded, entry)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from prh.io.functions import Function, resolved
 from prh.modalities.base import Encoder
-from prh.modalities.registry import modality_of
+from prh.modalities.registry import known, modality_of
 
 log = logging.getLogger(__name__)
 
@@ -28,16 +27,26 @@ def loader_of(entry: Any) -> Function:
 def load(entry: Any, root: Path | None, device: str = "cpu") -> Encoder:
     """The encoder of a model entry (see prh.experiment.schema), with weights from ``root`` (None for random ones).
 
-    ``entry`` may be a mapping of its keys, as far as they are read. Raises ModelError where the files are not whole,
-    the weights do not fit the architecture, or the model fails its self-test, whose result the encoder has as
-    ``selftest``.
+    ``entry`` may also be a mapping, with the keys that it has in an experiment: the entry class of its modality checks
+    them and fills in the defaults. Raises ModelError where the files are not whole, the weights do not fit the
+    architecture, or the model fails its self-test, whose result is the encoder's ``selftest``; and pydantic's
+    ValidationError for a mapping with a wrong key or value.
     """
     from prh.models.loading import choose_dtype, explained
 
-    entry = SimpleNamespace(**entry) if isinstance(entry, Mapping) else entry
+    if isinstance(entry, Mapping):
+        entry = _typed(entry)
     loader = resolved(loader_of(entry))
-    with explained(vars(entry), root):
+    with explained(entry.name, root):
         encoder = loader(entry, root, device, choose_dtype(getattr(entry, "dtype", "auto"), device))
     if hasattr(encoder, "selftest"):
-        log.info("%s: %s", getattr(entry, "name", ""), encoder.selftest.log_line())
+        log.info("%s: %s", entry.name, encoder.selftest.log_line())
     return encoder
+
+
+def _typed(keys: Mapping[str, Any]) -> Any:
+    """The entry of a model with these keys, as the class of its modality makes it."""
+    modality = known().get(keys.get("modality"))
+    if modality is None:
+        raise ValueError(f"modality {keys.get('modality')!r} is not known; there are {', '.join(known())}.")
+    return resolved(modality.entry)(**keys)

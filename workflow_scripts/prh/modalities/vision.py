@@ -21,7 +21,7 @@ from prh.models import vision_loading, vision_proofs
 from prh.models.blocks import find_layers
 from prh.models.hooks import hooked
 from prh.models.layouts import prove_layouts
-from prh.models.loading import keys_of, parameter_count
+from prh.models.loading import parameter_count
 from prh.models.pooling import Layout, pool
 from prh.models.repositories import ModelError
 from prh.models.selftest import SelfTest
@@ -137,15 +137,14 @@ def load(entry: VisionModel, root: Path | None, device: str, dtype: torch.dtype)
     It has proved how its layers are pooled, and that it repeats itself (``selftest``). Raises ModelError for a model
     that does not.
     """
-    entry = keys_of(entry)
-    build = vision_loading.from_timm if entry["library"] == "timm" else vision_loading.from_transformers
+    build = vision_loading.from_timm if entry.library == "timm" else vision_loading.from_transformers
     parts = build(entry, root, device, dtype)
-    model = f"model '{entry['name']}'" if "name" in entry else type(parts.module).__name__
+    model = f"model {entry.name!r}"
     examples = vision_proofs.example_images(parts.transform, model)
     # noise, since a preparation may pad images: what it pads with would be the same for both, as learned tokens are
     noise = torch.randn(examples.shape, generator=torch.Generator().manual_seed(0))
     images = normalised(noise, colours_of(parts.mean, parts.std, device), device, dtype)
-    layers, asked = find_layers(parts.module, entry["layers"]), entry["layers"] is not None
+    layers, asked = find_layers(parts.module, entry.layers), entry.layers is not None
     layouts = prove_layouts(
         parts.module,
         layers,
@@ -153,7 +152,7 @@ def load(entry: VisionModel, root: Path | None, device: str, dtype: torch.dtype)
         parts.twin,
         _widths(parts.module),
         whole=not asked,
-        model=model if "name" in entry else "",
+        model=model,
     )
     encoder = VisionEncoder(
         parts.module,
@@ -161,8 +160,8 @@ def load(entry: VisionModel, root: Path | None, device: str, dtype: torch.dtype)
         layouts,
         mean=parts.mean,
         std=parts.std,
-        pooling=entry["pooling"],
-        layers=entry["layers"],
+        pooling=entry.pooling,
+        layers=entry.layers,
         device=device,
         dtype=dtype,
         parameters=parts.parameters,
@@ -171,7 +170,7 @@ def load(entry: VisionModel, root: Path | None, device: str, dtype: torch.dtype)
         "weights": parts.weights,
         "pooled axis": vision_proofs.layouts_in_words(encoder.layer_names, layouts),
     }
-    if entry.get("selftest", True):
+    if entry.selftest:
         results |= vision_proofs.prove_repeatable(
             encoder.encode, examples, encoder.layer_names, model=model, dtype=dtype, exact=encoder.encode_in_double
         )

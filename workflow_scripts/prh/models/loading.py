@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import nn
@@ -21,6 +21,8 @@ from prh.models.repositories import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
+
+    from prh.experiment.schema import LanguageModel, VisionModel
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +48,6 @@ def choose_dtype(wanted: str, device: str) -> torch.dtype:
     return getattr(torch, wanted)
 
 
-def keys_of(entry: Any) -> dict[str, Any]:
-    """The keys of an entry (prh.experiment.schema) with their values, as the functions below take it."""
-    return entry.model_dump() if hasattr(entry, "model_dump") else dict(vars(entry))
-
-
 class Loaded(NamedTuple):
     """A model as a library has loaded it.
 
@@ -63,35 +60,40 @@ class Loaded(NamedTuple):
     report: load_reports.LoadReport | None
 
 
-def load_timm(entry: Mapping, root: Path | None, *, pretrained: bool = True) -> Loaded:
+def load_timm(entry: VisionModel, root: Path | None, *, pretrained: bool = True) -> Loaded:
     """The timm model of an entry, with the weights of ``root``, a folder or a file of weights (None: random ones).
 
     pretrained: whether the weights are wanted and not the architecture alone.
 
     Raises ModelError where they do not fit the architecture.
     """
+    if root is None or not pretrained or root.is_file():
+        name = f"local-dir:{root}" if root is not None and root.is_dir() else entry.id
+        model = _built_by_timm(name, entry.model_args)
+        if root is None or not pretrained:
+            return Loaded(model, placed=False, report=None)
+        naming = entry.checkpoint
+        checkpoints.fill(model, root, state=naming.state, prefix=naming.prefix, drop=naming.drop)  # strict
+        return Loaded(model, placed=False, report=load_reports.LoadReport(model, root))
+    checkpoints.refuse_damaged(root)
+    checkpoints.read_json(_required(root / "config.json"))
+    with explained(entry.name, root), load_reports.recorded_loads(tolerant=entry.selftest) as loads:
+        model = _built_by_timm(f"local-dir:{root}", entry.model_args, pretrained=True)
+    load = next((load for load in reversed(loads) if load.module is model), None)
+    if load is None:  # a loader of the architecture's own (of .npz files) that goes another way
+        raise ModelError(f"model {entry.name!r}: timm did not load the weights in {root} as a state dict.")
+    report = load_reports.LoadReport(
+        model, root, load.missing, load.unexpected, chosen=bool(entry.model_args), strict=load.strict
+    )
+    return Loaded(model, placed=False, report=report)
+
+
+def _built_by_timm(name: str, model_args: Mapping[str, object], *, pretrained: bool = False) -> nn.Module:
     import timm
 
     from prh.models import architectures  # noqa: F401  (adds to timm's registry)
 
-    if root is None or not pretrained or root.is_file():
-        name = f"local-dir:{root}" if root is not None and root.is_dir() else entry["id"]
-        model = timm.create_model(name, pretrained=False, **entry["model_args"])
-        if root is None or not pretrained:
-            return Loaded(model, placed=False, report=None)
-        checkpoints.fill(model, root, **entry.get("checkpoint", {}))  # strict: nothing is missing
-        return Loaded(model, placed=False, report=load_reports.LoadReport(model, root))
-    checkpoints.refuse_damaged(root)
-    checkpoints.read_json(_required(root / "config.json"))
-    with explained(entry, root), load_reports.recorded_loads(tolerant=entry.get("selftest", True)) as loads:
-        model = timm.create_model(f"local-dir:{root}", pretrained=True, **entry["model_args"])
-    load = next((load for load in reversed(loads) if load.module is model), None)
-    if load is None:  # a loader of the architecture's own (of .npz files) that goes another way
-        raise ModelError(f"model {entry['name']!r}: timm did not load the weights in {root} as a state dict.")
-    report = load_reports.LoadReport(
-        model, root, load.missing, load.unexpected, chosen=_is_changed(entry), strict=load.strict
-    )
-    return Loaded(model, placed=False, report=report)
+    return timm.create_model(name, pretrained=pretrained, **model_args)
 
 
 def without_decoder(model: nn.Module) -> nn.Module:
@@ -106,20 +108,26 @@ def without_decoder(model: nn.Module) -> nn.Module:
 
 
 def load_auto(
-    entry: Mapping, root: Path | None, device: str, dtype: torch.dtype, *, kind: str = "AutoModel", cache: bool = False
+    entry: VisionModel | LanguageModel,
+    root: Path | None,
+    device: str,
+    dtype: torch.dtype,
+    *,
+    kind: str = "AutoModel",
+    cache: bool = False,
 ) -> Loaded:
     """The transformers model of an entry, with the weights of the folder ``root`` (None: random ones).
 
     kind: class of transformers that chooses the architecture, headless by default. cache: whether it may keep keys and
     values, to generate text. Raises ModelError where files are absent or damaged, or the library cannot load them.
     """
-    with explained(entry, root):
-        config, trust = auto_config(entry, root), entry["trust_remote_code"]
+    with explained(entry.name, root):
+        config, trust = auto_config(entry, root), entry.trust_remote_code
         auto = _builder(config, kind)
         config.use_cache = cache
         placement = placing(entry, device, dtype)
         if root is None:
-            torch.manual_seed(entry["seed"])
+            torch.manual_seed(entry.seed)
             made = {"config": config, "dtype": dtype}
             by_choice = hasattr(auto, "from_config")
             model = auto.from_config(**made, trust_remote_code=trust) if by_choice else auto._from_config(**made)
@@ -145,7 +153,7 @@ def load_auto(
         frozenset(info["missing_keys"]) | shapes.keys(),
         frozenset(info["unexpected_keys"]),
         shapes,
-        chosen=_is_changed(entry),
+        chosen=bool(entry.model_args),
     )
     return Loaded(model, bool(placement), report)
 
@@ -168,10 +176,6 @@ def _builder(config: PreTrainedConfig, kind: str) -> type:
     return named
 
 
-def _is_changed(entry: Mapping) -> bool:
-    return bool(entry["model_args"])
-
-
 def _required(path: Path) -> Path:
     if not path.is_file():
         raise ModelError(f"{path.parent} has no {path.name}, which says what the model is; fetch it too.")
@@ -179,8 +183,11 @@ def _required(path: Path) -> Path:
 
 
 @contextmanager
-def explained(entry: Mapping, root: str | Path | None) -> Iterator[None]:
-    """Make one sentence of what a library raises while it loads the model of an entry; a ModelError stays as it is."""
+def explained(name: str, root: str | Path | None) -> Iterator[None]:
+    """Turn what a library raises while it loads the model ``name`` into a ModelError of one sentence.
+
+    A ModelError, and an error for want of memory, pass as they are.
+    """
     try:
         yield
     except (ModelError, MemoryError, torch.OutOfMemoryError):
@@ -188,7 +195,7 @@ def explained(entry: Mapping, root: str | Path | None) -> Iterator[None]:
     except Exception as error:  # every library has errors of its own, some derived from Exception alone
         log.debug("the library's own error", exc_info=error)
         where = f" from {root}" if root is not None else ""
-        raise ModelError(f"model {entry.get('name', '')!r} cannot be loaded{where}: {in_short(error)}") from error
+        raise ModelError(f"model {name!r} cannot be loaded{where}: {in_short(error)}") from error
 
 
 def in_short(error: BaseException) -> str:
@@ -201,41 +208,41 @@ def in_short(error: BaseException) -> str:
     return f"{type(error).__name__}: {text.rstrip('.')}{ours}."
 
 
-def auto_config(entry: Mapping, root: Path | None) -> PreTrainedConfig:
+def auto_config(entry: VisionModel | LanguageModel, root: Path | None) -> PreTrainedConfig:
     """The transformers configuration of an entry, its ``model_args`` put in.
 
     Raises ModelError for a config.json that is absent, invalid or of an architecture that is not known here.
     """
     from transformers import AutoConfig
 
-    folder = Path(root or entry["path"])
+    folder = Path(root or entry.path)
     settings = checkpoints.read_json(_required(folder / "config.json"))
     if "model_type" not in settings and not settings.get("auto_map"):
         raise ModelError(f"{folder / 'config.json'} names no model_type, so that nothing says what the model is.")
-    with explained(entry, root):
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=entry["trust_remote_code"])
+    with explained(entry.name, root):
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=entry.trust_remote_code)
     config.use_cache = False
-    for key, value in entry["model_args"].items():
+    for key, value in entry.model_args.items():
         setattr(config, key, value)
     return config
 
 
-def placing(entry: Mapping, device: str, dtype: torch.dtype) -> dict[str, object]:
+def placing(entry: VisionModel | LanguageModel, device: str, dtype: torch.dtype) -> dict[str, object]:
     """Arguments of ``from_pretrained`` for models that do not fit one device: {} without device_map and quantisation.
 
     ``device_map`` auto spreads the blocks over the GPUs that the job holds (none, for device "cpu"), then memory, then
     disk. Raises ModelError for a quantisation where its library is not installed.
     """
     arguments: dict[str, object] = {}
-    if entry.get("device_map") is not None:
+    if entry.device_map is not None:
         from accelerate.utils import get_max_memory
 
         memory = {place: size for place, size in get_max_memory().items() if device != "cpu" or place == "cpu"}
-        arguments |= {"device_map": entry["device_map"], "max_memory": memory}
-    if (bits := entry.get("quantisation")) is not None:
+        arguments |= {"device_map": entry.device_map, "max_memory": memory}
+    if (bits := entry.quantisation) is not None:
         if not is_installed("bitsandbytes"):
             raise ModelError(
-                f"model '{entry['name']}': quantisation {bits} needs the package bitsandbytes, which is not installed; "
+                f"model {entry.name!r}: quantisation {bits} needs the package bitsandbytes, which is not installed; "
                 "install it (pip install bitsandbytes) or set quantisation: null."
             )
         from transformers import BitsAndBytesConfig
@@ -251,7 +258,13 @@ def is_installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def count_parameters(entry: Mapping, root: Path | None = None) -> int:
+def count_timm_parameters(architecture: str, model_args: Mapping[str, object]) -> int:
+    """Parameters of an architecture of timm with these constructor arguments, counted without weights."""
+    with torch.device("meta"):
+        return parameter_count(_built_by_timm(architecture, model_args))
+
+
+def count_parameters(entry: VisionModel | LanguageModel, root: Path | None = None) -> int:
     """Parameters of the released model of an entry, its heads included, counted without weights (on the meta device).
 
     ``root`` is the folder with config.json (None: the entry's ``path``, or, for timm, its ``id``). A transformers model
@@ -260,11 +273,11 @@ def count_parameters(entry: Mapping, root: Path | None = None) -> int:
     import transformers
 
     with torch.device("meta"):
-        if entry["library"] == "timm":
+        if entry.library == "timm":
             return parameter_count(load_timm(entry, root, pretrained=False).model)
         config = auto_config(entry, root)
         released = getattr(transformers, (config.architectures or [""])[0], None)
         if released is None:
-            auto = transformers.AutoModel.from_config(config, trust_remote_code=entry["trust_remote_code"])
+            auto = transformers.AutoModel.from_config(config, trust_remote_code=entry.trust_remote_code)
             return parameter_count(auto)
         return parameter_count(released(config))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -19,6 +19,7 @@ from prh.models.repositories import ModelError
 from prh.models.selftest import SAME_SHAPE, SelfTest, distance, prove_repeatable, rounding
 
 if TYPE_CHECKING:
+    from prh.experiment.schema import LanguageModel
     from prh.modalities.language import LanguageEncoder
     from prh.models.loading import Loaded
 
@@ -52,15 +53,15 @@ _SHARED = {
 # ---- features -------------------------------------------------------------------------------------------------
 
 
-def prove_encoder(encoder: LanguageEncoder, loaded: Loaded, entry: Mapping) -> tuple[SelfTest, Batching]:
+def prove_encoder(encoder: LanguageEncoder, loaded: Loaded, entry: LanguageModel) -> tuple[SelfTest, Batching]:
     """The self-test of an encoder of text before it encodes any; and how texts may share its batches.
 
     Raises ModelError where weights are not those of the checkpoint, or two passes differ.
     """
     start = time.monotonic()
-    name = entry["name"]
-    items = probe_items(encoder, entry.get("template", "{caption}"))
-    tolerance = rounding(encoder.dtype, quantised=bool(entry.get("quantisation")))
+    name = entry.name
+    items = probe_items(encoder, entry.template)
+    tolerance = rounding(encoder.dtype, quantised=entry.quantisation is not None)
     short = items[:1]
     results = {"weights": weights.prove(loaded.report, encoder.module, lambda: encoder.encode(short), name)}
     alone = prove_repeatable(lambda: encoder.encode(short), name, tolerance)
@@ -156,7 +157,7 @@ class NotCausal(ModelError):
 
 
 def prove_causal(
-    loaded: Loaded, entry: Mapping, dtype: torch.dtype, longest: int, vocabulary: int
+    loaded: Loaded, entry: LanguageModel, dtype: torch.dtype, longest: int, vocabulary: int
 ) -> tuple[SelfTest, Batching]:
     """The self-test of a model whose predictions are scored; and how texts may share its batches.
 
@@ -165,11 +166,11 @@ def prove_causal(
     ModelError where the head or another weight is not that of the checkpoint or two passes differ.
     """
     start = time.monotonic()
-    model, name = loaded.model, entry["name"]
+    model, name = loaded.model, entry.name
     rows = random_ids(vocabulary, max(2, min(24, longest)))
-    tolerance = rounding(dtype, quantised=bool(entry.get("quantisation")))
+    tolerance = rounding(dtype, quantised=entry.quantisation is not None)
     hint = "; a model that was saved without its language-model head needs 'causal: false'"
-    if not entry.get("selftest", True):
+    if not entry.selftest:
         _prove_order(model, rows[-1], name, tolerance)
         left_out = "by selftest: false of the entry, but for what follows"
         return SelfTest({"left out": left_out, **_ORDER}, time.monotonic() - start), "padded"

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
@@ -26,6 +27,9 @@ from prh.models.loading import (
 )
 from prh.models.repositories import ModelError, first_line
 
+if TYPE_CHECKING:
+    from prh.experiment.schema import VisionModel
+
 log = logging.getLogger(__name__)
 
 
@@ -45,14 +49,14 @@ class Parts:
     std: Sequence[float] = (1.0,)
 
 
-def from_timm(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> Parts:
+def from_timm(entry: VisionModel, root: Path | None, device: str, dtype: torch.dtype) -> Parts:
     """A timm model, with weights from ``root``: a folder, a file of weights, or None for random ones."""
     from timm.data import create_transform, resolve_model_data_config
 
-    torch.manual_seed(entry["seed"])
+    torch.manual_seed(entry.seed)
     loaded = load_timm(entry, root)
     model = loaded.model.eval()
-    size = entry["model_args"].get("img_size")
+    size = entry.model_args.get("img_size")
     preparation = resolve_model_data_config(model, args={} if size is None else {"img_size": size})
     parameters = parameter_count(model)
     image = torch.randn(1, *preparation["input_size"])
@@ -62,7 +66,7 @@ def from_timm(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype
 
     def twin(size: tuple[int, int] | None) -> nn.Module | None:
         changed = {} if size is None else {"img_size": size}
-        other = {**entry, "model_args": {**entry["model_args"], **changed}}
+        other = entry.model_copy(update={"model_args": {**entry.model_args, **changed}})
         built = _without_weights(lambda: load_timm(other, root, pretrained=False).model, size)
         return None if built is None else built.eval()
 
@@ -77,8 +81,8 @@ def from_timm(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype
     )
 
 
-def _folded(model: nn.Module, image: Tensor, entry: Mapping) -> nn.Module:
-    names = [name for name, _ in find_layers(model, entry["layers"])]
+def _folded(model: nn.Module, image: Tensor, entry: VisionModel) -> nn.Module:
+    names = [name for name, _ in find_layers(model, entry.layers)]
     try:
         return fold_norms(model, image, names)
     except Exception as error:  # a model that takes no such image; the self-test says so
@@ -92,14 +96,14 @@ def _place(model: nn.Module, device: str, dtype: torch.dtype) -> nn.Module:
     return model.to(device=device, dtype=dtype, memory_format=torch.channels_last if flat else torch.preserve_format)
 
 
-def from_transformers(entry: Mapping, root: Path | None, device: str, dtype: torch.dtype) -> Parts:
+def from_transformers(entry: VisionModel, root: Path | None, device: str, dtype: torch.dtype) -> Parts:
     """A transformers model, with weights from the folder ``root``; the part that takes images, of one of several."""
     loaded = load_auto(entry, root, device, dtype)
     model = _without_mask(vision_part(without_decoder(loaded.model)), entry).eval()
     if not loaded.placed:
         _place(model, device, dtype)
     transform = ProcessorTransform(_processor(entry, root))
-    image = vision_proofs.example_images(transform, f"model {entry.get('name', '')!r}")[:1].to(device, dtype)
+    image = vision_proofs.example_images(transform, f"model {entry.name!r}")[:1].to(device, dtype)
 
     def twin(size: tuple[int, int] | None) -> nn.Module | None:
         from transformers import AutoModel
@@ -107,7 +111,7 @@ def from_transformers(entry: Mapping, root: Path | None, device: str, dtype: tor
         config = auto_config(entry, root)
         if size is not None and not list(_resize(config, size)):
             return None
-        trust = entry["trust_remote_code"]
+        trust = entry.trust_remote_code
         built = _without_weights(lambda: AutoModel.from_config(config, trust_remote_code=trust), size)
         return None if built is None else _without_mask(vision_part(without_decoder(built)), entry).eval()
 
@@ -130,12 +134,12 @@ def _without_weights(build: Callable[[], nn.Module], size: tuple[int, int] | Non
         return None
 
 
-def _proved_weights(loaded: Loaded, model: nn.Module, entry: Mapping, image: Tensor) -> str:
+def _proved_weights(loaded: Loaded, model: nn.Module, entry: VisionModel, image: Tensor) -> str:
     """That the weights of ``model``, up to its last layer, came from the checkpoint, in a pass over ``image``."""
-    if not entry.get("selftest", True):
+    if not entry.selftest:
         return "not proved, by selftest: false of the entry"
-    blocks = [block for _, block in find_layers(model, entry["layers"])]
-    return weights.prove_blocks(loaded.report, model, blocks, lambda: model(image), entry.get("name", ""))
+    blocks = [block for _, block in find_layers(model, entry.layers)]
+    return weights.prove_blocks(loaded.report, model, blocks, lambda: model(image), entry.name)
 
 
 def _resize(config: object, size: tuple[int, int]) -> Iterator[object]:
@@ -153,7 +157,7 @@ def _resize(config: object, size: tuple[int, int]) -> Iterator[object]:
             yield from _resize(inner, size)
 
 
-def _without_mask(model: nn.Module, entry: Mapping) -> nn.Module:
+def _without_mask(model: nn.Module, entry: VisionModel) -> nn.Module:
     """A masked autoencoder of transformers (ViTMAE) that sees the whole image, its patches in order.
 
     As published it leaves out three quarters of the patches at random and shuffles the others, in evaluation too. An
@@ -161,7 +165,7 @@ def _without_mask(model: nn.Module, entry: Mapping) -> nn.Module:
     """
     ratio = getattr(getattr(model, "config", None), "mask_ratio", None)
     embeddings = getattr(model, "embeddings", None)
-    if ratio is None or not hasattr(embeddings, "random_masking") or entry["model_args"].get("mask_ratio"):
+    if ratio is None or not hasattr(embeddings, "random_masking") or entry.model_args.get("mask_ratio"):
         return model
     for config in (model.config, embeddings.config):
         config.mask_ratio = 0.0
@@ -175,14 +179,14 @@ def _without_mask(model: nn.Module, entry: Mapping) -> nn.Module:
     return model
 
 
-def _processor(entry: Mapping, root: Path | None) -> Callable:
+def _processor(entry: VisionModel, root: Path | None) -> Callable:
     from transformers import AutoImageProcessor
 
-    folder = root or entry["path"]
+    folder = root or entry.path
     companion_files.require_whole(Path(folder))
     try:
         return AutoImageProcessor.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=entry["trust_remote_code"]
+            folder, local_files_only=True, trust_remote_code=entry.trust_remote_code
         )
     except (OSError, ValueError) as error:
         missing = (
