@@ -60,21 +60,17 @@ class Loaded(NamedTuple):
     report: load_reports.LoadReport | None
 
 
-def load_timm(entry: VisionModel, root: Path | None, *, pretrained: bool = True) -> Loaded:
-    """The timm model of an entry, with the weights of ``root``, a folder or a file of weights (None: random ones).
+def load_timm(entry: VisionModel, root: Path | None) -> Loaded:
+    """The timm model of an entry, with the weights in ``root``, a folder or a checkpoint file (None: random weights).
 
-    pretrained: whether the weights are wanted and not the architecture alone.
-
-    Raises ModelError where they do not fit the architecture.
+    Raises ModelError if the weights do not fit the architecture.
     """
-    if root is None or not pretrained or root.is_file():
-        name = f"local-dir:{root}" if root is not None and root.is_dir() else entry.id
-        model = _built_by_timm(name, entry.model_args)
-        if root is None or not pretrained:
-            return Loaded(model, placed=False, report=None)
-        naming = entry.checkpoint
-        checkpoints.fill(model, root, state=naming.state, prefix=naming.prefix, drop=naming.drop)  # strict
-        return Loaded(model, placed=False, report=load_reports.LoadReport(model, root))
+    if root is None:
+        return Loaded(timm_architecture(entry, root), placed=False, report=None)
+    if root.is_file():
+        model, naming = timm_architecture(entry, root), entry.checkpoint
+        checkpoints.fill(model, root, state=naming.state, prefix=naming.prefix, drop=naming.drop)
+        return Loaded(model, placed=False, report=load_reports.LoadReport(model, root))  # fill left nothing missing
     checkpoints.refuse_damaged(root)
     checkpoints.read_json(_required(root / "config.json"))
     with explained(entry.name, root), load_reports.recorded_loads(tolerant=entry.selftest) as loads:
@@ -86,6 +82,12 @@ def load_timm(entry: VisionModel, root: Path | None, *, pretrained: bool = True)
         model, root, load.missing, load.unexpected, chosen=bool(entry.model_args), strict=load.strict
     )
     return Loaded(model, placed=False, report=report)
+
+
+def timm_architecture(entry: VisionModel, root: Path | None) -> nn.Module:
+    """The timm model of an entry with random weights: what the config.json in ``root`` or else the entry's id names."""
+    name = f"local-dir:{root}" if root is not None and root.is_dir() else entry.id
+    return _built_by_timm(name, entry.model_args)
 
 
 def _built_by_timm(name: str, model_args: Mapping[str, object], *, pretrained: bool = False) -> nn.Module:
@@ -274,7 +276,7 @@ def count_parameters(entry: VisionModel | LanguageModel, root: Path | None = Non
 
     with torch.device("meta"):
         if entry.library == "timm":
-            return parameter_count(load_timm(entry, root, pretrained=False).model)
+            return parameter_count(timm_architecture(entry, root))
         config = auto_config(entry, root)
         released = getattr(transformers, (config.architectures or [""])[0], None)
         if released is None:

@@ -23,6 +23,7 @@ from prh.models.loading import (
     load_auto,
     load_timm,
     parameter_count,
+    timm_architecture,
     without_decoder,
 )
 from prh.models.repositories import ModelError, first_line
@@ -67,7 +68,7 @@ def from_timm(entry: VisionModel, root: Path | None, device: str, dtype: torch.d
     def twin(size: tuple[int, int] | None) -> nn.Module | None:
         changed = {} if size is None else {"img_size": size}
         other = entry.model_copy(update={"model_args": {**entry.model_args, **changed}})
-        built = _without_weights(lambda: load_timm(other, root, pretrained=False).model, size)
+        built = _without_weights(lambda: timm_architecture(other, root), size)
         return None if built is None else built.eval()
 
     return Parts(
