@@ -265,7 +265,7 @@ def test_a_class_token_must_exist():
 def test_layers_can_be_named():
     encoder = modalities.load(entry(id="test_resnet", layers=r"layer\d"), None)
     assert encoder.layer_names == ["layer1", "layer2", "layer3", "layer4"]
-    with pytest.raises(ModelError, match=r"no module is named like layers: 'stage\.\.'"):
+    with pytest.raises(ModelError, match=r"no module name matches layers: 'stage\.\.'"):
         modalities.load(entry(id="test_resnet", layers="stage.."), None)
 
 

@@ -57,7 +57,7 @@ def test_a_model_that_is_all_there(hub, tmp_path):
         (without("model.safetensors", "pytorch_model.bin"), "no weights that can be loaded"),
         (without("config.json"), "no config.json"),
         (without("config.json", config_json={"model_type": "martian"}), "knows no model_type 'martian'"),
-        (without("config.json", config_json=["llama"]), "config.json is no JSON object"),
+        (without("config.json", config_json=["llama"]), "config.json is not a JSON object"),
         (GOOD | {"config.json": b"{"}, "config.json is not JSON"),
         (
             without("config.json", config_json={"model_type": "new", "auto_map": {"AutoModel": "m.M"}}),

@@ -297,7 +297,7 @@ def test_a_causal_model_is_scored_whatever_its_entry_says_of_it(folders, family,
 def test_later_tokens_that_change_little_are_seen_in_numbers_of_16_bits(folders, dtype):
     """An untrained encoder attends to all tokens alike: each changes the others by less than rounding."""
     folder = folders("bert", "AutoModelForMaskedLM", initializer_range=0.02)
-    with pytest.raises(NotCausal, match="is no causal language model"):
+    with pytest.raises(NotCausal, match="is not a causal language model"):
         load_causal(entry(folder, dtype=dtype), folder)
 
 
@@ -313,14 +313,14 @@ def test_a_causal_model_has_no_slope_in_later_tokens(folders, family, settings):
     """Nor is it asked for where nothing changes; experts round by who else is there."""
     folder = folders(family, "AutoModelForCausalLM", **settings)
     model = load_causal(entry(folder, dtype="bfloat16"), folder).model
-    slopes = text_checks._slopes(model, torch.arange(12), 6)
+    slopes = text_checks._gradients(model, torch.arange(12), 6)
     assert slopes[:6].any()
     assert not slopes[6:].any()
 
 
 def test_causality_is_proved_without_a_self_test_too(folders):
     folder = folders("bert", "AutoModelForMaskedLM")
-    with pytest.raises(NotCausal, match="is no causal language model"):
+    with pytest.raises(NotCausal, match="is not a causal language model"):
         load_causal(entry(folder, selftest=False), folder)
     folder = folders("llama", "AutoModelForCausalLM")
     loaded = load_causal(entry(folder, selftest=False), folder)
@@ -386,12 +386,12 @@ def test_the_program_writes_an_empty_table_for_an_encoder_and_fails_if_the_entry
     folder = folders("bert", "AutoModelForMaskedLM")
     done, output = score(folder, causal=True)
     assert done.returncode != 0
-    assert "is no causal language model" in done.stderr.strip().splitlines()[-1]
+    assert "is not a causal language model" in done.stderr.strip().splitlines()[-1]
     assert not output.exists()
     done, output = score(folder)
     assert done.returncode == 0, done.stderr
     assert pl.read_parquet(output).is_empty()
-    assert "is no causal language model" in tables.made_by(output)["not_scored"]
+    assert "is not a causal language model" in tables.made_by(output)["not_scored"]
     assert "no scores: model 'm'" in done.stderr
     done, output = score(folders("llama", "AutoModelForCausalLM"))
     assert done.returncode == 0, done.stderr
@@ -414,7 +414,7 @@ def test_the_harness_writes_empty_results_for_an_encoder(folders, repository, tm
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "is no causal language model" in json.loads((tmp_path / "r.json").read_text())["not_scored"]
+    assert "is not a causal language model" in json.loads((tmp_path / "r.json").read_text())["not_scored"]
     assert pl.read_parquet(tmp_path / "scores.parquet").is_empty()
 
 

@@ -461,7 +461,7 @@ def test_no_true_tokenizer_is_an_error(tmp_path, monkeypatch):
     other = tokenizer_files.Reference("x", lambda _: [0], special_tokens.Ends([], []))
     monkeypatch.setattr(tokenizer_files, "_saved_reference", lambda *_: other)
     expected = (
-        r"no tokenizer gives the ids that the files in .* tell \(TokenizersBackend gives other ids than x for \d+"
+        r"no tokenizer gives the ids that the files in .* define \(TokenizersBackend gives other ids than x for \d+"
     )
     with pytest.raises(ModelError, match=expected):
         loaded(tmp_path)
@@ -474,7 +474,7 @@ def test_ranks_without_the_rule_that_cuts_texts_are_refused(tmp_path, monkeypatc
     (tmp_path / "tokenizer.json").unlink()
     (tmp_path / "tokenizer.model").write_text("IQ== 0\nIg== 1\n")
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda *_, **__: tokenizer)
-    with pytest.raises(ModelError, match=r"do not tell how a text is cut, so that its ids cannot be proved"):
+    with pytest.raises(ModelError, match=r"do not say how a text is split, so its ids cannot be proved"):
         loaded(tmp_path)
 
 

@@ -183,7 +183,7 @@ def test_of_several_tensors_the_one_that_is_the_features_is_taken():
     assert layouts[0] == Layout(places=(2, 3), width=1, path=("state",))
     _, _, layouts = prove(lambda: Maps(lambda x: [x, x]))  # the same one twice
     assert layouts[0].path == (0,)
-    with pytest.raises(ModelError, match="which of these tensors is the features cannot be told"):
+    with pytest.raises(ModelError, match="it is unclear which of these tensors holds the features"):
         prove(lambda: Maps(lambda x: (x, 2 * x)))
 
 
@@ -208,7 +208,7 @@ def test_what_the_next_block_is_given_is_the_features():
         (lambda x: (x.flatten(2).transpose(1, 2) @ x.flatten(2))[:, None], "two of its axes grow faster"),
         (lambda x: x[:, :, :2, :2], "no axis of it changes"),
         (lambda x: x.unsqueeze(1), "of its axes only 3, 4 changes"),
-        (lambda x: x.long(), "none of it is computed by the layer"),
+        (lambda x: x.long(), "the layer computes none of it"),
         (lambda x: None, "gives no tensor of its own"),
     ],
 )
@@ -225,7 +225,7 @@ def test_tokens_between_the_places_are_refused():
             tokens = torch.cat([patches[:, :4], token, patches[:, 4:]], 1)
             return [block(tokens) for block in self.blocks]
 
-    with pytest.raises(ModelError, match=r"its tokens \[4\] that are no place of the image lie between the others"):
+    with pytest.raises(ModelError, match=r"its tokens \[4\] that are not places of the image lie between the others"):
         prove(Between)
 
 
@@ -270,7 +270,9 @@ def test_a_model_of_one_size_is_told_by_its_widths_or_refused(width):
         layouts = prove_layouts(model, layers, images, lambda _size: None, {5})
         assert layouts == [Layout(places=(1,), width=2)]
     else:
-        with pytest.raises(ModelError, match="takes images of one size only, so that its axes cannot be told apart"):
+        with pytest.raises(
+            ModelError, match="its axes cannot be told apart, because the model takes images of one size only"
+        ):
             prove_layouts(model, layers, images, lambda _size: None, {16})
 
 

@@ -146,7 +146,9 @@ def test_a_random_mask_that_is_asked_for_is_refused(tmp_path):
 
 def test_no_preparation_is_one_sentence(tmp_path):
     folder(tmp_path, "vit", VIT, 32, processor=False)
-    with pytest.raises(ModelError, match=r"has no preprocessor_config\.json, so that it is unknown how its images are"):
+    with pytest.raises(
+        ModelError, match=r"has no preprocessor_config\.json, so it is unknown how to prepare its images"
+    ):
         load(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_processor_type": "NoSuchProcessor"}))
     with pytest.raises(ModelError, match="has no image processor that loads"):
@@ -167,8 +169,8 @@ def test_a_preparation_that_keeps_the_form_of_images_is_refused(tmp_path):
         ("LlavaNextImageProcessor", "makes .* of one image, not .channels, height, width."),
         ("VideoMAEImageProcessor", "makes .* of one image, not .channels, height, width.; models of video"),
         ("PixtralImageProcessor", "makes images of several shapes"),
-        ("Pix2StructImageProcessor", "and no pixel_values; a vision model must take images as pixels"),
-        ("VitMatteImageProcessor", "its preparation fails for an image of 320 x 240 pixels"),
+        ("Pix2StructImageProcessor", "and no pixel_values; only models that take pixels can be read"),
+        ("VitMatteImageProcessor", "its preprocessing fails for an image of 320 x 240 pixels"),
     ],
 )
 def test_processors_that_do_not_make_one_image_are_refused(processor, said):

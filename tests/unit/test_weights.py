@@ -290,7 +290,7 @@ class Trainer:
         (lambda path: path.with_name("config.json").write_text("{"), r"config\.json is not valid JSON"),
         (lambda path: path.with_name("config.json").write_bytes(b"\xff\xfe{"), r"config\.json is not valid JSON"),
         (lambda path: path.with_name("config.json").write_text("[]"), r"config\.json holds no JSON object"),
-        (lambda path: path.with_name("config.json").write_text("{}"), r"config\.json names no model_type"),
+        (lambda path: path.with_name("config.json").write_text("{}"), r"config\.json has no model_type"),
         (lambda path: path.with_name("config.json").write_text('{"model_type": "llama9"}'), r"model 'm' cannot be loaded from .*llama9"),
         (lambda path: path.with_name("config.json").write_text('{"model_type": "llama", "hidden_size": "wide"}'), r"model 'm' cannot be loaded from .*hidden_size"),
     ],

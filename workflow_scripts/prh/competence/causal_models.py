@@ -66,14 +66,14 @@ def load_causal(
 
 
 def _refuse_other_kinds(entry: LanguageModel, config: PreTrainedConfig) -> None:
-    """Raise NotCausal for a model that its configuration shows to be no causal language model."""
+    """Raise NotCausal for a model that its configuration shows not to be a causal language model."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
     kind = config.model_type
     if getattr(config, "is_encoder_decoder", False):
         raise NotCausal(
             f"model {entry.name!r} ({kind}) is an encoder-decoder, whose decoder continues what its encoder reads: "
-            "it is no causal language model; set 'causal: false'."
+            "it is not a causal language model; set 'causal: false'."
         )
     own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
     if not own_code and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:

@@ -1,1 +1,1 @@
-"""Models: where their weights lie, and how they are loaded and proved."""
+"""Models: locating their weights, loading them, and proving that what was loaded is the published model."""

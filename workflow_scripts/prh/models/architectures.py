@@ -1,4 +1,4 @@
-"""Architectures of published checkpoints that timm does not have, under the names of its registry once imported."""
+"""Architectures of published checkpoints that timm lacks; importing this module adds them to timm's registry."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__ = ["SmallAlexNet"]
 
 
 class SmallAlexNet(nn.Module):
-    """The AlexNet for images of 64 pixels whose encoders were published by Baradad et al. 2021 (arXiv 2106.05963).
+    """The AlexNet for 64-pixel images whose trained encoders Baradad et al. 2021 (arXiv 2106.05963) published.
 
-    Five convolutions of 3x3 and three linear maps, each with batch normalisation and ReLU; the last one is the
-    projection that the loss of Wang & Isola 2020 saw, on the unit sphere. The names of its weights are those of the
-    published files (``blocks.0.0.weight`` ...); the output of ``blocks.i`` is a map (i < 5) or a vector.
+    Five 3x3 convolutions and three linear maps, all but the last followed by batch normalisation and ReLU. The last map
+    projects onto the unit sphere, where the loss of Wang & Isola 2020 is computed. Weights are named as in the
+    published files (``blocks.0.0.weight`` ...); ``blocks.i`` outputs a map for i < 5 and a vector after that.
     """
 
     def __init__(self, in_chans: int = 3, num_classes: int = 128) -> None:
@@ -30,7 +30,7 @@ class SmallAlexNet(nn.Module):
             )
             for wide, out, pool in zip(widths[:-1], widths[1:], pooled, strict=True)
         ]
-        # the first of these blocks begins with a module without weights, as in the files: its linear map is number 1
+        # Flatten has no weights but takes index 0, so that the linear map has index 1 as in the published files
         first = nn.Sequential(nn.Flatten(), nn.Linear(192 * 7 * 7, 4096, bias=False), nn.BatchNorm1d(4096), nn.ReLU())
         second = nn.Sequential(nn.Linear(4096, 4096, bias=False), nn.BatchNorm1d(4096), nn.ReLU())
         self.blocks = nn.ModuleList([*convolutions, first, second, nn.Sequential(nn.Linear(4096, num_classes))])
@@ -45,7 +45,7 @@ class SmallAlexNet(nn.Module):
 
 default_cfgs = generate_default_cfgs(
     {
-        # size, crop (of 70 pixels) and colours as the linear probes of the paper's code had them
+        # image size, crop (from 70 pixels) and colour statistics of the linear probes in the paper's code
         "small_alexnet.align_uniform": {
             "input_size": (3, 64, 64),
             "num_classes": 128,
@@ -62,5 +62,5 @@ default_cfgs = generate_default_cfgs(
 
 @register_model
 def small_alexnet(pretrained: bool = False, **arguments: object) -> SmallAlexNet:
-    """`SmallAlexNet`, as timm calls its constructors."""
+    """Build a `SmallAlexNet`; timm registers it under the name of this function."""
     return build_model_with_cfg(SmallAlexNet, "small_alexnet", pretrained, **arguments)

@@ -1,4 +1,4 @@
-"""The blocks of a vision model: which of its modules' outputs are its layers."""
+"""The blocks of a vision model: the modules whose outputs are its layers."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _NUMBERED = re.compile(r"^(layer|s|serial_blocks|stage|block|level)1$")
 def named_blocks(
     module: nn.Module, name: str, *, trunk: bool = False, in_stage: bool = False
 ) -> Iterator[tuple[str, nn.Module]]:
-    """The blocks inside ``module``: containers and stages are opened, anything else is a block.
+    """Yield the blocks inside ``module`` with their names: containers and stages are opened, anything else is a block.
 
-    What a stage holds (``in_stage``) is no stage again: the layers of a block of HGNet are convolutions, which it joins
-    in the end. Of a sequence, other than the ``trunk`` of a model itself, plain operations are no blocks of their own.
+    Nothing inside a stage (``in_stage``) is opened as a stage again: the ``layers`` of an HGNet block are convolutions
+    that the block itself joins. Plain operations in a sequence are not blocks, except in the model's own ``trunk``.
     """
     for attribute in () if in_stage else ("blocks", "layers"):
         inner = getattr(module, attribute, None)
@@ -42,9 +42,9 @@ def named_blocks(
 
 
 def _opened(module: nn.Module, *, trunk: bool) -> Mapping[str, nn.Module] | None:
-    """The children of a container; None where ``module`` is none, or is a sequence of plain operations (one block).
+    """The children of a container; None if ``module`` is not one, or is a sequence of plain operations only (a block).
 
-    Plain operations between blocks (the norm and convolution before a stage of RDNet) are left out.
+    Plain operations between blocks are left out, such as the norm and convolution before a stage of RDNet.
     """
     children = dict(module.named_children())
     if isinstance(module, nn.ModuleList) or _is_numbered(children) or (trunk and isinstance(module, nn.Sequential)):
@@ -55,35 +55,35 @@ def _opened(module: nn.Module, *, trunk: bool) -> Mapping[str, nn.Module] | None
 
 
 def _is_plain(module: nn.Module) -> bool:
-    """Whether a module is one operation: a convolution, a norm, a linear map, or something without weights."""
+    """Whether a module is a single operation: a convolution, norm or linear map, or something without weights."""
     if isinstance(module, _OPERATIONS):
         return True
     return next(module.children(), None) is None and next(module.parameters(), None) is None
 
 
 def _are_units(children: Mapping[str, nn.Module]) -> bool:
-    """Whether the children of a container are sequences of the same parts, plain operations among them (ConvMixer)."""
+    """Whether all children are sequences built alike, with plain operations in them, as the blocks of ConvMixer are."""
     built = {(type(child), *(type(part) for part in child.children())) for child in children.values()}
     first = next(iter(children.values()), None)
     return len(built) == 1 and isinstance(first, nn.Sequential) and any(map(_is_plain, first))
 
 
 def _is_numbered(children: Mapping[str, nn.Module]) -> bool:
-    """Whether children are called b1, b2, ... as the blocks of a RegNet stage are."""
+    """Whether children are named b1, b2, ... like the blocks of a RegNet stage."""
     return bool(children) and all(re.fullmatch(r"b\d+", key) for key in children)
 
 
 def find_layers(model: nn.Module, pattern: str | None = None) -> list[tuple[str, nn.Module]]:
     """Names and modules of a vision model's layers, in order of depth.
 
-    With ``pattern``, every module whose whole name matches it; else every block of the trunk. Raises ModelError
-    where nothing is found: say then in the entry which modules are meant (``layers``).
+    With ``pattern``, every module whose full name matches it, otherwise every block of the trunk. Raises ModelError if
+    there is none; the entry can then name the modules with ``layers``.
     """
     if pattern is not None:
-        found = [(name, module) for name, module in model.named_modules() if re.fullmatch(pattern, name)]
-        if not found:
-            raise ModelError(f"no module is named like layers: {pattern!r}; there are {_some_names(model)}.")
-        return found
+        matching = [(name, module) for name, module in model.named_modules() if re.fullmatch(pattern, name)]
+        if not matching:
+            raise ModelError(f"no module name matches layers: {pattern!r}; the model has {_some_names(model)}.")
+        return matching
     for trunk in _TIMM_TRUNKS:
         part = getattr(model, trunk, None)
         if not isinstance(part, nn.Module):
@@ -99,15 +99,18 @@ def find_layers(model: nn.Module, pattern: str | None = None) -> list[tuple[str,
         inner = getattr(model, wrapped, None)
         if isinstance(inner, nn.Module):
             listed = _listed(inner)
-            found = find_layers(inner) if listed is None else listed
-            return [(f"{wrapped}.{name}", module) for name, module in found]
+            layers = find_layers(inner) if listed is None else listed
+            return [(f"{wrapped}.{name}", module) for name, module in layers]
     if (listed := _listed(model)) is not None:
         return listed
-    raise ModelError(f"cannot tell the layers of {type(model).__name__}; give 'layers', one of {_some_names(model)}.")
+    raise ModelError(
+        f"cannot tell which modules of {type(model).__name__} are its layers; name them with 'layers', a regular "
+        f"expression for names such as {_some_names(model)}."
+    )
 
 
 def _listed(model: nn.Module) -> list[tuple[str, nn.Module]] | None:
-    """The blocks of a model that has them in a list of a usual name; None where it has no such list."""
+    """The blocks of a model that keeps them in a list with a common name; None if it has no such list."""
     for name in _LISTS:
         if isinstance(blocks := getattr(model, name, None), nn.ModuleList):
             return list(named_blocks(blocks, name))
@@ -120,7 +123,7 @@ _VISION_PARTS = (
 
 
 def vision_part(model: nn.Module) -> nn.Module:
-    """The part of a model of images and text (CLIP, LLaVA ...) that takes images; ``model`` where it has none."""
+    """The part of an image-and-text model (CLIP, LLaVA ...) that takes images; ``model`` itself if it has none."""
     for holder in (model, getattr(model, "model", None)):
         for name in _VISION_PARTS:
             if isinstance(part := getattr(holder, name, None), nn.Module):

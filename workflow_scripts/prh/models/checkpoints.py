@@ -1,4 +1,4 @@
-"""Checkpoints that others wrote: files of weights from the web or a disk, read strictly into an architecture."""
+"""Checkpoints written by others: weight files are checked for damage and loaded strictly into an architecture."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from prh.models.repositories import ModelError
 
 _SHOWN = 4
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-"""The files of weights of a transformers folder, in the order in which transformers takes them."""
+"""Weight files of a transformers folder, in the order in which transformers looks for them."""
 _OTHER_FORMS = {"*.gguf": "GGUF", "*.msgpack": "Flax", "*.h5": "TensorFlow", "*.ckpt*": "TensorFlow", "*.onnx": "ONNX"}
 
 
 class Stored(NamedTuple):
-    """A tensor as a file holds it: its type of numbers (as safetensors says it: F32, BF16, I8 ...) and its shape."""
+    """A tensor in a file: its dtype as safetensors spells it (F32, BF16, I8 ...) and its shape."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -35,10 +35,10 @@ class Stored(NamedTuple):
 
 
 def stored_tensors(root: Path) -> dict[str, Stored]:
-    """The tensors of the weights of a transformers folder, by name; only headers are read of safetensors files.
+    """The weight tensors in a transformers folder, by name. Of safetensors files only the headers are read.
 
-    Raises ModelError, naming the file, for weights that are absent (a shard, all but an adapter), that are a pointer of
-    git-lfs, truncated or damaged, or that hold more than tensors.
+    Raises ModelError, naming the file, if weights are missing (a shard, or all but an adapter), are git-lfs pointers,
+    are truncated or damaged, or if a file holds anything but tensors.
     """
     refuse_pointers(root)
     if (root / "adapter_config.json").is_file():
@@ -48,29 +48,29 @@ def stored_tensors(root: Path) -> dict[str, Stored]:
         )
     name = next((name for name in _WEIGHTS if (root / name).is_file()), None)
     if name is None:
-        there = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
+        present = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
         form = next((form for end, form in _OTHER_FORMS.items() if any(root.glob(end))), None)
         other = f"; weights of {form} are not read" if form else ""
-        raise ModelError(f"{root} has no weights ({_WEIGHTS[0]} or {_WEIGHTS[2]}){other}; {few('it has', there)}.")
+        raise ModelError(f"{root} has no weights ({_WEIGHTS[0]} or {_WEIGHTS[2]}){other}; {few('it has', present)}.")
     return _shards(root / name) if name.endswith(".json") else _stored(root / name)
 
 
 def refuse_pointers(root: Path) -> None:
-    """Raise ModelError for a file of a model's folder that git-lfs has left as a pointer, naming it."""
+    """Raise ModelError, naming the file, if a file in a model's folder is a git-lfs pointer."""
     for path in sorted(root.iterdir()) if root.is_dir() else []:
         if path.is_file() and path.stat().st_size < 1024:
             refuse_pointer(path)
 
 
 def refuse_damaged(root: Path) -> None:
-    """Raise ModelError for a file of a model's folder that git-lfs left as a pointer, or for broken safetensors."""
+    """Raise ModelError, naming the file, if a model's folder has a git-lfs pointer or a broken safetensors file."""
     refuse_pointers(root)
     for path in sorted(root.glob("*.safetensors")):
         _stored(path)
 
 
 def refuse_pointer(path: Path) -> None:
-    """Raise ModelError if the file ``path`` is a pointer of git-lfs."""
+    """Raise ModelError if the file ``path`` is a git-lfs pointer."""
     if text_files.is_pointer(path):
         raise ModelError(
             f"{path} is a pointer of git-lfs and not the file itself; run 'git lfs pull' in its folder, or fetch "
@@ -79,7 +79,7 @@ def refuse_pointer(path: Path) -> None:
 
 
 def read_json(path: Path) -> dict:
-    """A JSON object; ModelError that names the file where it is none."""
+    """The JSON object in a file. Raises ModelError, naming the file, if it holds anything else."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -90,18 +90,18 @@ def read_json(path: Path) -> dict:
 
 
 def _shards(index: Path) -> dict[str, Stored]:
-    """The tensors of the files that an index names; ModelError for a file or a tensor that is absent."""
-    places = read_json(index).get("weight_map")
-    if not (isinstance(places, dict) and places):
+    """The tensors in the files that an index lists. Raises ModelError if a file or a tensor is missing."""
+    file_names = read_json(index).get("weight_map")
+    if not (isinstance(file_names, dict) and file_names):
         raise ModelError(f"{index} names no files of weights (weight_map); fetch it again.")
-    files = [index.parent / name for name in sorted(set(map(str, places.values())))]
+    files = [index.parent / name for name in sorted(set(map(str, file_names.values())))]
     absent = [file.name for file in files if not file.is_file()]
     if absent:
         raise ModelError(f"{index.parent} lacks weights: {index.name} {few('names', absent)}, absent; fetch them.")
-    there = {name: stored for file in files for name, stored in _stored(file).items()}
-    if lost := places.keys() - there.keys():
+    held = {name: stored for file in files for name, stored in _stored(file).items()}
+    if lost := file_names.keys() - held.keys():
         raise ModelError(f"{index} {few('names', lost)}, which its files do not hold; fetch them again.")
-    return there
+    return held
 
 
 def _stored(file: Path) -> dict[str, Stored]:
@@ -119,7 +119,7 @@ def _stored(file: Path) -> dict[str, Stored]:
 
 @contextmanager
 def _whole_safetensors(path: Path) -> Iterator[None]:
-    """Make a ModelError, which names the file, of what is wrong with safetensors that are read in the block."""
+    """Turn an error of safetensors inside the block into a ModelError that names the file."""
     from safetensors import SafetensorError
 
     try:
@@ -136,19 +136,19 @@ _TYPES = {
     torch.int64: "I64",
     **dict.fromkeys((torch.float8_e4m3fn, torch.float8_e5m2), "F8"),
 }
-"""What safetensors calls the types that `prh.models.load_reports` asks about."""
+"""The names that safetensors has for the integer and 8-bit types that `prh.models.load_reports` refuses."""
 
 
 # ---- files of weights -----------------------------------------------------------------------------------------
 
 
 def fill(model: nn.Module, path: Path, *, state: str | None = None, prefix: str = "", drop: str | None = None) -> None:
-    """Put the weights of the file ``path`` into ``model``, in place; every weight of the model must be in the file.
+    """Load the weights in the file ``path`` into ``model``, in place; every weight of the model must be in the file.
 
-    The file is safetensors, or PyTorch's without any code in it (``weights_only``). ``state``: key of the weights
-    inside the file (None: the file is the weights). ``prefix``: what stands before the names that are wanted; others
-    are left out. ``drop``: regular expression for whole names (after the prefix) to leave out. Raises ModelError for a
-    file that cannot be read so, and for names or shapes that are not those of the model.
+    The file is safetensors, or a PyTorch file that holds no code (``weights_only``). ``state``: key of the weights
+    inside the file (None: the file is the weights). ``prefix``: only names that begin with it are loaded, without it.
+    ``drop``: regular expression for full names (without the prefix) to leave out. Raises ModelError if the file cannot
+    be read, or its names or shapes are not those of the model.
     """
     weights = _named(tensors(path, state), path, prefix, drop)
     wanted = model.state_dict()
@@ -166,7 +166,7 @@ def fill(model: nn.Module, path: Path, *, state: str | None = None, prefix: str 
 
 
 def tensors(path: Path, state: str | None = None) -> Mapping[str, Tensor]:
-    """The named tensors of a file, or those under its key ``state``. Raises ModelError for any other file."""
+    """The named tensors in a file, or those under its key ``state``. Raises ModelError if there are none."""
     content = _read(path)
     if state is not None:
         if not (isinstance(content, Mapping) and isinstance(content.get(state), Mapping)):
@@ -201,30 +201,30 @@ def _read(path: Path) -> object:
             "save its state_dict in a file of its own and give that as source 'local'."
         ) from None
     except (RuntimeError, EOFError, UnicodeDecodeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which seeking in half a file gives
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL comes from seeking in a truncated file
             raise
         reason = str(error).split("\n", 1)[0]
         raise ModelError(f"{path} is not a whole PyTorch file ({reason}); fetch it again.") from None
 
 
 def _named(weights: Mapping[str, Tensor], path: Path, prefix: str, drop: str | None) -> dict[str, Tensor]:
-    """The weights whose names begin with ``prefix``, without it, less those that ``drop`` matches whole."""
-    found = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-    if not found:
+    """The weights whose names begin with ``prefix``, without it, except those whose full name matches ``drop``."""
+    kept = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    if not kept:
         raise ModelError(
             f"{path} has no weight whose name begins with {prefix!r} (checkpoint.prefix); {few('it has', weights)}."
         )
-    return {name: value for name, value in found.items() if drop is None or not re.fullmatch(drop, name)}
+    return {name: value for name, value in kept.items() if drop is None or not re.fullmatch(drop, name)}
 
 
 def some(names: Iterable[str]) -> str:
-    """A few of the names, and how many more there are."""
+    """The first few of the names, and how many more there are, for a message."""
     listed = sorted(names)
     more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
     return f"{', '.join(listed[:_SHOWN])}{more}"
 
 
 def few(verb: str, names: Iterable[str]) -> str:
-    """A verb and a few of the names, or nothing where there are none."""
+    """A verb and the first few of the names; an empty string if there are none."""
     shown = some(names)
     return f"{verb} {shown}" if shown else ""

@@ -1,7 +1,7 @@
-"""The small files beside weights (configuration, vocabularies, merges), looked at before a library reads them.
+"""The small files beside weights (configuration, vocabularies, merges), checked before a library reads them.
 
-A library that finds one of them cut off, empty or of another kind says so without its name, or makes do without it: a
-tokenizer without merges gives letters in the place of words.
+A library that meets a truncated, empty or foreign file reports it without naming it, or silently does without: a
+tokenizer without merges cuts words into letters.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ PIECES = (
     "spm.model",
     "source.spm",
 )
-"""What the SentencePiece model of a tokenizer is called."""
+"""Usual names of a tokenizer's SentencePiece model."""
 MOST_UNMERGED = 0.1
-"""Share of a vocabulary's longer tokens that no merge makes: special and made-up ones."""
+"""Largest share of a vocabulary's longer tokens that may come from no merge: special and added tokens do not."""
 
 
 def require_whole(folder: Path) -> None:
-    """Raise ModelError, naming the file, for a small file of a model's folder that is damaged or of another kind."""
+    """Raise ModelError, naming the file, if a small file in a model's folder is damaged or of the wrong kind."""
     for name in (*SETTINGS, *TEXTS, *PIECES):
         path = folder / name
         if not os.path.lexists(path):
@@ -55,9 +55,9 @@ def require_whole(folder: Path) -> None:
 
 
 def described(folder: Path) -> str:
-    """The files of a tokenizer that are in a folder, for messages."""
-    there = [name for name in (*SETTINGS, *TEXTS, *PIECES) if (folder / name).is_file() and "processor" not in name]
-    return f"{', '.join(there) or 'nothing'} in {folder}"
+    """The tokenizer files in a folder, for messages."""
+    present = [name for name in (*SETTINGS, *TEXTS, *PIECES) if (folder / name).is_file() and "processor" not in name]
+    return f"{', '.join(present) or 'nothing'} in {folder}"
 
 
 def _require_kind(path: Path) -> None:
@@ -75,23 +75,23 @@ def _require_kind(path: Path) -> None:
 
 
 def _require_merges(folder: Path) -> None:
-    """ModelError where merges.txt lacks a good part of the merges by which tokens of vocab.json come about."""
+    """Raise ModelError if merges.txt lacks the merges of many tokens in vocab.json, as a truncated file does."""
     if not all((folder / name).is_file() for name in ("vocab.json", "merges.txt")):
         return
     merges = (line.split() for line in text_files.lines(folder / "merges.txt"))
-    made = {"".join(pair[:2]) for pair in merges}
+    merged = {"".join(pair[:2]) for pair in merges}
     vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
     longer = [token for token in vocabulary if len(token.removesuffix("</w>")) > 1 and not token.startswith("<")]
-    lacking = [token for token in longer if token not in made]
+    lacking = [token for token in longer if token not in merged]
     if len(lacking) > max(10, MOST_UNMERGED * len(longer)):
         raise ModelError(
             f"{folder / 'merges.txt'} has no merge for {len(lacking)} of {len(longer)} tokens of vocab.json, such as "
-            f"{lacking[0]!r}; it is cut off or of another model: fetch both again."
+            f"{lacking[0]!r}; it is truncated or belongs to another model: fetch both again."
         )
 
 
 def _is_tiktoken(path: Path) -> bool:
-    """Whether a file is a list of tokens in base64 with their ranks."""
+    """Whether a file lists base64 tokens with their ranks, as tiktoken writes them."""
     try:
         lines = path.read_text(encoding="ascii").splitlines()
         for line in lines:
@@ -104,26 +104,26 @@ def _is_tiktoken(path: Path) -> bool:
 
 
 def _is_sentencepiece(content: bytes) -> bool:
-    """Whether bytes are a whole SentencePiece model: protobuf in which, after the pieces, stands how it was trained."""
-    fields, place = set(), 0
+    """Whether bytes are a complete SentencePiece model: protobuf with its pieces (field 1) and trainer (field 2)."""
+    fields, position = set(), 0
     try:
-        while place < len(content):
-            key, place = _varint(content, place)
-            if key & 7 != 2:  # all that a model holds at its top has a length
+        while position < len(content):
+            key, position = _varint(content, position)
+            if key & 7 != 2:  # every top-level field of a model is length-delimited
                 return False
-            length, place = _varint(content, place)
+            length, position = _varint(content, position)
             fields.add(key >> 3)
-            place += length
+            position += length
     except IndexError:
         return False
-    return place == len(content) and {1, 2} <= fields
+    return position == len(content) and {1, 2} <= fields
 
 
-def _varint(content: bytes, place: int) -> tuple[int, int]:
-    """A number of protobuf at ``place``, and the place after it."""
+def _varint(content: bytes, position: int) -> tuple[int, int]:
+    """The protobuf varint at ``position``, and the position after it."""
     value = shift = 0
     while True:
-        byte = content[place]
-        value, place, shift = value | (byte & 127) << shift, place + 1, shift + 7
+        byte = content[position]
+        value, position, shift = value | (byte & 127) << shift, position + 1, shift + 7
         if byte < 128:
-            return value, place
+            return value, position

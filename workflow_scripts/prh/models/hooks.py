@@ -1,4 +1,4 @@
-"""Hooks of torch modules that are there for one pass only."""
+"""Hooks on torch modules that last for one pass."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch.utils.hooks import RemovableHandle
 
 
 def first_tensor(output: Tensor | tuple) -> Tensor:
-    """The output of a module, or the first of several."""
+    """A module's output, or the first of several outputs."""
     return output if isinstance(output, Tensor) else output[0]
 
 
 @contextmanager
 def hooked(hooks: Iterable[RemovableHandle]) -> Iterator[None]:
-    """Keep ``hooks`` for the block, and remove them after it, whatever became of it."""
+    """Keep ``hooks`` for the length of the block and remove them afterwards, even if it raises."""
     handles = list(hooks)
     try:
         yield

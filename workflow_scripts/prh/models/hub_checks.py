@@ -1,4 +1,4 @@
-"""What a repository of the hub must hold for its model to be read: told by its small files, before it is fetched."""
+"""Checks that a hub repository holds what its model needs; they read only its small files, before the download."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from prh.models.repositories import ModelError
 
 
 def content_of(snapshot: Snapshot, name: str, folder: Path) -> dict:
-    """What a JSON file of a repository says; ModelError where it is none."""
+    """The JSON object in a file of a repository. Raises ModelError if the file holds anything else."""
     try:
         content = json.loads(snapshot.fetch_file(name, folder).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ModelError(f"its {name} is not JSON: {error}") from None
     if not isinstance(content, dict):
-        raise ModelError(f"its {name} is no JSON object")
+        raise ModelError(f"its {name} is not a JSON object")
     return content
 
 
 def image_preparation(
     snapshot: Snapshot, _config: Mapping, _entry: Mapping, _folder: Path
 ) -> Iterator[tuple[bool, str]]:
-    """Whether it is said how images are prepared."""
+    """Check that the repository says how images are preprocessed."""
     if not {"preprocessor_config.json", "processor_config.json"} & set(snapshot.files):
         yield True, "it has no preprocessor_config.json, which says how its images are prepared"
 
 
 def tokenizer(snapshot: Snapshot, config: Mapping, entry: Mapping, folder: Path) -> Iterator[tuple[bool, str]]:
-    """The class of the tokenizer, and whether the files that it reads are there."""
+    """Check the class of the tokenizer, and that a file which it reads is in the repository."""
     yield _tokenizer(snapshot, config, entry, folder)
 
 
@@ -46,9 +46,9 @@ def _tokenizer(snapshot: Snapshot, config: Mapping, entry: Mapping, folder: Path
         return True, f"its tokenizer {named} is code of its own: read it, then set trust_remote_code: true"
     known = tokenizer_class_from_name(named) if isinstance(named, str) else None
     read = {"tokenizer.json"} | set(getattr(known, "vocab_files_names", {}).values())
-    there = sorted(read & set(snapshot.files))
-    if known is None and "tokenizer.json" not in there:
+    present = sorted(read & set(snapshot.files))
+    if known is None and "tokenizer.json" not in present:
         return True, f"transformers knows no tokenizer class {named!r}, and there is no tokenizer.json"
-    if not there:
+    if not present:
         return True, f"it has no tokenizer: none of {', '.join(sorted(read))} is there"
-    return False, f"tokenizer {named or 'of'} ({', '.join(there)})"
+    return False, f"tokenizer {named or 'of'} ({', '.join(present)})"

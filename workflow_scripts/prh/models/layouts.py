@@ -1,13 +1,14 @@
-"""The layout of every layer of a vision model, found out by experiment, never by its name.
+"""The layout of every layer of a vision model, found by experiment and never from the model's name.
 
-Axes are told apart by what moves them. The axis that counts images grows with the batch; the places of an image grow
-with its size; the width does neither. Shapes alone are needed for that, so the larger image is passed through a twin of
-the model on the meta device, which has no weights and takes no time: that also answers for models of one fixed size.
+Axes differ in what makes them grow: the batch axis grows with the number of images, the spatial axes ("places") with
+the size of the image, and the width with neither. Shapes are enough to see that, so the larger image is passed through
+a twin of the model on the meta device, which has no weights and takes no time. The twin can also be built for another
+size when the model itself takes one fixed size.
 
-Of tokens there may be some that are no place of the image. Their number p follows from the token counts of two sizes:
-n = p + places, and twice the side has four times the places. Which ones they are is seen where they enter: before the
-first attention a learned token is the same for every image, to the bit. The class token is the one among them that
-changes when the parameter of that name is changed.
+Some tokens may not be places of the image. Their number p follows from the token counts at two sizes: n = p + places,
+and an image with sides twice as long has four times the places. Which tokens they are shows where they enter: before
+the first attention, a learned token is identical for every image, to the bit. The class token is the learned token that
+changes when the parameter with such a name changes.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ from prh.models.repositories import ModelError, first_line
 log = logging.getLogger(__name__)
 
 Twin = Callable[[tuple[int, int] | None], nn.Module | None]
-"""Builds the model on the meta device for images of another [height, width], or as it is for None. None: cannot be."""
+"""Builds the model on the meta device for images of [height, width], or as is for None; returns None if it cannot."""
 
 EVEN_SIZES = ((256, 512, 768), (224, 448, 672))
-"""Sizes of image that are whole patches of 8, 16 and 32 pixels, and of 14, so that patches grow evenly; the first stay
-whole when they are halved twice."""
+"""Sides of images that are multiples of 8, 16 and 32 (first) or 14 (second) pixels, so that the number of patches grows
+in even steps; the first are still whole after two more halvings."""
 
 
 class _Unproved(Exception):
-    """The evidence does not settle the layout; the message says why, as the end of a sentence."""
+    """The evidence does not determine the layout; the message says why and completes a sentence."""
 
 
 def prove_layouts(
@@ -48,11 +49,11 @@ def prove_layouts(
     whole: bool = False,
     model: str = "",
 ) -> list[Layout]:
-    """The layout of each of ``layers``; ``images`` [2, channels, height, width] are two different ones.
+    """The layout of each of ``layers``, proved on ``images`` [2, channels, height, width], which must differ.
 
-    ``widths``: those that the model says it has; they decide only where the model cannot be built for another size.
-    ``whole``: the layers should reach to the end of the model, as those do that were found and not asked for.
-    ``model``: what to call it. Raises ModelError, naming model, layer and shape, where nothing proves it.
+    ``widths``: the layer widths that the model declares; used only if it cannot be built for another image size.
+    ``whole``: whether the layers must reach the end of the model, as they must if they were found automatically.
+    ``model``: its name in messages. Raises ModelError, naming model, layer and shape, if a layout cannot be proved.
     """
     kind = f"{model} ({type(module).__name__})" if model else type(module).__name__
     learned: Learned = {}
@@ -62,13 +63,13 @@ def prove_layouts(
     for number, (name, _) in enumerate(layers):
         if pair.calls[number] != 1:
             raise ModelError(
-                f"layer {name} of {kind} runs {pair.calls[number]} times in one pass, so that its output is not one "
-                "layer; give 'layers' that run once."
+                f"layer {name} of {kind} runs {pair.calls[number]} times in one pass, so it has no single output; set "
+                "'layers' to modules that run once."
             )
     if whole and 4 * pair.depths[len(layers) - 1] < pair.depths[-1]:
         raise ModelError(
-            f"{kind} goes on for three quarters of its depth after {layers[-1][0]}, the last of the layers that were "
-            "found; give 'layers'."
+            f"{kind} goes on for three quarters of its depth after {layers[-1][0]}, the last layer that was found; "
+            "set 'layers' to modules along its whole depth."
         )
     of_class = class_tokens(module, images, learned)
     evidence = _Evidence([name for name, _ in layers], images, pair, twin)
@@ -90,8 +91,8 @@ def prove_layouts(
                 layouts.append(_by_width(alone.shapes[number] or {}, shapes, learned, of_class, widths))
             except _Unproved as reason:
                 raise ModelError(
-                    f"layer {name} of {kind} gives {_shown(shapes)} for two images, and {reason}; give 'layers' whose "
-                    "outputs are tokens, maps or vectors."
+                    f"layer {name} of {kind} gives {_shown(shapes)} for two images, and {reason}; set 'layers' to "
+                    "modules whose outputs are tokens, maps or vectors."
                 ) from None
     return layouts
 
@@ -99,7 +100,7 @@ def prove_layouts(
 def _failed(kind: str, images: Tensor, cause: Exception) -> ModelError:
     return ModelError(
         f"{kind} does not take images of shape {tuple(images.shape)} ({type(cause).__name__}: {first_line(cause)}); "
-        "a vision model must take a batch of single images (no videos, no pairs), as large as its preparation gives."
+        "a vision model must take a batch of single images (no videos, no pairs), as large as its preprocessing gives."
     )
 
 
@@ -108,19 +109,20 @@ def _shown(shapes: Shapes) -> str:
 
 
 class _Evidence:
-    """Shapes at two sizes of image, or three, that grow by the same step; made when it is asked for, best first."""
+    """Shapes of the outputs at two image sizes, or at three in even steps; computed on demand, best first."""
 
     def __init__(self, names: Sequence[str], images: Tensor, pair: Seen, twin: Twin) -> None:
         self._made: list[tuple[Seen, ...]] = []
         self._rest = self._make(names, images, pair, twin)
 
     def of_layer(self, number: int) -> Iterator[list[Shapes]]:
-        made = 0
-        while made < len(self._made) or self._more():
-            sizes = [shapes for seen in self._made[made] if (shapes := seen.shapes[number]) is not None]
-            if len(sizes) == len(self._made[made]):
+        """For each piece of evidence, the shapes of one layer at its sizes, if the layer ran at all of them."""
+        piece = 0
+        while piece < len(self._made) or self._more():
+            sizes = [shapes for seen in self._made[piece] if (shapes := seen.shapes[number]) is not None]
+            if len(sizes) == len(self._made[piece]):
                 yield sizes
-            made += 1
+            piece += 1
 
     def _more(self) -> bool:
         following = next(self._rest, None)
@@ -149,7 +151,7 @@ class _Evidence:
 
 
 def _batch_axis(alone: tuple[int, ...], pair: tuple[int, ...]) -> tuple[int, int]:
-    """The axis that counts images, and how many entries it has for each."""
+    """The axis that counts images, and how many entries it has per image."""
     if len(alone) != len(pair):
         raise _Unproved("it has more axes for two images than for one")
     moved = [axis for axis, (one, two) in enumerate(zip(alone, pair, strict=True)) if one != two]
@@ -159,7 +161,7 @@ def _batch_axis(alone: tuple[int, ...], pair: tuple[int, ...]) -> tuple[int, int
 
 
 def _axes(alone: tuple[int, ...], pair: tuple[int, ...], small: tuple[int, ...], large: tuple[int, ...]) -> Layout:
-    """The axes of a tensor of which one image, two images, and the sides once and twice as long have these shapes."""
+    """The axes of a tensor, from its shapes for one image, two images, small images and images twice as large."""
     batch, windows = _batch_axis(alone, pair)
     if not len(pair) == len(small) == len(large):
         raise _Unproved("the number of its axes changes with the image's size")
@@ -167,8 +169,8 @@ def _axes(alone: tuple[int, ...], pair: tuple[int, ...], small: tuple[int, ...],
     places = tuple(axis for axis in others if small[axis] != large[axis])
     widths = [axis for axis in others if axis not in places]
     if len(widths) != 1:
-        some = f"of its axes only {', '.join(map(str, places))} changes" if places else "no axis of it changes"
-        which = some if widths else "every axis of it changes"
+        some = f"of its axes only {', '.join(map(str, places))} changes" if places else "none of its axes changes"
+        which = some if widths else "every axis changes"
         raise _Unproved(f"{which} with the image's size, so that its width cannot be told")
     if len(places) > 2 or (windows > 1 and len(places) != 1):
         raise _Unproved(f"{len(places)} of its axes change with the image's size")
@@ -178,15 +180,15 @@ def _axes(alone: tuple[int, ...], pair: tuple[int, ...], small: tuple[int, ...],
 
 
 def _choose(alone: Shapes, pair: Shapes, small: Shapes, large: Shapes, consumed: Mapping[Path, int]) -> Layout:
-    """The layout of the one tensor of an output that is the features."""
+    """The layout of the one tensor in an output that holds the features."""
     layouts: list[Layout] = []
-    reason = _Unproved("none of it is computed by the layer")
+    reason = _Unproved("the layer computes none of it")
     for path in pair:
         try:
             shapes = [seen[path] for seen in (alone, pair, small, large)]
             layouts.append(replace(_axes(*shapes), path=path))
         except KeyError:
-            reason = _Unproved("its output is built differently for another number or size of images")
+            reason = _Unproved("the structure of its output depends on the number or size of the images")
         except _Unproved as unproved:
             reason = unproved
     if not layouts:
@@ -195,7 +197,7 @@ def _choose(alone: Shapes, pair: Shapes, small: Shapes, large: Shapes, consumed:
     if len(best) > 1:
         best = [layout for layout in best if consumed.get(layout.path)]
     if len(best) != 1:
-        raise _Unproved("which of these tensors is the features cannot be told")
+        raise _Unproved("it is unclear which of these tensors holds the features")
     return best[0]
 
 
@@ -207,7 +209,7 @@ def _with_tokens(
     of_class: Mapping[int, int],
     before: Sequence[Layout],
 ) -> Layout:
-    """``layout`` with the tokens that are no place of the image, counted at several sizes and seen where they enter."""
+    """``layout`` with the tokens that are no places of the image: counted at several sizes, found among ``learned``."""
     if len(layout.places) != 1:
         return layout
     axis = layout.places[0]
@@ -220,8 +222,8 @@ def _with_tokens(
     count = _tokens_beside(counts)
     if count is None or not 0 <= count < min(total, counts[0]):
         raise _Unproved(
-            f"{' and '.join(map(str, counts))} tokens at equal steps of the image's sides agree with no number of "
-            "class and other tokens"
+            f"its {' and '.join(map(str, counts))} tokens at evenly growing image sizes fit no number of class "
+            "and other extra tokens"
         )
     candidates = [constant for number, constant in learned if number == total]
     fitting = [tokens for tokens in candidates if len(tokens) == count]
@@ -232,14 +234,14 @@ def _with_tokens(
     inherited = next((one for one in reversed(before) if one.first + one.last), None)
     if inherited is not None and not candidates and (inherited.first, inherited.last) == (count, 0):
         return replace(layout, first=count, class_token=inherited.class_token)
-    raise _Unproved(f"which {count} of its {total} tokens are no place of the image cannot be told")
+    raise _Unproved(f"it is unclear which {count} of its {total} tokens are not places of the image")
 
 
 def _tokens_beside(counts: Sequence[int]) -> int | None:
-    """How many tokens are no place of the image, p, from counts of tokens; None if no whole number is.
+    """The number p of tokens that are not places of the image, from token counts; None if no whole number fits.
 
-    Of two images, the sides of the second twice those of the first: n = p + hw and p + 4hw. Of three squares whose
-    sides grow evenly: n = p + h^2, p + (h + d)^2 and p + (h + 2d)^2, which holds for patches that overlap, too.
+    Two images, the second with sides twice as long: n = p + hw and p + 4hw. Three squares whose sides grow evenly:
+    n = p + h^2, p + (h + d)^2 and p + (h + 2d)^2, which also holds if patches overlap.
     """
     if len(counts) == 2:
         count, rest = divmod(4 * counts[0] - counts[1], 3)
@@ -252,10 +254,11 @@ def _tokens_beside(counts: Sequence[int]) -> int | None:
 
 
 def _at_the_ends(layout: Layout, tokens: Collection[int], total: int, class_token: int | None) -> Layout:
+    """``layout`` with these extra tokens, which must lie before and after all places of the image."""
     first = next(index for index in range(total + 1) if index not in tokens)
     last = len(tokens) - first
     if set(range(total - last, total)) | set(range(first)) != set(tokens):
-        raise _Unproved(f"its tokens {sorted(tokens)[:10]} that are no place of the image lie between the others")
+        raise _Unproved(f"its tokens {sorted(tokens)[:10]} that are not places of the image lie between the others")
     return replace(layout, first=first, last=last, class_token=class_token if class_token in tokens else None)
 
 
@@ -266,9 +269,9 @@ def _by_width(
     of_class: Mapping[int, int],
     widths: Collection[int],
 ) -> Layout:
-    """The layout where no larger image can be passed: one axis is as long as a width of the model, no other is."""
+    """The layout if no larger image can be passed: exactly one axis must be as long as a width of the model."""
     if len(pair) != 1:
-        raise _Unproved("the model takes images of one size only, so that its axes cannot be told apart")
+        raise _Unproved("its axes cannot be told apart, because the model takes images of one size only")
     ((path, shape),) = pair.items()
     batch, windows = _batch_axis(alone.get(path, ()), shape)
     others = [axis for axis in range(len(shape)) if axis != batch]
@@ -280,12 +283,12 @@ def _by_width(
         or len(places) > 2
         or (len(places) == 2 and len({shape[i] for i in places}) > 1)
     ):
-        raise _Unproved("the model takes images of one size only, so that its axes cannot be told apart")
+        raise _Unproved("its axes cannot be told apart, because the model takes images of one size only")
     layout = Layout(places, fitting[0], batch, path=path)
     if len(places) != 1:
         return layout
     total = shape[places[0]]
     sets = [constant for number, constant in learned if number == total] or [frozenset()]
     if len(sets) != 1 or math.isqrt(total - len(sets[0])) ** 2 != total - len(sets[0]):
-        raise _Unproved("the model takes images of one size only, so that its tokens cannot be told apart")
+        raise _Unproved("its tokens cannot be told apart, because the model takes images of one size only")
     return _at_the_ends(layout, sets[0], total, of_class.get(total))

@@ -1,6 +1,7 @@
-"""What a library did with a checkpoint: the report that `prh.models.weights` holds against a pass of the model.
+"""Reports of what a library did with a checkpoint, which `prh.models.weights` compares with a pass of the model.
 
-Before that, names of weights are freed of what wrappers added, and codes that nothing explains are refused.
+Two things come before that: wrapper prefixes are removed from the names of weights, and quantised weights without a
+configuration are refused.
 """
 
 from __future__ import annotations
@@ -21,19 +22,20 @@ from prh.models.repositories import ModelError
 log = logging.getLogger(__name__)
 
 _WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-"""Names that torch.compile, FSDP and activation checkpointing put into the names of weights, anywhere."""
+"""Parts that torch.compile, FSDP and activation checkpointing insert anywhere in the names of weights."""
 _DATA_PARALLEL = "module."
-"""What DataParallel and DistributedDataParallel put before all names."""
+"""Prefix that DataParallel and DistributedDataParallel add to every name."""
 _INTEGERS = {"I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64"}
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What was loaded into ``model``, and how it went; names are those of the model, or of the file if unexpected.
+    """The result of loading the checkpoint ``root`` into ``model``.
 
-    missing: weights and buffers that the checkpoint did not fill, those of another shape among them (``shapes`` tells
-    theirs). unexpected: what it has besides. chosen: whether ``model_args`` of the entry change the architecture, so
-    that blocks of the checkpoint may be left out on purpose. strict: whether each of its names must have a place.
+    missing: names of weights and buffers of the model that the checkpoint did not fill, including those whose shape
+    differs (``shapes`` gives both shapes). unexpected: names in the checkpoint that the model does not have. chosen:
+    whether the entry's ``model_args`` change the architecture, so that blocks may be left out on purpose. strict:
+    whether any unexpected name is an error.
     """
 
     model: nn.Module
@@ -46,15 +48,15 @@ class LoadReport:
 
 
 def renames(names: Collection[str]) -> dict[str, str]:
-    """Regular expressions and what replaces them, each once, that free the names of weights of what wrappers added."""
+    """Substitutions, regular expression to replacement, each applied once, that remove wrappers from weight names."""
     mapping: dict[str, str] = {}
     if names and all(name.startswith(_DATA_PARALLEL) for name in _without_wrappers(names)):
         mapping[rf"^((?:(?:{'|'.join(_WRAPPERS)})\.)*){re.escape(_DATA_PARALLEL)}"] = r"\1"
     for wrapper in _WRAPPERS:
         for occurrence in range(max((name.split(".").count(wrapper) for name in names), default=0)):
-            mapping[rf"(^|\.){wrapper}\.{'(?:)' * occurrence}"] = r"\1"  # each pattern replaces the first that is left
+            mapping[rf"(^|\.){wrapper}\.{'(?:)' * occurrence}"] = r"\1"  # each pattern removes one occurrence
     if mapping:
-        log.warning("names of weights are freed of what a wrapper put into them, as in %s", min(names))
+        log.warning("removing the prefixes of wrappers from the names of weights, such as %s", min(names))
     return mapping
 
 
@@ -63,9 +65,9 @@ def _without_wrappers(names: Iterable[str]) -> Iterator[str]:
 
 
 def refuse_integers(stored: Mapping[str, Stored], config: Mapping, root: Path) -> None:
-    """Raise ModelError for weights of whole numbers or 8-bit floats that no ``quantization_config`` explains.
+    """Raise ModelError for integer or 8-bit float weights if there is no ``quantization_config``.
 
-    Such weights mean nothing without their scales, which a library that does not know of them would leave out.
+    Such weights mean nothing without their scales, which a library ignores if no configuration mentions them.
     """
     if config.get("quantization_config") or config.get("compression_config"):
         return
@@ -84,7 +86,7 @@ def refuse_integers(stored: Mapping[str, Stored], config: Mapping, root: Path) -
 
 
 class Load(NamedTuple):
-    """A call of ``load_state_dict``: the module, its missing and unexpected keys, and whether these are errors."""
+    """A call of ``load_state_dict``: the module, its missing and unexpected keys, and whether it was strict."""
 
     module: nn.Module
     missing: frozenset[str]
@@ -94,10 +96,10 @@ class Load(NamedTuple):
 
 @contextmanager
 def recorded_loads(*, tolerant: bool) -> Iterator[list[Load]]:
-    """What ``load_state_dict`` finds inside, call by call.
+    """Record every call of ``load_state_dict`` in the block, as a list that grows.
 
-    timm loads inside ``create_model``. It says only in its log what was missing, or insists on a head that no layer
-    reads. ``tolerant``: names that do not fit are no error here, since they are to be proved.
+    timm loads weights inside ``create_model``, where it either only logs what was missing or insists on a head that no
+    layer reads. ``tolerant``: mismatched names raise no error, because the caller goes on to prove them.
     """
     loads: list[Load] = []
     plain = nn.Module.load_state_dict

@@ -1,6 +1,6 @@
-"""What loading has in common for all models: device, type of numbers, configuration and placement.
+"""What all models share when they are loaded: device, dtype, configuration, placement, and counting parameters.
 
-Only safetensors and ``weights_only`` PyTorch files are read.
+Only safetensors and ``weights_only`` PyTorch files are read, so that loading never runs code from a file of weights.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ log = logging.getLogger(__name__)
 
 
 def parameter_count(module: nn.Module) -> int:
+    """The number of parameters in a module."""
     return sum(p.numel() for p in module.parameters())
 
 
 def choose_device(wanted: str = "auto") -> str:
-    """``cuda`` or ``cpu``; auto takes a GPU where there is one. Raises ModelError for cuda where there is none."""
+    """``cuda`` or ``cpu``; auto takes a GPU if there is one. Raises ModelError if cuda is wanted without a GPU."""
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ModelError("device 'cuda' is asked for and there is no GPU here; set compute.device: auto.")
     device = "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
@@ -42,17 +43,17 @@ def choose_device(wanted: str = "auto") -> str:
 
 
 def choose_dtype(wanted: str, device: str) -> torch.dtype:
-    """The torch dtype of an entry; auto: bfloat16 on a GPU that has it, else float32."""
+    """The torch dtype for an entry's ``dtype``; auto means bfloat16 on a GPU that supports it, otherwise float32."""
     if wanted == "auto":
         return torch.bfloat16 if device == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
     return getattr(torch, wanted)
 
 
 class Loaded(NamedTuple):
-    """A model as a library has loaded it.
+    """A model as its library loaded it.
 
-    placed: whether it lies on its devices already, as it does with ``device_map`` or ``quantisation``. report: what
-    `prh.models.weights.prove` is to prove; None for random weights.
+    placed: whether it is on its devices already, as with ``device_map`` or ``quantisation``. report: the input of
+    `prh.models.weights.prove`; None for random weights.
     """
 
     model: nn.Module
@@ -76,7 +77,7 @@ def load_timm(entry: VisionModel, root: Path | None) -> Loaded:
     with explained(entry.name, root), load_reports.recorded_loads(tolerant=entry.selftest) as loads:
         model = _built_by_timm(f"local-dir:{root}", entry.model_args, pretrained=True)
     load = next((load for load in reversed(loads) if load.module is model), None)
-    if load is None:  # a loader of the architecture's own (of .npz files) that goes another way
+    if load is None:  # some architectures load .npz files without load_state_dict
         raise ModelError(f"model {entry.name!r}: timm did not load the weights in {root} as a state dict.")
     report = load_reports.LoadReport(
         model, root, load.missing, load.unexpected, chosen=bool(entry.model_args), strict=load.strict
@@ -99,9 +100,10 @@ def _built_by_timm(name: str, model_args: Mapping[str, object], *, pretrained: b
 
 
 def without_decoder(model: nn.Module) -> nn.Module:
-    """The encoder of an encoder-decoder; any other model as it is.
+    """The encoder of an encoder-decoder; any other model unchanged.
 
-    The folder of an encoder alone (T5EncoderModel) says in its config that it is no pair, and its kind is built as one.
+    The signature counts as well as the configuration: the saved encoder of a pair (T5EncoderModel) claims in its
+    config.json not to be a pair, and transformers builds the pair from it all the same.
     """
     is_pair = getattr(model.config, "is_encoder_decoder", False) or (
         "decoder_input_ids" in inspect.signature(model.forward).parameters
@@ -118,10 +120,11 @@ def load_auto(
     kind: str = "AutoModel",
     cache: bool = False,
 ) -> Loaded:
-    """The transformers model of an entry, with the weights of the folder ``root`` (None: random ones).
+    """The transformers model of an entry, with the weights in the folder ``root`` (None: random weights).
 
-    kind: class of transformers that chooses the architecture, headless by default. cache: whether it may keep keys and
-    values, to generate text. Raises ModelError where files are absent or damaged, or the library cannot load them.
+    kind: the transformers class that chooses the architecture, headless by default. cache: whether the model may keep
+    keys and values, which speeds up generation. Raises ModelError if files are missing or damaged, or transformers
+    cannot load them.
     """
     with explained(entry.name, root):
         config, trust = auto_config(entry, root), entry.trust_remote_code
@@ -130,9 +133,10 @@ def load_auto(
         placement = placing(entry, device, dtype)
         if root is None:
             torch.manual_seed(entry.seed)
-            made = {"config": config, "dtype": dtype}
-            by_choice = hasattr(auto, "from_config")
-            model = auto.from_config(**made, trust_remote_code=trust) if by_choice else auto._from_config(**made)
+            if hasattr(auto, "from_config"):
+                model = auto.from_config(config=config, dtype=dtype, trust_remote_code=trust)
+            else:  # the class of one architecture
+                model = auto._from_config(config=config, dtype=dtype)
             return Loaded(model, placed=bool(placement), report=None)
         stored = checkpoints.stored_tensors(root)
         load_reports.refuse_integers(stored, config.to_dict(), root)
@@ -144,7 +148,7 @@ def load_auto(
             trust_remote_code=trust,
             weights_only=True,
             key_mapping=load_reports.renames(stored) or None,
-            ignore_mismatched_sizes=True,  # the report names them, and the proof refuses them
+            ignore_mismatched_sizes=True,  # listed in the report, and refused by the proof
             output_loading_info=True,
             **placement,
         )
@@ -161,8 +165,10 @@ def load_auto(
 
 
 def _builder(config: PreTrainedConfig, kind: str) -> type:
-    """The class of transformers that chooses the architecture; for a headless model that it has no choice for (the text
-    tower of SigLIP in a folder of its own) the class that its config names.
+    """The transformers class that builds the architecture of ``config``.
+
+    That is the auto class ``kind``, or the class named in the config if the auto class does not know the architecture
+    (the text tower of SigLIP in a folder of its own). Raises ModelError if transformers has neither.
     """
     import transformers
 
@@ -172,15 +178,13 @@ def _builder(config: PreTrainedConfig, kind: str) -> type:
         return auto
     named = getattr(transformers, (config.architectures or [""])[0], None)
     if named is None:
-        raise ModelError(
-            f"transformers has no model of the kind {config.model_type!r} that stands alone; leave it out."
-        )
+        raise ModelError(f"transformers has no stand-alone model for model_type {config.model_type!r}; leave it out.")
     return named
 
 
 def _required(path: Path) -> Path:
     if not path.is_file():
-        raise ModelError(f"{path.parent} has no {path.name}, which says what the model is; fetch it too.")
+        raise ModelError(f"{path.parent} has no {path.name}, which says what the model is; fetch it as well.")
     return path
 
 
@@ -194,14 +198,14 @@ def explained(name: str, root: str | Path | None) -> Iterator[None]:
         yield
     except (ModelError, MemoryError, torch.OutOfMemoryError):
         raise
-    except Exception as error:  # every library has errors of its own, some derived from Exception alone
+    except Exception as error:  # libraries raise errors of their own, some derived from Exception directly
         log.debug("the library's own error", exc_info=error)
         where = f" from {root}" if root is not None else ""
         raise ModelError(f"model {name!r} cannot be loaded{where}: {in_short(error)}") from error
 
 
 def in_short(error: BaseException) -> str:
-    """The kind of an error and the first sentence or two that it says, on one line."""
+    """An error on one line: its type, unless that says nothing, and the first two lines of its message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = " ".join(lines[:2])[:300] or "no reason is given"
     if isinstance(error, ValueError | OSError | ImportError):
@@ -211,16 +215,16 @@ def in_short(error: BaseException) -> str:
 
 
 def auto_config(entry: VisionModel | LanguageModel, root: Path | None) -> PreTrainedConfig:
-    """The transformers configuration of an entry, its ``model_args`` put in.
+    """The transformers configuration of an entry, with its ``model_args`` applied.
 
-    Raises ModelError for a config.json that is absent, invalid or of an architecture that is not known here.
+    Raises ModelError if config.json is missing, invalid, or names an architecture that transformers does not know.
     """
     from transformers import AutoConfig
 
     folder = Path(root or entry.path)
     settings = checkpoints.read_json(_required(folder / "config.json"))
     if "model_type" not in settings and not settings.get("auto_map"):
-        raise ModelError(f"{folder / 'config.json'} names no model_type, so that nothing says what the model is.")
+        raise ModelError(f"{folder / 'config.json'} has no model_type, so its architecture is unknown; fetch it again.")
     with explained(entry.name, root):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=entry.trust_remote_code)
     config.use_cache = False
@@ -230,16 +234,16 @@ def auto_config(entry: VisionModel | LanguageModel, root: Path | None) -> PreTra
 
 
 def placing(entry: VisionModel | LanguageModel, device: str, dtype: torch.dtype) -> dict[str, object]:
-    """Arguments of ``from_pretrained`` for models that do not fit one device: {} without device_map and quantisation.
+    """Arguments of ``from_pretrained`` for an entry with device_map or quantisation; {} for any other.
 
-    ``device_map`` auto spreads the blocks over the GPUs that the job holds (none, for device "cpu"), then memory, then
-    disk. Raises ModelError for a quantisation where its library is not installed.
+    ``device_map`` auto spreads the blocks over the GPUs that the job holds (none if the device is "cpu"), then memory,
+    then disk. Raises ModelError if quantisation is wanted and its library is not installed.
     """
     arguments: dict[str, object] = {}
     if entry.device_map is not None:
         from accelerate.utils import get_max_memory
 
-        memory = {place: size for place, size in get_max_memory().items() if device != "cpu" or place == "cpu"}
+        memory = {name: size for name, size in get_max_memory().items() if device != "cpu" or name == "cpu"}
         arguments |= {"device_map": entry.device_map, "max_memory": memory}
     if (bits := entry.quantisation) is not None:
         if not is_installed("bitsandbytes"):
@@ -249,28 +253,29 @@ def placing(entry: VisionModel | LanguageModel, device: str, dtype: torch.dtype)
             )
         from transformers import BitsAndBytesConfig
 
-        fours = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype}
-        settings = fours if bits == "4bit" else {"load_in_8bit": True}
+        four_bits = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype}
+        settings = four_bits if bits == "4bit" else {"load_in_8bit": True}
         arguments["quantization_config"] = BitsAndBytesConfig(**settings)
         arguments.setdefault("device_map", {"": device})
     return arguments
 
 
 def is_installed(package: str) -> bool:
+    """Whether a package can be imported; it is not imported here."""
     return importlib.util.find_spec(package) is not None
 
 
 def count_timm_parameters(architecture: str, model_args: Mapping[str, object]) -> int:
-    """Parameters of an architecture of timm with these constructor arguments, counted without weights."""
+    """The number of parameters of a timm architecture with these constructor arguments, counted on the meta device."""
     with torch.device("meta"):
         return parameter_count(_built_by_timm(architecture, model_args))
 
 
 def count_parameters(entry: VisionModel | LanguageModel, root: Path | None = None) -> int:
-    """Parameters of the released model of an entry, its heads included, counted without weights (on the meta device).
+    """The number of parameters of an entry's model as it was released, heads included, counted on the meta device.
 
     ``root`` is the folder with config.json (None: the entry's ``path``, or, for timm, its ``id``). A transformers model
-    is built as the class that its config names, so quantised and headless models count as what they come from.
+    is built as the class named in its config, so that quantised and headless models count as the model they come from.
     """
     import transformers
 

@@ -1,4 +1,4 @@
-"""Memory of large batches: keep what was freed, know when it ran out, and go on with half."""
+"""Memory for large batches: reuse what was freed, notice when it runs out, and continue with half the batch."""
 
 from __future__ import annotations
 
@@ -17,24 +17,27 @@ Result = TypeVar("Result")
 
 
 def keep_freed() -> None:
-    """Let this process keep the memory that it frees for its next batch, where its C library is glibc (else nothing).
+    """Make glibc keep freed memory in this process for the next batch; does nothing with another C library.
 
-    glibc gives tensors above 32 MiB back to the system at once; on a CPU, clearing their pages anew for every layer
-    of every batch costs a convnet more than half of its speed.
+    glibc returns blocks above 32 MiB to the system at once. On a CPU, getting zeroed pages again for every layer of
+    every batch costs a convnet more than half of its speed.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        mallopt(-4, 0)  # M_MMAP_MAX: no blocks of their own
+        mallopt(-4, 0)  # M_MMAP_MAX: never allocate with mmap
         mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: keep up to 2 GiB
 
 
 def ran_out(error: RuntimeError) -> bool:
-    """Whether ``error`` says that memory ran out, on a GPU or on a CPU."""
+    """Whether ``error`` means that a GPU or the CPU ran out of memory."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def halving(work: Callable[[int], Result], size: int) -> tuple[Result, int]:
-    """``work(size)`` and that size, halved as often as memory runs out; its error where it does with a size of 1."""
+    """``work(size)`` and the size that worked: it is halved each time memory runs out.
+
+    Raises the error of ``work`` if memory does not suffice for a size of 1, and any other error at once.
+    """
     while True:
         try:
             return work(size), size
@@ -46,16 +49,16 @@ def halving(work: Callable[[int], Result], size: int) -> tuple[Result, int]:
 
 
 class Halving:
-    """``encode`` in halves (and halves of these) where memory runs out; so large a batch is then not tried again.
+    """Calls ``encode`` on a batch, or on its halves (and theirs) if memory runs out.
 
-    ``cost`` says how large a batch is.
+    It remembers the ``cost`` of the batch that failed, and splits any batch that costs as much without trying it.
     """
 
     def __init__(self, encode: Callable[[list], list[Tensor]], cost: Callable[[list], int] = len) -> None:
         self.encode, self.cost, self.too_much = encode, cost, math.inf
 
     def __call__(self, batch: Tensor | list) -> list[Tensor]:
-        """What ``encode(batch)`` returns. Raises its error where memory does not suffice for one sample."""
+        """What ``encode(batch)`` returns. Raises its error if memory does not suffice for one sample."""
         if len(batch) == 1 or self.cost(batch) < self.too_much:
             try:
                 return self.encode(batch)
@@ -71,4 +74,4 @@ class Halving:
 
 def _make_room(size: int) -> None:
     torch.cuda.empty_cache()
-    log.warning("out of memory with a batch of %d; going on with half of it", size)
+    log.warning("out of memory with a batch of %d; continuing with half of it", size)

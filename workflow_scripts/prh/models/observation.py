@@ -1,4 +1,4 @@
-"""What passes of a vision model show of its layers: the shapes of what they give, and which tokens are learned ones."""
+"""What a pass of a vision model reveals: the shapes of the layers' outputs, and which tokens are learned."""
 
 from __future__ import annotations
 
@@ -24,37 +24,40 @@ _CLASS_TOKEN = re.compile(r"(.*\.)?(cls|class)_?(token|emb\w*?)s?(_?\d+)?")
 
 @dataclass
 class Seen:
-    """What one pass showed of the layers: shapes of what they gave (None: not run), and how often each was run."""
+    """What one pass revealed of the layers: the shapes of their outputs (None: did not run) and how often each ran."""
 
     shapes: list[Shapes | None]
     calls: Counter[int] = field(default_factory=Counter)
     consumed: Counter[Path] = field(default_factory=Counter)
-    """How often the next layer was given the tensor at this path."""
+    """How often the next layer took the tensor at this path as an input."""
     depths: dict[int, int] = field(default_factory=dict)
-    """How many modules with weights had run when the layer was done; of the whole pass under -1."""
+    """How many modules with weights had run when each layer was done; under -1, in the whole pass."""
     failure: Exception | None = None
 
 
 Key = tuple[str, int, int, int]
-"""Where tokens were seen: name of the module that was given them, which of its calls, which tensor, how many tokens."""
+"""Where tokens were seen: the module that received them, which of its calls, which tensor, how many tokens."""
 Learned = dict[tuple[int, frozenset[int]], tuple[Key, Tensor]]
-"""By the number of all tokens and the indices of those that are the same for two images: where they enter, and all."""
+"""Learned tokens. Key: the number of tokens and the indices of those that are the same for two images. Value: where
+these tokens first appeared, and all tokens there."""
 
 
 class _Enough(Exception):
-    """All that was looked for has been seen."""
+    """Everything that was looked for has been seen, so that the pass can stop."""
 
 
 @torch.inference_mode()
 def look(module: nn.Module, layers: Layers, images: Tensor, learned: Learned | None = None) -> Seen:
-    """Pass ``images`` and note what every layer gives; a pass that fails midway has shown the layers before.
+    """Pass ``images`` and record the outputs of every layer; a pass that fails midway records the layers before.
 
-    A tensor that a layer was given and hands on is not what it computes, nor is one that it gives twice. ``learned`` is
-    filled, if given, with the tokens that are the same for the two ``images``.
+    An input that a layer merely returns does not count as an output, and a tensor that it returns twice counts once. If
+    ``learned`` is a dict, the tokens that are the same for the two ``images`` are added to it.
     """
     seen = Seen([None] * len(layers))
     ran = itertools.count(1)
-    before: list[tuple[Path, Tensor]] = []  # of the layer before: held, so that no later tensor is taken for it
+    before: list[
+        tuple[Path, Tensor]
+    ] = []  # outputs of the layer before; holding them keeps their ids from being reused
 
     def take(number: int) -> Callable:
         def hook(_module: nn.Module, arguments: tuple, named: dict, output: object) -> None:
@@ -96,7 +99,7 @@ def look(module: nn.Module, layers: Layers, images: Tensor, learned: Learned | N
 
 
 def _token_hooks(module: nn.Module, visit: Callable[[Key, Tensor], None]) -> list[RemovableHandle]:
-    """Hooks that call ``visit`` for every [2, tokens, width] that any part of ``module`` is given."""
+    """Hooks that call ``visit`` with every [2, tokens, width] that any part of ``module`` receives."""
     calls: Counter[str] = Counter()
 
     def look_at(name: str) -> Callable:
@@ -113,26 +116,26 @@ def _token_hooks(module: nn.Module, visit: Callable[[Key, Tensor], None]) -> lis
 
 
 def class_tokens(module: nn.Module, images: Tensor, learned: Learned) -> dict[int, int]:
-    """The index of the class token by the number of all tokens, of those ``learned``; {} where there is none."""
+    """The index of the class token among the ``learned`` tokens, by the total number of tokens; {} if there is none."""
     wanted = dict(learned.values())
     parameters = [(name, value) for name, value in module.named_parameters() if _CLASS_TOKEN.fullmatch(name)]
-    found: dict[int, int] = {}
+    indices: dict[int, int] = {}
     for name, value in parameters if wanted else ():
-        if value.is_meta:  # held elsewhere until it is used, where it cannot be changed: the first, as everywhere
+        if value.is_meta:  # offloaded, so it cannot be changed here; every known model has its class token first
             return {key[-1]: 0 for key in wanted}
-        # no number for all: a norm behind it would hide that
+        # a different change in each element: a norm would hide a constant shift
         change = torch.linspace(1, 2, value.numel(), device=value.device, dtype=value.dtype).view_as(value)
         for key, moved in _moved_tokens(module, images, {name: value + change}, wanted).items():
             if len(moved) == 1:
-                found.setdefault(key[-1], moved[0])
-    return found
+                indices.setdefault(key[-1], moved[0])
+    return indices
 
 
 @torch.inference_mode()
 def _moved_tokens(
     module: nn.Module, images: Tensor, changed: Mapping[str, Tensor], wanted: Mapping[Key, Tensor]
 ) -> dict[Key, list[int]]:
-    """Which tokens differ from the ``wanted`` ones where some parameters are ``changed``."""
+    """The indices of the tokens that differ from the ``wanted`` ones once some parameters are ``changed``."""
     moved: dict[Key, list[int]] = {}
 
     def compare(key: Key, tokens: Tensor) -> None:

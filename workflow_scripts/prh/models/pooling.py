@@ -1,7 +1,7 @@
-"""Pooling: a block's output as one vector per image, by a layout that was proved when the model was loaded.
+"""Pooling of a block's output into one vector per image, by a layout that was proved when the model was loaded.
 
-A layout says which axis of an output counts images, which ones are places of the image, and which one is the width.
-`prh.models.layouts` finds it out by passing images of two sizes; nothing here goes by the name of a model.
+A layout says which axis of an output counts images, which axes are places of the image, and which one is the width.
+`prh.models.layouts` finds it by passing images of two sizes; nothing here depends on the name of a model.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ from torch import Tensor
 from prh.models.repositories import ModelError
 
 Path = tuple[int | str, ...]
-"""Where a tensor lies in an output of tuples, lists and dicts: () for an output that is itself a tensor."""
+"""The position of a tensor in nested tuples, lists and dicts: () for an output that is itself a tensor."""
 
 
 @dataclass(frozen=True)
 class Layout:
     """How one layer's output is pooled.
 
-    ``places``: the axes along which the image lies: none (vectors), one (tokens) or two (maps). ``width``: the axis of
-    the features, ``batch``: that of the images, which holds several windows of each image if ``windows``.
-    ``first`` and ``last``: how many tokens at the two ends are no place of the image (class, distillation, register
-    and detection tokens). ``class_token``: the index of the class token, None where there is none. ``path``: which
-    tensor of the output is meant.
+    ``places``: the spatial axes: none (vectors), one (tokens) or two (maps). ``width``: the axis of the features.
+    ``batch``: the axis of the images, which holds several windows per image if ``windows``. ``first`` and ``last``: how
+    many tokens at either end are not places of the image (class, distillation, register and detection tokens).
+    ``class_token``: the index of the class token, or None. ``path``: which tensor of the output holds the features.
     """
 
     places: tuple[int, ...]
@@ -53,7 +52,7 @@ class Layout:
 
 
 def tensors_in(output: object, path: Path = ()) -> Iterator[tuple[Path, Tensor]]:
-    """Every tensor of a module's output, however nested, and where it lies."""
+    """Every tensor in a module's output, however nested, with its path."""
     if isinstance(output, Tensor):
         yield path, output
     elif isinstance(output, Mapping):
@@ -68,8 +67,8 @@ def pool(output: object, layout: Layout, pooling: str, images: int) -> Tensor:
     """A layer's output as float32 [images, width].
 
     ``pooling``: ``cls`` takes the class token, ``gap`` the mean over the places of the image, ``mean`` that over all
-    tokens. Maps have places only, vectors are taken as they are. Raises ModelError where the output is not laid out as
-    ``layout`` says.
+    tokens. Maps consist of places only, and vectors are returned as they are. Raises ModelError if the output does not
+    have this ``layout``.
     """
     for step in layout.path:
         output = output[step]  # type: ignore[index]

@@ -1,6 +1,7 @@
-"""Models: where their weights come from, and which of a repository's files are needed.
+"""Repositories of models on the hub, and which of their files are needed.
 
-`prh.modalities` loads what is fetched here. This module does not import torch: a download job starts at once.
+`prh.modalities` loads what is downloaded by these rules. This module does not import torch, so that download jobs start
+at once.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from prh.experiment.schema import LanguageModel
 
-# The same weights in several forms: the first form that a repository has is taken, and no other.
+# The same weights in several formats: only the first that a repository has is downloaded.
 WEIGHTS = (
     ("model.safetensors",),
     ("model-*-of-*.safetensors", "model.safetensors.index.json"),
@@ -24,12 +25,12 @@ WEIGHTS = (
     ("*.bin", "*.bin.index.json"),
     ("*.pt", "*.pth"),
 )
-# Endings of the names of classes with a head that predicts something else than the next token.
+# Class name endings of heads that predict something other than the next token.
 _OTHER_HEADS = tuple(
     f"For{task}"
     for task in ("MaskedLM", "SequenceClassification", "TokenClassification", "QuestionAnswering", "MultipleChoice")
 )
-# Configuration, code, and every file that a tokenizer of transformers reads (a test asks the classes for their names).
+# Configuration, code, and every file that a transformers tokenizer reads (a test asks the classes for these names).
 COMPANIONS = (
     *("*.json", "*.txt", "*.jinja", "*.py"),
     *("*.model", "*.spm", "*.tiktoken", "*.codes", "*.bpe", "*.tokenizer", "*.vocab"),
@@ -41,16 +42,16 @@ class ModelError(ValueError):
 
 
 def first_line(error: BaseException, otherwise: str = "") -> str:
-    """The first line of what another library says, not all too long; ``otherwise`` where it says nothing."""
+    """The first line of an error's message, at most 200 characters; ``otherwise`` if the message is empty."""
     return next(iter(str(error).strip().splitlines()), otherwise)[:200]
 
 
 def may_be_causal(entry: LanguageModel) -> bool:
-    """Whether a language model is scored as one that predicts the next token: what its entry says, or else whether
-    nothing says that it is another kind.
+    """Whether a language model may predict the next token, so that scoring jobs are planned for it.
 
-    A config.json that lies here may say so: that of an encoder-decoder, or with a head that is not for the next token.
-    Of other models it is known when they are loaded; their jobs then write an empty table.
+    The entry's ``causal`` decides if it is set. Otherwise a local config.json can rule it out, if it describes an
+    encoder-decoder or a head for another task. A model that only turns out not to be causal when it is loaded gets an
+    empty table of scores.
     """
     if entry.causal is not None:
         return entry.causal
@@ -62,12 +63,15 @@ def may_be_causal(entry: LanguageModel) -> bool:
         heads = [str(name) for name in config.get("architectures") or []]
         pair = bool(config.get("is_encoder_decoder"))
     except (ValueError, AttributeError, TypeError):
-        return True  # the job says what is wrong with the file
+        return True  # the job that loads the model will say what is wrong with the file
     return not pair and not (heads and all(name.endswith(_OTHER_HEADS) for name in heads))
 
 
 def hub_repository(library: str, identity: str) -> str:
-    """The hub repository of an entry: a timm name without a slash is looked up in timm's registry."""
+    """The hub repository of an entry; a timm name without a slash is looked up in timm's registry.
+
+    Raises ModelError if timm knows no weights on the hub by that name.
+    """
     if library != "timm" or "/" in identity:
         return identity.removeprefix("hf-hub:").removeprefix("hf_hub:")
     from timm.models import get_pretrained_cfg
@@ -82,10 +86,10 @@ def hub_repository(library: str, identity: str) -> str:
 
 
 def needed_files(names: Iterable[str]) -> list[str]:
-    """Of the files of a hub repository those that are loaded: configuration, tokenizer and one set of weights.
+    """The files of a hub repository that loading needs: configuration, tokenizer and one set of weights.
 
-    safetensors are preferred to pickled weights. Folders (onnx/, original/ ...) hold other forms of the same and are
-    left out. Raises ModelError where there are no weights.
+    safetensors are preferred to pickled weights. Subfolders (onnx/, original/ ...) hold the same weights in other
+    formats and are left out. Raises ModelError if there are no weights.
     """
     top = sorted(name for name in names if "/" not in name)
     forms = ([name for name in top if _fits(name, form)] for form in WEIGHTS)

@@ -1,6 +1,7 @@
-"""`tokenizer.json` as it is: all of a fast tokenizer in one file, read by the `tokenizers` library.
+"""`tokenizer.json`, a complete fast tokenizer in one file, read directly with the `tokenizers` library.
 
-transformers 5 takes only the vocabulary of it where a class of its own is named, and loses how text is cut.
+If the files name a tokenizer class, transformers 5 takes only the vocabulary from tokenizer.json and loses how it
+splits text.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ SETTINGS = {
     "strip_accents": ("normalizer", "BertNormalizer", "strip_accents"),
     "tokenize_chinese_chars": ("normalizer", "BertNormalizer", "handle_chinese_chars"),
 }
-"""Settings in tokenizer_config.json that go before tokenizer.json: the part, its type and the key that each means."""
+"""Settings in tokenizer_config.json that override tokenizer.json: for each, the part, its type and the key there."""
 
 
 def read(folder: Path, settings: Mapping[str, object]) -> tokenizers.Tokenizer:
-    """The tokenizer of the file in ``folder``, changed by ``settings``, without truncation and padding."""
+    """The tokenizer in the file of ``folder``, with ``settings`` applied, and truncation and padding off."""
     import tokenizers
 
     content = json.loads((folder / FILE).read_text(encoding="utf-8"))
@@ -44,7 +45,7 @@ def read(folder: Path, settings: Mapping[str, object]) -> tokenizers.Tokenizer:
 
 
 def as_saved(folder: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """The tokenizer of the file, with the special tokens and settings of ``tokenizer``."""
+    """The tokenizer in the file of ``folder``, with the special tokens and settings of ``tokenizer``."""
     from transformers import PreTrainedTokenizerFast
 
     return PreTrainedTokenizerFast(

@@ -1,7 +1,7 @@
-"""What a model has to prove when it is loaded, before anything is read from it.
+"""What a model has to prove when it is loaded, before any features or scores are computed.
 
-`SelfTest` holds what was found, for the log and for the footer of the table. The checks here need no more than a
-function that runs the model, so that they serve every modality.
+`SelfTest` holds the results, for the log and for the footer of the table. The checks here need nothing but a function
+that runs the model, so that every modality can use them.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from torch import Tensor
 from prh.models.repositories import ModelError
 
 Pass = Callable[[], Sequence[Tensor]]
-"""One pass of the model over fixed inputs: its features, one tensor a layer, or its logits."""
+"""One pass of the model over fixed inputs: returns its features, one tensor per layer, or its logits."""
 
 ROUNDING = {torch.float32: 5e-5, torch.float64: 5e-5, torch.float16: 0.02, torch.bfloat16: 0.06}
-"""How far two results may lie apart (see `distance`) that differ by rounding only. Rounding of one operation (1e-7,
-5e-4 and 4e-3) adds up over some hundred; padding that is attended to, dropout or a random mask gives 0.01 to 1."""
+"""Largest `distance` of two results that rounding alone explains. The rounding of one operation (1e-7, 5e-4 and 4e-3)
+accumulates over some hundred operations; attended padding, dropout or a random mask gives 0.01 to 1."""
 QUANTISED = 0.1
-"""The same for weights of 4 or 8 bits, whose activations are rounded by what else lies in the batch."""
+"""The same for weights of 4 or 8 bits, whose activations are rounded depending on the rest of the batch."""
 SAME_SHAPE = 0.01
-"""The same, at most, for two inputs of one shape, whose sums are taken in one order."""
+"""Upper bound of the same for two inputs of one shape, whose sums are computed in the same order."""
 
 
 @dataclass(frozen=True)
 class SelfTest:
-    """What the self-test of a model found: for each check its result in words."""
+    """The results of a model's self-test, in words, by check."""
 
     results: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
@@ -39,11 +39,11 @@ class SelfTest:
 
     @classmethod
     def left_out(cls) -> SelfTest:
-        """That of a model whose entry says ``selftest: false``."""
+        """The result for a model whose entry says ``selftest: false``."""
         return cls({"left out": "by selftest: false of the entry"})
 
     def as_footer(self) -> dict[str, str]:
-        """The results as they stand in the footer of a table; the time is left out, since it differs every time."""
+        """The results for the footer of a table, without the time, which differs on every run."""
         return dict(self.results)
 
     def log_line(self) -> str:
@@ -53,7 +53,7 @@ class SelfTest:
 
 
 def distance(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
-    """How far two lists of tensors lie apart: the largest ||a - b|| / ||a|| of a pair; infinite for a NaN in one."""
+    """The distance of two lists of tensors: the largest ||a - b|| / ||a|| of any pair, infinite if there is a NaN."""
     farthest = 0.0
     for a, b in zip(ours, theirs, strict=True):
         a, b = a.double(), b.double()
@@ -70,7 +70,10 @@ def rounding(dtype: torch.dtype, *, quantised: bool = False) -> float:
 
 
 def prove_repeatable(run: Pass, name: str, tolerance: float) -> list[Tensor]:
-    """The result of a pass that a second one repeats. Raises ModelError where it does not, or gives NaN."""
+    """The result of a pass, after a second pass has given the same.
+
+    Raises ModelError if the two differ by more than ``tolerance``, or hold NaN or infinite numbers.
+    """
     tolerance = min(tolerance, SAME_SHAPE)
     first = [layer.clone() for layer in run()]
     if not all(bool(torch.isfinite(layer).all()) for layer in first):

@@ -1,9 +1,9 @@
-"""SentencePiece itself as a tokenizer of transformers, for models whose converted fast tokenizer gives other ids.
+"""SentencePiece itself as a transformers tokenizer, for models whose converted fast tokenizer gives other ids.
 
-transformers 5 turns a SentencePiece model into a tokenizer of the `tokenizers` library and loses parts of it: the
-normalisation that merges spaces (OpenLLaMA), the space put in front of a text (any `tokenizer.model` without its own
-class), characters that the model maps to others (mBART, DeBERTa-v2). A language model was trained on the ids of
-SentencePiece, so those are the true ones.
+transformers 5 converts a SentencePiece model into a tokenizer of the `tokenizers` library and loses parts of it: the
+normalisation that merges spaces (OpenLLaMA), the space that is put in front of a text (any `tokenizer.model` without
+its own class), and mappings of characters (mBART, DeBERTa-v2). The language model was trained on the ids of
+SentencePiece, so those are the right ones.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from prh.models import special_tokens
 from prh.models.repositories import ModelError
 
 SPACE = "▁"
-"""How SentencePiece writes a space."""
+"""The character that SentencePiece writes for a space."""
 
 
 class Pieces(NamedTuple):
-    """The pieces of a SentencePiece model and the ids that a language model has for them.
+    """The pieces of a SentencePiece model and their ids in the language model.
 
-    cut: how a text becomes pieces. ids: of each piece that a text can become. unknown: the id of all that is no piece,
-    and ``unknown_piece`` its name.
+    cut: splits a text into pieces. ids: the id of each piece that can occur in a text. unknown: the id for everything
+    else, whose piece is called ``unknown_piece``.
     """
 
     cut: Callable[[str], list[str]]
@@ -45,10 +45,10 @@ class Pieces(NamedTuple):
 
 
 class SentencePieceTokenizer(SentencePieceBackend):
-    """Cuts text with the SentencePiece model ``vocab_file``, of ``pieces``; everything else is as in ``converted``.
+    """Splits text with the SentencePiece model in ``vocab_file``; everything else is taken from ``converted``.
 
-    converted: the tokenizer of transformers whose special tokens and their ids are kept. ends: of them those before and
-    after a text.
+    pieces: the pieces of the model and their ids. converted: the transformers tokenizer whose special tokens and their
+    ids are kept. ends: the special tokens before and after a text.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class SentencePieceTokenizer(SentencePieceBackend):
         self._known, self._ends = pieces, ends
         self._pieces = {number: piece for piece, number in pieces.ids.items()} | {pieces.unknown: pieces.unknown_piece}
         named = special_tokens.named(converted) | {"unk_token": pieces.unknown_piece}
-        # user-defined symbols of the model are no special tokens: SentencePiece finds them in the text itself
+        # user-defined symbols of the model are not special tokens: SentencePiece itself finds them in the text
         added = {
             number: AddedToken(token.content, special=True, normalized=False)
             for number, token in converted.added_tokens_decoder.items()
@@ -69,7 +69,7 @@ class SentencePieceTokenizer(SentencePieceBackend):
         }
         super().__init__(
             vocab_file=str(vocab_file),
-            legacy=True,  # SentencePiece's own handling of the space in front
+            legacy=True,  # leave the leading space to SentencePiece
             added_tokens_decoder=added,
             padding_side=converted.padding_side,
             model_max_length=converted.model_max_length,
@@ -102,7 +102,7 @@ class SentencePieceTokenizer(SentencePieceBackend):
         return self._pieces.get(index, self._known.unknown_piece)
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
-        """The text of pieces; bytes of one character are put together."""
+        """The text of pieces; byte pieces of one character are joined."""
         return self.sp_model.decode(tokens)
 
     def _decode(self, token_ids: int | Sequence[int], skip_special_tokens: bool = False, **_: object) -> str:
@@ -120,7 +120,7 @@ class SentencePieceTokenizer(SentencePieceBackend):
         return "".join(parts)
 
     def _text(self, pieces: list[str], within: bool) -> str:
-        """The text of pieces; SentencePiece takes away the space before them, which ``within`` a text is one of it."""
+        """The text of pieces. SentencePiece drops a leading space, which belongs to the text if ``within`` one."""
         space = " " if within and pieces[0].startswith(SPACE) else ""
         return space + self.sp_model.decode(pieces).removeprefix(space)
 
@@ -145,7 +145,7 @@ class SentencePieceTokenizer(SentencePieceBackend):
     def create_token_type_ids_from_sequences(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None
     ) -> list[int]:
-        """0 for each token: such models see one text."""
+        """0 for each token, since such models take a single text."""
         return [0] * len(self.build_inputs_with_special_tokens(token_ids_0, token_ids_1))
 
 
@@ -157,13 +157,13 @@ def known_pieces(
 ) -> Pieces | None:
     """The pieces of a SentencePiece model with their ids in the vocabulary of its converted tokenizer.
 
-    kind: the class of the tokenizer. settings: the content of tokenizer_config.json. The ids are SentencePiece's own
-    numbers, or all moved on by the same offset (XLM-RoBERTa: 1, Pegasus: 103). None where they are neither: the
-    vocabulary belongs to another model then.
+    kind: the class of the tokenizer. settings: the content of tokenizer_config.json. The ids are SentencePiece's own,
+    or shifted by one offset (XLM-RoBERTa: 1, Pegasus: 103). Returns None if they are neither, because the vocabulary
+    then belongs to another model.
     """
     vocabulary, ids = tokenizer.get_vocab(), {}
     for number in range(processor.get_piece_size()):
-        # no text becomes a control piece, the unknown one or an unused one
+        # control, unknown and unused pieces never occur in a text
         silent = processor.is_control(number) or processor.is_unknown(number) or processor.is_unused(number)
         piece = processor.id_to_piece(number)
         if not silent:
@@ -178,7 +178,7 @@ def known_pieces(
 
 
 def own_texts(processor: sentencepiece.SentencePieceProcessor, count: int = 200, length: int = 8) -> list[str]:
-    """Texts made of the model's own pieces, drawn at random with a fixed seed, and each of its symbols in a text."""
+    """Texts made of the model's own pieces, drawn with a fixed seed, and short texts around each of its symbols."""
     usable = [
         processor.id_to_piece(number).replace(SPACE, " ")
         for number in range(processor.get_piece_size())
@@ -191,7 +191,7 @@ def own_texts(processor: sentencepiece.SentencePieceProcessor, count: int = 200,
 
 
 def read(path: Path) -> sentencepiece.SentencePieceProcessor | None:
-    """The SentencePiece model at ``path``; None where the file is something else, such as ranks of tiktoken."""
+    """The SentencePiece model at ``path``; None if the file is something else, such as tiktoken ranks."""
     try:
         return sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
     except RuntimeError:
@@ -199,18 +199,19 @@ def read(path: Path) -> sentencepiece.SentencePieceProcessor | None:
 
 
 FOLDING = {"AlbertTokenizer": (True, False), "XLNetTokenizer": (False, False), "FNetTokenizer": (False, True)}
-"""Classes that change a text before SentencePiece sees it: whether they make it lower case, and whether they keep its
-accents, where tokenizer_config.json says neither."""
+"""Classes that change a text before SentencePiece sees it: whether they lower-case it and whether they keep accents,
+unless tokenizer_config.json says otherwise."""
 
 
 def cutting(
     processor: sentencepiece.SentencePieceProcessor, kind: str, settings: Mapping[str, object]
 ) -> Callable[[str], list[str]]:
-    """How the authors' own code cuts a text into pieces, by the class ``kind`` of the tokenizer.
+    """How the authors' own code splits a text into pieces, for a tokenizer of the class ``kind``.
 
-    Most hand the text to SentencePiece as it is. ALBERT, FNet and XLNet first merge white space, write quotes alike and
-    may drop accents and case, and then cut a comma from the digits before it (`preprocess_text` and `encode_pieces` of
-    google-research/albert); DeBERTa-v2 may drop case. Raises ModelError for what none of its models is known to do.
+    Most hand the text to SentencePiece unchanged. ALBERT, FNet and XLNet first merge white space, unify quotes and may
+    drop accents and case; afterwards they split a comma from the digits before it (`preprocess_text` and
+    `encode_pieces` of google-research/albert). DeBERTa-v2 may drop case. Raises ModelError for split_by_punct, which no
+    known model uses.
     """
     if kind in FOLDING:
         lower, accents = FOLDING[kind]
@@ -242,7 +243,7 @@ def _as_albert(
 
 
 def _without_comma(processor: sentencepiece.SentencePieceProcessor, piece: str) -> list[str]:
-    """A piece that ends in a digit and a comma as its digits and the comma; every other piece as it is."""
+    """A piece that ends in a digit and a comma, split before the comma; any other piece unchanged."""
     if not (len(piece) > 1 and piece[-1] == "," and piece[-2].isdigit()):
         return [piece]
     digits = processor.encode(piece[:-1].replace(SPACE, ""), out_type=str)

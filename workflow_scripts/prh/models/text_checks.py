@@ -1,6 +1,6 @@
-"""What a model of text has to prove: how its texts may share a batch, which layers tell texts apart, that it is causal.
+"""What a language model has to prove: how texts may share a batch, which layers tell texts apart, that it is causal.
 
-Everything is tried on a few short texts; `prh.models.selftest` says what counts as equal.
+Everything is tried on a few short texts; `prh.models.selftest` defines what counts as equal.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Batching = Literal["padded", "equal", "single"]
-"""How texts may share a batch without changing each other: padded to one length, if of equal length, or not at all."""
+"""How texts may share a batch without changing each other: padded, only with equal lengths, or not at all."""
 Item = tuple[Tensor, Tensor]
 
 _SAME = 1e-6
-"""How far vectors of one batch may lie apart that are the same."""
+"""Largest distance of two vectors in one batch that count as the same."""
 LONG = 160
-"""Tokens of the longest text that is tried."""
+"""Number of tokens in the longest text that is tried."""
 _SENTENCES = (
     "A dog runs.",
     "Two children in red coats are playing with a ball on the green grass near the lake.",
@@ -54,9 +54,9 @@ _SHARED = {
 
 
 def prove_encoder(encoder: LanguageEncoder, loaded: Loaded, entry: LanguageModel) -> tuple[SelfTest, Batching]:
-    """The self-test of an encoder of text before it encodes any; and how texts may share its batches.
+    """The self-test of a text encoder, run before it encodes anything, and how texts may share its batches.
 
-    Raises ModelError where weights are not those of the checkpoint, or two passes differ.
+    Raises ModelError if a weight did not come from the checkpoint, or two passes differ.
     """
     start = time.monotonic()
     name = entry.name
@@ -67,15 +67,15 @@ def prove_encoder(encoder: LanguageEncoder, loaded: Loaded, entry: LanguageModel
     alone = prove_repeatable(lambda: encoder.encode(short), name, tolerance)
     results["two passes"] = "equal"
     batching, together = _shares_batches(encoder.encode, items, alone, encoder.limit, tolerance)
-    results["batches"] = _told(batching, name)
+    results["batches"] = _batching_in_words(batching, name)
     if same := _constant_layers(together, encoder.layer_names):
         results["layers that are equal for all texts"] = ", ".join(same)
         log.warning("model %s: layers that are equal for all texts tried: %s", name, ", ".join(same))
     return SelfTest(results, time.monotonic() - start), batching
 
 
-def _told(batching: Batching, name: str) -> str:
-    """How texts may share a batch, in words; with a warning where they may not be padded."""
+def _batching_in_words(batching: Batching, name: str) -> str:
+    """How texts may share a batch, for the log and the footer; logs a warning if texts may not be padded."""
     if batching != "padded":
         log.warning("model %s: %s", name, _SHARED[batching])
     return _SHARED[batching]
@@ -88,9 +88,12 @@ def _shares_batches(
     limit: int | None,
     tolerance: float,
 ) -> tuple[Batching, list[Tensor]]:
-    """How texts may share a batch, from the first of ``items`` alone and among the others; and a batch of them."""
+    """How texts may share a batch, and the layers of a batch that they share.
+
+    ``alone`` is the first of ``items`` encoded alone; in a batch that may be shared it stays the same.
+    """
     together = list(encode(items))
-    far = encode([items[0], _long(items[-1], limit)])  # some approximate their attention above a length only
+    far = encode([items[0], _long(items[-1], limit)])  # some models approximate attention only for long texts
     if all(distance(alone, [layer[:1] for layer in layers]) <= tolerance for layers in (together, far)):
         return "padded", together
     length = len(items[0][0])
@@ -99,20 +102,20 @@ def _shares_batches(
 
 
 def _cut(item: Item, length: int) -> Item:
-    """The first tokens of a text; all of them enter its mean where none of these would."""
+    """The first tokens of a text; if the mask has none of them for the mean, all of them enter it."""
     ids, mask = (part[:length] for part in item)
     return ids, mask if mask.any() else torch.ones_like(mask)
 
 
 def _long(item: Item, limit: int | None) -> Item:
-    """The text over and over, up to LONG tokens or what the model has positions for."""
+    """The text repeated to LONG tokens, or to as many as the model has positions for."""
     length = min(LONG, limit or LONG)
     ids, mask = (part.repeat(-(-length // len(part)))[:length] for part in item)
     return ids, mask
 
 
 def _constant_layers(together: Sequence[Tensor], names: Sequence[str]) -> list[str]:
-    """Names of the layers whose vector is the same for every text of a batch."""
+    """Names of the layers that give the same vector for every text in a batch."""
     return [
         name
         for layer, name in zip(together, names, strict=True)
@@ -121,9 +124,9 @@ def _constant_layers(together: Sequence[Tensor], names: Sequence[str]) -> list[s
 
 
 def probe_items(encoder: LanguageEncoder, template: str = "{caption}") -> list[Item]:
-    """Tokenized texts of several lengths, the first of the shortest, with the prompt of the entry around them.
+    """Tokenized texts of several lengths, shortest first, in the prompt ``template`` of the entry.
 
-    Where the tokenizer makes too little of them (that of the world knows other words), the ids are drawn at random.
+    If the tokenizer knows too few of their words (that of the idealised world does), the ids are drawn at random.
     """
     longest = encoder.limit or 64
     try:
@@ -138,9 +141,9 @@ def probe_items(encoder: LanguageEncoder, template: str = "{caption}") -> list[I
 
 
 def random_ids(vocabulary: int, longest: int) -> list[Tensor]:
-    """Eight rows of ids below ``vocabulary``, of 1/3 of ``longest`` tokens to all of them, the shortest first."""
+    """Eight rows of random ids below ``vocabulary``, of 1/3 of ``longest`` up to ``longest`` tokens, shortest first."""
     generator = torch.Generator().manual_seed(0)
-    first = min(3, vocabulary - 1)  # ids of padding, begin and end come first in most vocabularies
+    first = min(3, vocabulary - 1)  # most vocabularies begin with padding, BOS and EOS
     lengths = sorted(max(1, round(longest * (1 / 3 + 2 / 3 * i / 7))) for i in range(8))
     return [torch.randint(first, vocabulary, (length,), generator=generator) for length in lengths]
 
@@ -149,21 +152,21 @@ def random_ids(vocabulary: int, longest: int) -> list[Tensor]:
 
 
 _ORDER = {"causal": "a later token changes no earlier prediction", "two passes": "equal"}
-"""What `_prove_order` has proved, in words."""
+"""Results of `_prove_order`, in words."""
 
 
 class NotCausal(ModelError):
-    """A model whose predictions of a token see that token or later ones, so that they are no language model's."""
+    """A model whose prediction of a token sees that token or later ones, so that it cannot be scored."""
 
 
 def prove_causal(
     loaded: Loaded, entry: LanguageModel, dtype: torch.dtype, longest: int, vocabulary: int
 ) -> tuple[SelfTest, Batching]:
-    """The self-test of a model whose predictions are scored; and how texts may share its batches.
+    """The self-test of a model whose predictions are scored, and how texts may share its batches.
 
-    longest: tokens that it has positions for. That it is causal is proved even with ``selftest: false``: of any other
-    model, bits per byte would be a number that means nothing. Raises NotCausal for a model that sees later tokens,
-    ModelError where the head or another weight is not that of the checkpoint or two passes differ.
+    longest: the number of tokens that it has positions for. That the model is causal is proved even with ``selftest:
+    false``, because bits per byte of any other model mean nothing. Raises NotCausal if a prediction sees later tokens,
+    and ModelError if the head or another weight did not come from the checkpoint, or two passes differ.
     """
     start = time.monotonic()
     model, name = loaded.model, entry.name
@@ -180,48 +183,50 @@ def prove_causal(
         alone = _logits(model, rows[:1])
         together = _logits(model, rows)[:1, : len(rows[0])]
     batching: Batching = "padded" if distance([alone], [together]) <= tolerance else "single"
-    results = {"weights": proved, **_ORDER, "batches": _told(batching, name)}
+    results = {"weights": proved, **_ORDER, "batches": _batching_in_words(batching, name)}
     return SelfTest(results, time.monotonic() - start), batching
 
 
 def _prove_order(model: nn.Module, ids: Tensor, name: str, tolerance: float) -> None:
-    """That two passes are equal, and that no prediction sees later tokens. Raises as `prove_causal` does."""
+    """Prove that two passes are equal and that no prediction sees later tokens; raises like `prove_causal`."""
     with torch.inference_mode():
         whole = prove_repeatable(lambda: [_logits(model, [ids])], name, tolerance)
         refuse_later_tokens(model, ids, whole[0], name, tolerance)
 
 
 def refuse_later_tokens(model: nn.Module, ids: Tensor, logits: Tensor, name: str, tolerance: float) -> None:
-    """Raise NotCausal if another token at the end, or in the middle, of ``ids`` changes a prediction before it.
+    """Raise NotCausal if replacing a token at the end or in the middle of ``ids`` changes an earlier prediction.
 
-    A change within rounding is still one where the prediction has a slope in the later token: experts round by who else
-    is there, but an untrained encoder of 16 bits sees all tokens, each a little.
+    A change within rounding counts only if the earlier predictions have a gradient with respect to the later token.
+    Mixtures of experts round differently with other tokens beside them and have none, whereas an untrained 16-bit
+    encoder sees every token a little.
     """
     low, high = int(ids.min()), int(ids.max())
-    for place in {len(ids) - 1, max(1, len(ids) // 2)}:
+    for position in {len(ids) - 1, max(1, len(ids) // 2)}:
         other = ids.clone()
-        other[place] = low if ids[place] != low else high
+        other[position] = low if ids[position] != low else high
         changed = _logits(model, [other])
-        apart = distance([logits[:, :place]], [changed[:, :place]])
-        if apart > min(tolerance, SAME_SHAPE) or (apart > 0 and _sees(model, ids, place)):
+        apart = distance([logits[:, :position]], [changed[:, :position]])
+        if apart > min(tolerance, SAME_SHAPE) or (apart > 0 and _sees(model, ids, position)):
             raise NotCausal(
-                f"model {name!r} ({type(model).__name__}) is no causal language model: another token {place} changes "
-                f"its predictions of the tokens before by {apart:.2g}; set 'causal: false'."
+                f"model {name!r} ({type(model).__name__}) is not a causal language model: replacing token {position} "
+                f"changes its earlier predictions by {apart:.2g}; set 'causal: false'."
             )
 
 
-def _sees(model: nn.Module, ids: Tensor, place: int) -> bool:
-    """Whether a prediction before ``place`` has a slope in the token there. False where no slopes can be taken (weights
-    that lie on a disk, kernels without).
+def _sees(model: nn.Module, ids: Tensor, position: int) -> bool:
+    """Whether a prediction before ``position`` has a gradient with respect to a token from there on.
+
+    False if no gradient can be computed (weights offloaded to disk, kernels without a backward pass).
     """
-    slopes = _slopes(model, ids, place)
-    return slopes is not None and bool((slopes[place:] != 0).any())
+    gradients = _gradients(model, ids, position)
+    return gradients is not None and bool((gradients[position:] != 0).any())
 
 
-def _slopes(model: nn.Module, ids: Tensor, place: int) -> Tensor | None:
-    """Slopes [tokens, width] of the predictions before ``place`` in the embedding of each token; None without any.
+def _gradients(model: nn.Module, ids: Tensor, position: int) -> Tensor | None:
+    """Gradient [tokens, width] of the predictions before ``position`` in each token's embedding; None if there is none.
 
-    They are exactly zero in what is masked, in numbers of every precision.
+    It is exactly zero for masked tokens, in every precision.
     """
     embedded: list[Tensor] = []
 
@@ -234,17 +239,17 @@ def _slopes(model: nn.Module, ids: Tensor, place: int) -> Tensor | None:
         return None
     with torch.inference_mode(mode=False), torch.enable_grad(), hooked([table.register_forward_hook(take)]):
         try:
-            early = _logits(model, [ids.clone()])[:, :place].float()
-            # not their plain sum, in which slopes may cancel
+            early = _logits(model, [ids.clone()])[:, :position].float()
+            # weighted, because gradients may cancel in the plain sum
             mixed = (early * torch.linspace(0.5, 1.5, early.numel(), device=early.device).view_as(early)).sum()
             return torch.autograd.grad(mixed, embedded[0])[0][0].nan_to_num()
         except (RuntimeError, NotImplementedError) as error:
-            log.debug("no slopes can be taken", exc_info=error)
+            log.debug("no gradient can be computed", exc_info=error)
             return None
 
 
 def _logits(model: nn.Module, rows: Sequence[Tensor]) -> Tensor:
-    """Predictions [batch, tokens, vocabulary] for rows of ids, padded on the right."""
+    """Logits [batch, tokens, vocabulary] for rows of ids, padded on the right."""
     ids = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True).to(model.device)
     lengths = torch.tensor([len(row) for row in rows], device=model.device)
     attention = (torch.arange(ids.shape[1], device=model.device) < lengths[:, None]).long()

@@ -1,6 +1,7 @@
-"""The names of timm's architectures, read off its source: without torch, which takes seconds to import.
+"""The names of timm's architectures, read from its source code.
 
-An experiment is checked with them each time snakemake starts, and before any job.
+Every experiment is checked against them whenever snakemake starts, and importing timm would import torch, which takes
+seconds.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ _OWN = Path(__file__).with_name("architectures.py")
 
 
 def mistake(name: str) -> str | None:
-    """What is wrong with the name of a timm architecture, such as resnet50.tv_in1k; None where nothing is known to be.
+    """What is wrong with a timm model name such as resnet50.tv_in1k, or None.
 
-    Nothing is known of repositories (me/model), and nothing at all where timm is not installed.
+    Repositories (me/model) are not checked, and nothing is if timm is not installed.
     """
     architecture, dot, tag = name.partition(".")
     known = architectures()
@@ -37,7 +38,7 @@ def mistake(name: str) -> str | None:
 
 @cache
 def architectures() -> frozenset[str]:
-    """The names that timm.create_model takes, those of before included, and our own (prh.models.architectures)."""
+    """The names that timm.create_model accepts, deprecated ones and our own (prh.models.architectures) included."""
     source = _source()
     if not source:
         return frozenset()
@@ -46,13 +47,13 @@ def architectures() -> frozenset[str]:
 
 
 def _has_tag(tag: str) -> bool:
-    """Whether any weights have that tag: some names are put together, so that the source has the tag alone."""
+    """Whether any weights have that tag. timm composes some full names, so only the tag is looked for."""
     return any(f".{tag}{quote}" in _source() for quote in "'\"")
 
 
 @cache
 def _source() -> str:
-    """The source of timm's models and of ours; nothing where timm is not installed."""
+    """The source of timm's models and ours; empty if timm is not installed."""
     timm = importlib.util.find_spec("timm")
     if timm is None or timm.origin is None:
         return ""

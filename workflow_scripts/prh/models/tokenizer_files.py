@@ -1,11 +1,11 @@
 """The tokenizer of a language model: its files must be there, and its ids must be those that the model was trained on.
 
-A library that lacks a tokenizer's files makes one of a few special tokens, without a word. And transformers 5 makes
-many tokenizers anew from their vocabulary, as their class says, and loses what else their files say: that OpenLLaMA
-merges spaces, that SmolLM takes digits one by one, what mBART does to characters. Two things tell the true ids: a
-SentencePiece model in the folder, through SentencePiece itself; else `tokenizer.json`, through the `tokenizers`
-library. What transformers makes is compared with that, and where it differs the next of three is tried:
-`tokenizer.json` as it is, then SentencePiece itself (`prh.models.sentencepiece_tokenizer`).
+Without the files, transformers silently builds a tokenizer of a few special tokens. With them, transformers 5 rebuilds
+many tokenizers from the vocabulary alone and loses the rest: that OpenLLaMA merges spaces, that SmolLM splits digits,
+how mBART maps characters. Two sources give the true ids: a SentencePiece model in the folder, run by SentencePiece
+itself, or else `tokenizer.json`, run by the `tokenizers` library. The tokenizer of transformers is compared with that
+reference. If it differs, `tokenizer.json` as it stands is tried, and then SentencePiece itself
+(`prh.models.sentencepiece_tokenizer`).
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ log = logging.getLogger(__name__)
 
 WHOLE = saved_tokenizer.FILE
 OPTIONAL = frozenset({"tokenizer_config.json", "normalizer.json", "target_vocab.json", "target.spm"})
-"""Of the files that a tokenizer class names, those that it does without."""
+"""Files that tokenizer classes name but can do without."""
 VOCABULARIES = ("*.model", "*.spm", "*.tiktoken", "tekken.json")
-"""What may stand in for the one vocabulary file that a class without a form of its own names."""
+"""Files that may replace the single vocabulary file of a class that has no format of its own."""
 
 PROBES = (
     "",
@@ -62,24 +62,24 @@ PROBES = (
     "<unk> and <s> as text</s>",
     "https://example.org/a?b=c&d=%20",
 )
-"""Texts in which tokenizers that were converted wrongly have differed: white space, code points, bytes, digits."""
+"""Texts on which wrongly converted tokenizers have differed: white space, code points, bytes, digits."""
 
 
 def _shuffled(texts: Sequence[str], count: int = 300, length: int = 20) -> list[str]:
-    """Characters of ``texts`` in an order that no text has, drawn at random with a fixed seed."""
+    """Random strings of the characters of ``texts``, drawn with a fixed seed."""
     draw, letters = random.Random(0), sorted(set("".join(texts)))
     return ["".join(draw.choices(letters, k=draw.randint(1, length))) for _ in range(count)]
 
 
 SHUFFLED = _shuffled(PROBES)
-"""Beside PROBES: accents after what has none, white space in all places, unknown characters in a row."""
+"""What PROBES lacks: accents on any character, white space anywhere, several unknown characters in a row."""
 
 
 class Reference(NamedTuple):
-    """What a true tokenizer gives.
+    """What the right tokenizer gives.
 
-    name: of what tells it. ids: of a text, without special tokens. ends: the special tokens around a text. probes:
-    further texts, made of the vocabulary's own pieces.
+    name: the file or library that it comes from. ids: a text's ids, without special tokens. ends: the special tokens
+    around a text. probes: further texts, made of the vocabulary's own pieces.
     """
 
     name: str
@@ -91,11 +91,10 @@ class Reference(NamedTuple):
 def load(
     folder: Path, name: str, *, trust_remote_code: bool = False, texts: Sequence[str] = ()
 ) -> PreTrainedTokenizerBase:
-    """The true tokenizer in ``folder``, of the model ``name``.
+    """The tokenizer in ``folder`` for the model ``name``, proved to give the ids that its files define.
 
-    texts: on which, beside PROBES, SHUFFLED and texts of its own vocabulary, the ids are compared with the true ones.
-    Raises ModelError where its files are not there, or where its ids are not those that they tell and cannot be made
-    so; and whatever a class raises that cannot read them.
+    texts: further texts to compare ids on, besides PROBES, SHUFFLED and texts of its own vocabulary. Raises ModelError
+    if files are missing or no tokenizer gives the right ids, and whatever transformers raises if it cannot read them.
     """
     from transformers import AutoTokenizer
 
@@ -104,16 +103,16 @@ def load(
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
     _require_files(tokenizer, folder, name)
     with _files_named(folder, name):
-        tokenizer(PROBES[1])  # some faults of a vocabulary show with the first text
+        tokenizer(PROBES[1])  # some faults in a vocabulary show only on the first text
     return _true_tokenizer(name, folder, tokenizer, texts)
 
 
 @contextmanager
 def _files_named(folder: Path, name: str) -> Iterator[None]:
-    """Make a ModelError of what the parts of transformers raise over files that they do not name."""
+    """Turn an error that transformers raises without naming a file into a ModelError that names them."""
     try:
         yield
-    except (ValueError, OSError, ImportError, MemoryError):  # sentences of transformers itself
+    except (ValueError, OSError, ImportError, MemoryError):  # these have a readable message already
         raise
     except Exception as error:
         raise ModelError(
@@ -123,29 +122,29 @@ def _files_named(folder: Path, name: str) -> Iterator[None]:
 
 
 def _require_files(tokenizer: PreTrainedTokenizerBase, folder: Path, name: str) -> None:
-    """Raise ModelError for a tokenizer that was made without the files of its vocabulary."""
+    """Raise ModelError if a tokenizer was built without the files of its vocabulary."""
     wanted = getattr(type(tokenizer), "vocab_files_names", {})
     if type(tokenizer).__module__.startswith("transformers.") and (
         missing := missing_files([path.name for path in folder.iterdir()], wanted, fast=tokenizer.is_fast)
     ):
-        every = "half a tokenizer" if len(missing) < len(set(wanted.values()) - OPTIONAL - {WHOLE}) else "no tokenizer"
+        extent = "half a tokenizer" if len(missing) < len(set(wanted.values()) - OPTIONAL - {WHOLE}) else "no tokenizer"
         raise ModelError(
-            f"model {name!r}: {folder} holds {every}: {', '.join(missing)} of {type(tokenizer).__name__} is not there, "
-            "nor is tokenizer.json; save the tokenizer beside the weights (tokenizer.save_pretrained)."
+            f"model {name!r}: {folder} holds {extent}: {', '.join(missing)} of {type(tokenizer).__name__} is not "
+            "there, nor is tokenizer.json; save the tokenizer beside the weights (tokenizer.save_pretrained)."
         )
 
 
 def missing_files(names: Sequence[str], wanted: Mapping[str, str], *, fast: bool) -> list[str]:
-    """Of the files that a tokenizer class reads those that are not among ``names``; none where `WHOLE` is there.
+    """The files that a tokenizer class reads and that are not among ``names``; none if `WHOLE` is there.
 
-    wanted: the ``vocab_files_names`` of the class; empty for one that needs none (ByT5, CANINE). fast: whether the
-    class can read `WHOLE`.
+    wanted: the ``vocab_files_names`` of the class, which are empty if it needs no files (ByT5, CANINE). fast: whether
+    the class can read `WHOLE`.
     """
     if fast and WHOLE in names:
         return []
     needed = [file for file in dict.fromkeys(wanted.values()) if file not in OPTIONAL and file != WHOLE]
     if wanted.get("vocab_file") == "vocab.txt" and wanted.get("spm_file") in needed:
-        needed.remove(wanted["spm_file"])  # BertJapanese reads the one or the other
+        needed.remove(wanted["spm_file"])  # BertJapanese reads either
     if not needed:
         needed = [WHOLE] * (WHOLE in wanted.values())
     if needed in ([WHOLE], ["tokenizer.model"]) and any(fnmatchcase(n, kind) for n in names for kind in VOCABULARIES):
@@ -154,7 +153,7 @@ def missing_files(names: Sequence[str], wanted: Mapping[str, str], *, fast: bool
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """Ids of texts without special tokens: text that spells a special token is text and costs what its bytes cost."""
+    """Ids of texts without special tokens; text that spells a special token is treated as plain text."""
     return tokenizer(
         list(texts),
         add_special_tokens=False,
@@ -171,7 +170,10 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[l
 def _true_tokenizer(
     model: str, folder: Path, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]
 ) -> PreTrainedTokenizerBase:
-    """The first of ``tokenizer`` and what can stand in for it that gives what the reference does."""
+    """``tokenizer``, or the first alternative to it, that gives the same ids as the reference.
+
+    Raises ModelError if there is a reference and none of them does.
+    """
     if not _is_converted(tokenizer):
         log.info("%s: its tokenizer is %s, which reads the files itself", model, type(tokenizer).__name__)
         return tokenizer
@@ -184,39 +186,39 @@ def _true_tokenizer(
         log.warning("%s: %s gives %s", model, type(candidate).__name__, wrong)
     if wrong:
         raise ModelError(
-            f"model {model!r}: no tokenizer gives the ids that the files in {folder} tell ({type(candidate).__name__} "
-            f"gives {wrong}); leave the model out, or mend its tokenizer files."
+            f"model {model!r}: no tokenizer gives the ids that the files in {folder} define "
+            f"({type(candidate).__name__} gives {wrong}); leave the model out, or fix its tokenizer files."
         )
     log.info("%s: its tokenizer is %s, of its class's own files", model, type(tokenizer).__name__)
     return tokenizer
 
 
 def _is_converted(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether a tokenizer was made from files of another kind: not one that runs SentencePiece or its own code."""
+    """Whether transformers converted the tokenizer, instead of running SentencePiece or the model's own code."""
     return tokenizer.is_fast and type(tokenizer).__module__.startswith("transformers.")
 
 
 def _candidates(
     model: str, folder: Path, tokenizer: PreTrainedTokenizerBase
 ) -> Iterator[tuple[PreTrainedTokenizerBase, Reference]]:
-    """What may be the true tokenizer, quickest first, each with what it has to give.
+    """Possible tokenizers, fastest first, each with its reference.
 
-    None where a class reads its own files (vocab.txt; vocab.json and merges.txt): they need no conversion.
+    There are none for a class that reads its own files without conversion (vocab.txt; vocab.json and merges.txt).
     """
     from prh.models import sentencepiece_tokenizer  # imports transformers, which takes seconds
 
     settings, config = _content(folder / "tokenizer_config.json"), _content(folder / "config.json")
     saved = saved_tokenizer.as_saved(folder, tokenizer) if (folder / WHOLE).is_file() else None
-    made = [tokenizer] if saved is None else [tokenizer, saved]
-    for each in made:
+    fast = [tokenizer] if saved is None else [tokenizer, saved]
+    for each in fast:
         special_tokens.follow_settings(each, settings, config.get("model_type"), converted=saved is None)
     if saved is None:
         special_tokens.require_ends(tokenizer, model)
-    # a class of many languages puts before a text the one that the settings say
-    ends = special_tokens.ends(tokenizer if hasattr(tokenizer, "src_lang") else made[-1])
+    # a multilingual class puts the language from its settings before a text, which tokenizer.json does not know
+    ends = special_tokens.ends(tokenizer if hasattr(tokenizer, "src_lang") else fast[-1])
     path, processor = _sentencepiece_model(folder, tokenizer)
     if processor is not None:
-        pieces, owner = _pieces(model, path, processor, made, settings)
+        pieces, owner = _pieces(model, path, processor, fast, settings)
         probes = sentencepiece_tokenizer.own_texts(processor)
         reference = Reference(f"SentencePiece on {path.name}", pieces.of, ends, probes)
     elif saved is not None:
@@ -224,7 +226,7 @@ def _candidates(
     else:
         _require_own_files(model, folder, tokenizer)
         return
-    yield from ((each, reference) for each in made)
+    yield from ((each, reference) for each in fast)
     if processor is not None:
         yield sentencepiece_tokenizer.SentencePieceTokenizer(path, pieces, owner, ends), reference
 
@@ -233,25 +235,28 @@ def _pieces(
     model: str,
     path: Path,
     processor: SentencePieceProcessor,
-    made: Sequence[PreTrainedTokenizerBase],
+    tokenizers: Sequence[PreTrainedTokenizerBase],
     settings: Mapping[str, object],
 ) -> tuple[Pieces, PreTrainedTokenizerBase]:
-    """The pieces of the SentencePiece model ``path``, and the first of the tokenizers ``made`` with ids for them."""
+    """The pieces of the SentencePiece model ``path``, and the first of ``tokenizers`` that has ids for them.
+
+    Raises ModelError if none has.
+    """
     from prh.models.sentencepiece_tokenizer import known_pieces
 
-    for each in made:
-        if (pieces := known_pieces(processor, each, type(made[0]).__name__, settings)) is not None:
+    for each in tokenizers:
+        if (pieces := known_pieces(processor, each, type(tokenizers[0]).__name__, settings)) is not None:
             return pieces, each
     raise ModelError(
-        f"model {model!r}: transformers makes a tokenizer of {path.parent} that has not the pieces of {path.name} "
-        "there, or numbers them otherwise; delete the file that is not the model's, or add its tokenizer.json."
+        f"model {model!r}: the tokenizer that transformers makes of {path.parent} lacks pieces of {path.name} there, "
+        "or numbers them differently; delete the file that is not the model's, or add its tokenizer.json."
     )
 
 
 def _sentencepiece_model(
     folder: Path, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[Path | None, SentencePieceProcessor | None]:
-    """The SentencePiece model of a folder: that which the class names, else the first one; None where there is none."""
+    """Path and content of a folder's SentencePiece model: the one that the class names, else the first; or None."""
     from prh.models import sentencepiece_tokenizer
 
     own = [folder / name for name in tokenizer.vocab_files_names.values()]
@@ -265,22 +270,22 @@ def _sentencepiece_model(
 
 
 def _require_own_files(model: str, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise ModelError for a tokenizer made of ranks of tiktoken or the like: how they cut a text stands in no file."""
+    """Raise ModelError for a tokenizer made from tiktoken ranks or the like, which do not say how a text is split."""
     own = {name for name in tokenizer.vocab_files_names.values() if (folder / name).is_file()} - OPTIONAL
     if all(any(fnmatchcase(name, kind) for kind in VOCABULARIES) for name in own):
         raise ModelError(
-            f"model {model!r}: {type(tokenizer).__name__} is made of files in {folder} that do not tell how a text is "
-            "cut, so that its ids cannot be proved; add the tokenizer.json of the model."
+            f"model {model!r}: {type(tokenizer).__name__} is made of files in {folder} that do not say how a text is "
+            "split, so its ids cannot be proved; add the tokenizer.json of the model."
         )
 
 
 def _content(path: Path) -> dict:
-    """The content of a JSON file of settings; none where there is no file."""
+    """The content of a JSON file of settings; {} if there is no file."""
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _saved_reference(folder: Path, tokenizer: PreTrainedTokenizerBase, ends: special_tokens.Ends) -> Reference:
-    """`tokenizer.json` through the `tokenizers` library, changed by what the tokenizer's settings say."""
+    """The reference from `tokenizer.json`: the `tokenizers` library, with the tokenizer's settings applied."""
     backend = saved_tokenizer.read(folder, tokenizer.init_kwargs)
     backend.encode_special_tokens = True
     probes = saved_tokenizer.own_texts(backend)
@@ -288,12 +293,12 @@ def _saved_reference(folder: Path, tokenizer: PreTrainedTokenizerBase, ends: spe
 
 
 def _wrong(tokenizer: PreTrainedTokenizerBase, reference: Reference, texts: Sequence[str]) -> str:
-    """What a tokenizer gives for the probes or, where all of these are right, for ``texts`` that it should not."""
+    """How a tokenizer differs from its reference on the probes, or else on ``texts``; empty if it does not."""
     if special_tokens.ends(tokenizer) != reference.ends:
         return "other special tokens around a text"
     special, probes = [str(token) for token in tokenizer.all_special_tokens], [*PROBES, *SHUFFLED, *reference.probes]
     plain = [text for text in probes if not any(token in text for token in special)]
-    asked = tokenizer(plain, add_special_tokens=False)["input_ids"]  # as features read them
+    asked = tokenizer(plain, add_special_tokens=False)["input_ids"]  # tokenized as for features
     wrong = {text for text, ids in zip(plain, asked, strict=True) if ids != reference.ids(text)}
     for several in (probes, texts):
         scored = zip(several, tokenize(tokenizer, several) if several else [], strict=True)

@@ -1,4 +1,4 @@
-"""What a tokenizer has to prove on the texts that it is given: it knows them, tells them apart, and gives them back."""
+"""What a tokenizer has to prove on the texts of an experiment: it knows them, tells them apart and decodes them."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 UNKNOWN = 0.1
-"""Largest share of tokens that may be unknown. Of captions in the language of a model it is below 0.01."""
+"""Largest share of tokens that may be unknown. For captions in the model's language it is below 0.01."""
 DISTINCT = 0.9
-"""Smallest share of different texts that must give different tokens. Folding of case and accents merges very few."""
+"""Smallest share of different texts that must give different tokens. Folding case and accents merges very few."""
 FEW = 20
-"""Fewer different texts say nothing of how many a tokenizer tells apart."""
+"""With fewer different texts, the share of distinct ones says nothing."""
 ALTERED = 0.02
-"""Largest share of characters that a scored text may lose between being cut into tokens and put together again: what is
-lost costs no bits. A tokenizer that makes one space of every line break loses under 0.01, one that lowers case 0.03.
-"""
+"""Largest share of characters that a scored text may lose when it is tokenized and decoded, since what is lost costs no
+bits. A tokenizer that turns line breaks into spaces loses less than 0.01, one that lower-cases 0.03."""
 
 
 @dataclass(frozen=True)
 class TokenizerReport:
-    """What was found.
+    """What a tokenizer makes of some texts.
 
-    texts, tokens : how many.
-    unknown : share of the tokens that are the unknown one.
-    distinct : share of the different texts that give tokens of their own.
+    texts, tokens : how many there are.
+    unknown : share of the tokens that are the unknown token.
+    distinct : share of the different texts that have tokens of their own.
     """
 
     texts: int
@@ -47,10 +46,10 @@ class TokenizerReport:
 def prove(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], ids: Sequence[Sequence[int]], name: str
 ) -> TokenizerReport:
-    """That the tokenizer of the model ``name`` knows ``texts`` and tells them apart; ``ids`` are their tokens, bare.
+    """Prove that the tokenizer of the model ``name`` knows ``texts`` and tells them apart.
 
-    Raises ModelError for a text that gives no token, for more than `UNKNOWN` unknown tokens, and where fewer than
-    `DISTINCT` of the different texts have tokens of their own.
+    ids: the tokens of each text. Raises ModelError if a text gives no token, if more than a share of `UNKNOWN` of the
+    tokens are unknown, or if less than a share of `DISTINCT` of the different texts have tokens of their own.
     """
     for text, tokens in zip(texts, ids, strict=True):
         if text.strip() and not len(tokens):
@@ -58,7 +57,9 @@ def prove(
     unknown_id = getattr(tokenizer, "unk_token_id", None)
     flat = Counter(int(token) for tokens in ids for token in tokens)
     total = flat.total()
-    ends = [getattr(tokenizer, f"{end}_token_id", None) for end in ("bos", "eos")]  # GPT-2 has one token for all three
+    ends = [
+        getattr(tokenizer, f"{end}_token_id", None) for end in ("bos", "eos")
+    ]  # GPT-2 uses one token as BOS, EOS and unknown
     unknown = flat[unknown_id] / total if total and unknown_id not in (None, *ends) else 0.0
     different = {_folded(text): tuple(map(int, tokens)) for text, tokens in zip(texts, ids, strict=True)}
     distinct = len(set(different.values())) / len(different) if different else 1.0
@@ -77,15 +78,15 @@ def prove(
 
 
 def _folded(text: str) -> str:
-    """A text without what a tokenizer may rightly take from it: case, accents, spaces."""
+    """A text without what a tokenizer may rightly ignore: case, accents and repeated spaces."""
     plain = unicodedata.normalize("NFKD", text.casefold())
     return " ".join("".join(letter for letter in plain if not unicodedata.combining(letter)).split())
 
 
 def altered(before: Sequence[str], after: Sequence[str]) -> float:
-    """The share of the characters of texts that are not there after a round trip (spaces at the ends aside): 0 to 1.
+    """The share of characters that a round trip changes, from 0 to 1; spaces at the ends of a text do not count.
 
-    Characters are counted, whatever their order, and what came in their place counts once.
+    Characters are counted regardless of their order, and a replaced character counts once.
     """
     changed = total = 0
     for text, again in zip(before, after, strict=True):
@@ -96,10 +97,10 @@ def altered(before: Sequence[str], after: Sequence[str]) -> float:
 
 
 def require_unaltered(share: float, tokenizer: PreTrainedTokenizerBase, example: tuple[str, str], name: str) -> None:
-    """Raise ModelError where ``share`` (of `altered`) is above `ALTERED`; ``example``: a text before and after."""
+    """Raise ModelError if ``share``, from `altered`, is above `ALTERED`; ``example``: a text before and after."""
     if share > ALTERED:
         raise ModelError(
             f"model {name!r}: its tokenizer {type(tokenizer).__name__} alters {share:.1%} of the characters of the "
-            f"text, so that its bits per byte would be too low ({example[0]!r} becomes {example[1]!r}); score it on "
-            "text that it keeps, or set causal: false."
+            f"text, so its bits per byte would be too low ({example[0]!r} becomes {example[1]!r}); score it on "
+            "text that it preserves, or set causal: false."
         )

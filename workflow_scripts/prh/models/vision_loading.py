@@ -1,4 +1,4 @@
-"""Vision models of timm and transformers: module, preparation of images, and a twin for images of other sizes."""
+"""Loading vision models of timm and transformers: the module, its image preprocessing, and a twin for other sizes."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Parts:
-    """What an encoder is made of: ``module`` lies on its devices, in its types; see `VisionEncoder` for the others.
+    """What a `VisionEncoder` is made of, with ``module`` on its devices in its dtype.
 
-    ``twin`` builds the module again for another size of image, without weights. ``weights``: what was proved of them.
+    ``twin`` builds the module again without weights for another image size (`prh.models.layouts.Twin`). ``weights``:
+    what was proved of the weights, in words.
     """
 
     module: nn.Module
@@ -51,7 +52,7 @@ class Parts:
 
 
 def from_timm(entry: VisionModel, root: Path | None, device: str, dtype: torch.dtype) -> Parts:
-    """A timm model, with weights from ``root``: a folder, a file of weights, or None for random ones."""
+    """A timm model with weights from ``root``, a folder or a checkpoint file (None: random weights)."""
     from timm.data import create_transform, resolve_model_data_config
 
     torch.manual_seed(entry.seed)
@@ -61,8 +62,8 @@ def from_timm(entry: VisionModel, root: Path | None, device: str, dtype: torch.d
     preparation = resolve_model_data_config(model, args={} if size is None else {"img_size": size})
     parameters = parameter_count(model)
     image = torch.randn(1, *preparation["input_size"])
-    proved = _proved_weights(loaded, model, entry, image)  # of the architecture as it was loaded, before norms fold
-    if device == "cpu":  # elsewhere it gains little, and types of 16 bits would round other weights
+    proved = _proved_weights(loaded, model, entry, image)  # before folding, which changes the weights
+    if device == "cpu":  # on a GPU it gains little, and 16-bit dtypes would round differently
         model = _folded(model, image, entry)
 
     def twin(size: tuple[int, int] | None) -> nn.Module | None:
@@ -86,19 +87,19 @@ def _folded(model: nn.Module, image: Tensor, entry: VisionModel) -> nn.Module:
     names = [name for name, _ in find_layers(model, entry.layers)]
     try:
         return fold_norms(model, image, names)
-    except Exception as error:  # a model that takes no such image; the self-test says so
-        log.debug("nothing is folded: %s", error)
+    except Exception as error:  # the model does not take such an image, as the self-test will report
+        log.debug("no norms folded: %s", error)
         return model.eval()
 
 
 def _place(model: nn.Module, device: str, dtype: torch.dtype) -> nn.Module:
-    """``model`` on ``device`` in ``dtype``, its kernels channels last, where they have no third axis for time."""
+    """``model`` on ``device`` in ``dtype``, with channels last unless a kernel has a third axis (time)."""
     flat = all(parameter.ndim <= 4 for parameter in model.parameters())
     return model.to(device=device, dtype=dtype, memory_format=torch.channels_last if flat else torch.preserve_format)
 
 
 def from_transformers(entry: VisionModel, root: Path | None, device: str, dtype: torch.dtype) -> Parts:
-    """A transformers model, with weights from the folder ``root``; the part that takes images, of one of several."""
+    """A transformers model with weights from the folder ``root`` (None: random weights), reduced to its image tower."""
     loaded = load_auto(entry, root, device, dtype)
     model = _without_mask(vision_part(without_decoder(loaded.model)), entry).eval()
     if not loaded.placed:
@@ -126,17 +127,17 @@ def from_transformers(entry: VisionModel, root: Path | None, device: str, dtype:
 
 
 def _without_weights(build: Callable[[], nn.Module], size: tuple[int, int] | None) -> nn.Module | None:
-    """What ``build`` builds, on the meta device; None for a model that cannot be built so, or not for such images."""
+    """What ``build`` returns on the meta device; None if the model cannot be built there or for this image ``size``."""
     try:
         with torch.device("meta"):
             return build()
-    except Exception as error:  # a model of one size; a constructor that is not told the size, or that needs weights
+    except Exception as error:  # one fixed size, a constructor that takes no size, or one that needs weights
         log.debug("no model for images of %s: %s", size, error)
         return None
 
 
 def _proved_weights(loaded: Loaded, model: nn.Module, entry: VisionModel, image: Tensor) -> str:
-    """That the weights of ``model``, up to its last layer, came from the checkpoint, in a pass over ``image``."""
+    """Prove, in a pass over ``image``, that all weights up to the last layer came from the checkpoint; in words."""
     if not entry.selftest:
         return "not proved, by selftest: false of the entry"
     blocks = [block for _, block in find_layers(model, entry.layers)]
@@ -144,7 +145,7 @@ def _proved_weights(loaded: Loaded, model: nn.Module, entry: VisionModel, image:
 
 
 def _resize(config: object, size: tuple[int, int]) -> Iterator[object]:
-    """Set the size of images in a configuration and those inside it; gives each that has one."""
+    """Set the image size in a configuration and its nested ones; yields each that has an image size."""
     for name in ("image_size", "img_size", "input_size"):
         old = getattr(config, name, None)
         if isinstance(old, list | tuple) and len(old) == 2:
@@ -159,10 +160,10 @@ def _resize(config: object, size: tuple[int, int]) -> Iterator[object]:
 
 
 def _without_mask(model: nn.Module, entry: VisionModel) -> nn.Module:
-    """A masked autoencoder of transformers (ViTMAE) that sees the whole image, its patches in order.
+    """``model``, changed so that a masked autoencoder (ViTMAE) sees all patches of an image in order.
 
-    As published it leaves out three quarters of the patches at random and shuffles the others, in evaluation too. An
-    entry that asks for a ratio of its own keeps it, and is refused if two passes differ.
+    As published, it drops three quarters of the patches at random and shuffles the rest, even in evaluation mode. A
+    mask_ratio in the entry's model_args is kept; the model is then refused if two passes differ.
     """
     ratio = getattr(getattr(model, "config", None), "mask_ratio", None)
     embeddings = getattr(model, "embeddings", None)
@@ -196,8 +197,8 @@ def _processor(entry: VisionModel, root: Path | None) -> Callable:
             else "no image processor that loads (preprocessor_config.json)"
         )
         raise ModelError(
-            f"{folder} has {missing}, so that it is unknown how its images are prepared; add the file that its model "
-            f"was published with ({first_line(error)})."
+            f"{folder} has {missing}, so it is unknown how to prepare its images; add the file that the model was "
+            f"published with ({first_line(error)})."
         ) from error
 
 
@@ -206,18 +207,18 @@ def _has_processor(folder: Path | str) -> bool:
 
 
 class ProcessorTransform:
-    """A transformers image processor as a transform of one image (a class, so that worker processes can load it)."""
+    """A transformers image processor as a transform of one image; a class, so that worker processes can unpickle it."""
 
     def __init__(self, processor: Callable) -> None:
         self.processor = processor
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """The pixels of one image as the model wants them; raises ModelError where there are none."""
+        """The pixels of one image as the model takes them. Raises ModelError if the processor returns no pixels."""
         prepared = self.processor(image, return_tensors="pt")
         if not isinstance(prepared, Mapping) or "pixel_values" not in prepared:
             names = ", ".join(prepared) if isinstance(prepared, Mapping) else f"a {type(prepared).__name__}"
             raise ModelError(
-                f"{type(self.processor).__name__} gives {names} and no pixel_values; a vision model must take images "
-                "as pixels."
+                f"{type(self.processor).__name__} gives {names} and no pixel_values; only models that take pixels can "
+                "be read."
             )
         return prepared["pixel_values"][0]

@@ -1,8 +1,8 @@
-"""Whether every weight that a model computes with came from its checkpoint.
+"""Proof that every weight that a model computes with came from its checkpoint.
 
-Libraries fill what a checkpoint lacks with random numbers and say so in a log at most. Here what they report while
-loading (`LoadReport`) is held against what a pass of the model really reads (`prove`): a pooler or a head that it does
-not read may lack, anything else may not.
+Libraries fill weights that a checkpoint lacks with random numbers, and at most log it. `prove` compares what they
+report while loading (`LoadReport`) with what a pass of the model really reads: a pooler or head that the pass does not
+read may be missing, but nothing else.
 """
 
 from __future__ import annotations
@@ -31,13 +31,12 @@ _ADAPTER = re.compile(r"(^|\.)(lora_[AB]|lora_embedding_[AB]|lora_magnitude_vect
 
 
 def prove(report: LoadReport | None, used: nn.Module, run: Pass, name: str, *, hint: str = "") -> str:
-    """That every weight which ``run``, a pass of ``used``, reads came from the checkpoint; what was found, in words.
+    """Prove that every weight read by ``run``, a pass of ``used``, came from the checkpoint; the result in words.
 
-    Without a ``report`` the weights are random, and nothing is to be proved. ``used`` is ``report.model`` or a part of
-    it. ``name``: that of the entry, and ``hint``, for messages. Raises ModelError, naming the weights, where one is
-    missing, has another shape, lies on no device, is NaN or infinite, or where all of a block's are zero; and where the
-    checkpoint has weights of the kind that the pass should read (blocks, biases, adapters, scales of quantisation)
-    which the architecture has no place for.
+    Without a ``report`` the weights are random and there is nothing to prove. ``used`` is ``report.model`` or a part of
+    it; ``name`` (of the entry) and ``hint`` are for messages. Raises ModelError, naming the weights, if one is missing,
+    has the wrong shape, was never filled, or is NaN or infinite, or if a whole block is zero; and if the checkpoint has
+    weights that the pass should read (blocks, biases, adapters, quantisation scales) but the architecture lacks.
     """
     if report is None:
         return "random, as the entry says"
@@ -45,11 +44,11 @@ def prove(report: LoadReport | None, used: nn.Module, run: Pass, name: str, *, h
         read = _read_by(report.missing, report.model, used, run)
     if read:
         shapes = [f"{key} ({report.shapes[key]})" for key in sorted(read) if key in (report.shapes or {})]
-        what = f"has in another shape {', '.join(shapes[:4])}" if shapes else few("lacks", read)
-        there = f"; it has besides {some(report.unexpected)}" if report.unexpected else ""
+        fault = f"has in another shape {', '.join(shapes[:4])}" if shapes else few("lacks", read)
+        besides = f"; it has besides {some(report.unexpected)}" if report.unexpected else ""
         raise ModelError(
-            f"model {name!r}: the checkpoint {report.root} {what}, which {type(report.model).__name__} computes with "
-            f"and which would be random numbers{there}{_remedy(read, report.unexpected, hint)}."
+            f"model {name!r}: the checkpoint {report.root} {fault}, which {type(report.model).__name__} computes with "
+            f"and which would be random numbers{besides}{_remedy(read, report.unexpected, hint)}."
         )
     _refuse_lost(report, used, name)
     _refuse_damaged(used, name)
@@ -59,7 +58,7 @@ def prove(report: LoadReport | None, used: nn.Module, run: Pass, name: str, *, h
 
 
 def _remedy(lacking: Collection[str], unexpected: Collection[str], hint: str) -> str:
-    """What to do about weights that are ``lacking``; ``hint`` is for those of a head, which is in no block."""
+    """What to do about ``lacking`` weights, for a message; ``hint`` is for weights of a head, outside blocks."""
     last = max(lacking, key=len)
     for prefix in {key.removesuffix(last) for key in unexpected if key.endswith(f".{last}")}:
         renamed = sum(prefix + key in unexpected for key in lacking)
@@ -75,7 +74,7 @@ def prove_blocks(
 ) -> str:
     """`prove` for the outputs of ``blocks`` in a pass ``run`` of ``used``.
 
-    What comes after the last block (a head, a pooler) is not read.
+    Weights after the last block (of a head or pooler) do not count as read.
     """
     outputs: list[Tensor] = []
 
@@ -92,10 +91,10 @@ def prove_blocks(
 
 
 def _read_by(names: Collection[str], model: nn.Module, used: nn.Module, run: Pass) -> list[str]:
-    """Which of the weights ``names`` of ``model`` a pass of ``used`` reads: made NaN one by one, they change it.
+    """The weights among ``names`` of ``model`` that a pass of ``used`` reads: setting one to NaN changes the result.
 
-    A weight of a block (or of an expert) counts as read if any of its like was called, for this input may pass by it.
-    Those that are computed and not learned (sinusoidal positions, counters) need not be in a checkpoint.
+    A weight of a block or expert counts as read if any block like it was called, since other inputs may reach it.
+    Weights that are computed and not learned (sinusoidal positions, counters) need not be in a checkpoint.
     """
     if not names:
         return []
@@ -117,8 +116,9 @@ def _read_by(names: Collection[str], model: nn.Module, used: nn.Module, run: Pas
 
 
 def _is_computed(name: str, tensor: Tensor, model: nn.Module) -> bool:
-    """Whether a missing weight has the values that the architecture itself computes: the same for every seed, and not
-    a constant such as the ones and zeros with which norms and biases begin to learn.
+    """Whether a missing weight holds values that the architecture itself computes.
+
+    Those are the same for every seed, and not constant like the ones and zeros that norms and biases start from.
     """
     if not tensor.is_floating_point():
         return not isinstance(tensor, nn.Parameter)  # counters and positions
@@ -137,7 +137,7 @@ def _is_computed(name: str, tensor: Tensor, model: nn.Module) -> bool:
 
 
 def _called(model: nn.Module, run: Pass) -> tuple[list[Tensor], set[nn.Module]]:
-    """What a pass gives, and the modules that it calls."""
+    """The result of a pass, and the modules that it called."""
     called: set[nn.Module] = set()
 
     def note(module: nn.Module, _inputs: object) -> None:
@@ -160,19 +160,19 @@ def _is_in_called_block(name: str, model: nn.Module, called: Collection[nn.Modul
 
 
 def _changes(tensor: Tensor, before: list[Tensor], run: Pass) -> bool:
-    """Whether a pass gives something else (or fails) while ``tensor`` is NaN."""
+    """Whether a pass gives another result, or fails, while ``tensor`` is NaN."""
     kept = tensor.detach().clone()
     tensor.data.fill_(math.nan)
     try:
-        return distance(before, run()) > 0.01  # NaN is infinitely far; rounding is much less
-    except Exception:  # whatever a library makes of NaN, it has read it
+        return distance(before, run()) > 0.01  # a NaN gives infinity, rounding far less than this
+    except Exception:  # a failure because of the NaN means that it was read
         return True
     finally:
         tensor.data.copy_(kept)
 
 
 def _refuse_lost(report: LoadReport, used: nn.Module, name: str) -> None:
-    """Raise ModelError for weights of the checkpoint that a pass should read and the architecture has no place for."""
+    """Raise ModelError for weights of the checkpoint that a pass should read but the architecture lacks."""
     if not report.unexpected:
         return
     where = f"model {name!r}: the checkpoint {report.root}"
@@ -188,13 +188,13 @@ def _refuse_lost(report: LoadReport, used: nn.Module, name: str) -> None:
         what = "blocks" if blocks else "weights"
         if not report.chosen:
             raise ModelError(
-                f"{where} has {what} that its config.json has no place for: {some(lost)}; mend config.json, "
+                f"{where} has {what} that its config.json has no place for: {some(lost)}; fix config.json, "
                 "or say in 'model_args' that they are to be left out."
             )
         log.warning("%s has %s that model_args leaves out: %s", where, what, some(lost))
     elif report.strict:
         raise ModelError(
-            f"{where} has weights that {type(report.model).__name__} has no place for: {some(report.unexpected)}; mend "
+            f"{where} has weights that {type(report.model).__name__} has no place for: {some(report.unexpected)}; fix "
             "config.json, or give the checkpoint of this architecture."
         )
     elif rest := [key for key in report.unexpected if re.search(r"\.\d+\.", key)]:
@@ -202,7 +202,7 @@ def _refuse_lost(report: LoadReport, used: nn.Module, name: str) -> None:
 
 
 def _left_out_blocks(report: LoadReport) -> list[str]:
-    """Names of the checkpoint that belong to a further block of a list or sequence of blocks of the model."""
+    """Names in the checkpoint that belong to a block beyond the last one of a list or sequence in the model."""
     shared = _shared_prefix(report.model)
     known = {key.removeprefix(shared) for key in report.model.state_dict()}
     lost = []
@@ -216,19 +216,19 @@ def _left_out_blocks(report: LoadReport) -> list[str]:
             number, _, tail = key.removeprefix(shared).removeprefix(prefix).partition(".")
             if key.removeprefix(shared).startswith(prefix) and number.isdigit() and int(number) >= len(part):
                 further.setdefault(number, []).append(tail)
-        for number, names in further.items():  # a block for predicting further tokens has weights that others lack
+        for number, names in further.items():  # blocks for multi-token prediction have other weights, and do not count
             if all(tail in tails or ".experts." in f".{tail}" for tail in names):
                 lost += [f"{prefix}{number}.{tail}" for tail in names]
     return lost
 
 
 def _shared_prefix(model: nn.Module) -> str:
-    """What stands before the names of the headless part of a model with a head; for others what stands before none."""
+    """The prefix of the headless part's names in a model with a head; for other models a prefix that no name has."""
     return f"{getattr(model, 'base_model_prefix', '') or '-'}."
 
 
 def _left_out_weights(report: LoadReport, used: nn.Module) -> list[str]:
-    """Weights and biases of the checkpoint for a module that is there, and is part of the pass, without them."""
+    """Weights and biases in the checkpoint of modules that are part of the pass but have no such parameter."""
     shared = _shared_prefix(report.model)
     inside = set(used.modules())
     leaves = {
@@ -241,7 +241,7 @@ def _left_out_weights(report: LoadReport, used: nn.Module) -> list[str]:
 
 
 def _refuse_damaged(used: nn.Module, name: str) -> None:
-    """Raise ModelError for weights that are nowhere, NaN or infinite, and for a block (or embedding) of zeros alone."""
+    """Raise ModelError for weights that are unfilled, NaN or infinite, and for a block or embedding of zeros."""
     empty: dict[str, list[bool]] = {}
     for key, weight in used.named_parameters():
         if weight.device.type == "meta":
@@ -268,7 +268,7 @@ def _refuse_damaged(used: nn.Module, name: str) -> None:
 
 
 def input_embeddings(module: nn.Module) -> nn.Module | None:
-    """The table of the vocabulary, where the model says which it is."""
+    """The module that embeds the vocabulary, or None if the model does not say which it is."""
     try:
         return module.get_input_embeddings()
     except (AttributeError, NotImplementedError):
@@ -276,5 +276,5 @@ def input_embeddings(module: nn.Module) -> nn.Module | None:
 
 
 def _is_offloaded(module: nn.Module, key: str) -> bool:
-    """Whether accelerate holds the weight ``key`` elsewhere and brings it when it is needed."""
+    """Whether accelerate has offloaded the weight ``key`` and loads it when it is needed."""
     return getattr(module.get_submodule(key.rpartition(".")[0]), "_hf_hook", None) is not None
