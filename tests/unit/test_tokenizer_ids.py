@@ -29,7 +29,7 @@ REFUSED = {
     "BARThez": "BarthezTokenizer puts neither <s> nor </s> around a text",
     "RemBERT": r"RemBertTokenizer puts neither \[CLS\] nor \[SEP\] around a text",
     "FNet": r"FNetTokenizer puts neither \[CLS\] nor \[SEP\] around a text",
-    "XGLM": r"has not the pieces of sentencepiece\.bpe\.model there",
+    "XGLM": r"lacks pieces of sentencepiece\.bpe\.model there",
 }
 """Families of which transformers 5 makes no true tokenizer of the SentencePiece model alone."""
 CHANGED = {
@@ -272,7 +272,7 @@ def test_a_model_file_of_another_model_is_refused(tmp_path):
     sentencepiece_models.convert(tmp_path)
     sentencepiece_models.write("Gemma", tmp_path)
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
-    with pytest.raises(ModelError, match=r"has not the pieces of tokenizer\.model there, or numbers them otherwise"):
+    with pytest.raises(ModelError, match=r"lacks pieces of tokenizer\.model there, or numbers them differently"):
         loaded(tmp_path)
 
 
