@@ -163,7 +163,7 @@ def windows(maps, side=2):
 def test_windows_in_the_batch_axis_are_put_together_again():
     """Windows of fixed size grow in number, so that no axis of their tokens moves: refused, unless the tokens do."""
     with pytest.raises(
-        ModelError, match=r"layer blocks\.0 of Maps gives \[8, 4, 5\] for two images, and no axis of it"
+        ModelError, match=r"layer blocks\.0 of Maps gives \[8, 4, 5\] for two images, and none of its axes"
     ):
         prove(lambda: Maps(windows))
     model, images, layouts = prove(lambda: Maps(lambda x: windows(x, x.shape[2] // 2)))
@@ -202,11 +202,11 @@ def test_what_the_next_block_is_given_is_the_features():
 @pytest.mark.parametrize(
     ("arranged", "said"),
     [
-        (lambda x: x.flatten(1), r"\[2, 80\] for two images, and every axis of it changes with the image's size"),
+        (lambda x: x.flatten(1), r"\[2, 80\] for two images, and every axis changes with the image's size"),
         (lambda x: x.sum(0), "no one axis of it counts images"),
-        (lambda x: x.flatten(2).transpose(1, 2) @ x.flatten(2), "every axis of it changes"),  # pairs of tokens
+        (lambda x: x.flatten(2).transpose(1, 2) @ x.flatten(2), "every axis changes"),  # pairs of tokens
         (lambda x: (x.flatten(2).transpose(1, 2) @ x.flatten(2))[:, None], "two of its axes grow faster"),
-        (lambda x: x[:, :, :2, :2], "no axis of it changes"),
+        (lambda x: x[:, :, :2, :2], "none of its axes changes"),
         (lambda x: x.unsqueeze(1), "of its axes only 3, 4 changes"),
         (lambda x: x.long(), "the layer computes none of it"),
         (lambda x: None, "gives no tensor of its own"),

@@ -158,17 +158,17 @@ def test_no_preparation_is_one_sentence(tmp_path):
 def test_a_preparation_that_keeps_the_form_of_images_is_refused(tmp_path):
     uncut = transformers.CLIPImageProcessor(size={"shortest_edge": 32}, do_center_crop=False)
     folder(tmp_path, "vit", VIT, 32, uncut)
-    with pytest.raises(ModelError, match=r"makes images of several shapes \(\[3, 32, 42\] of 320 x 240 pixels"):
+    with pytest.raises(ModelError, match=r"gives images of several shapes \(\[3, 32, 42\] of 320 x 240 pixels"):
         load(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("processor", "said"),
     [
-        ("Qwen2VLImageProcessor", "makes .* of one image, not .channels, height, width.; models of video"),
-        ("LlavaNextImageProcessor", "makes .* of one image, not .channels, height, width."),
-        ("VideoMAEImageProcessor", "makes .* of one image, not .channels, height, width.; models of video"),
-        ("PixtralImageProcessor", "makes images of several shapes"),
+        ("Qwen2VLImageProcessor", "turns one image into .*, not .channels, height, width.; models of videos"),
+        ("LlavaNextImageProcessor", "turns one image into .*, not .channels, height, width."),
+        ("VideoMAEImageProcessor", "turns one image into .*, not .channels, height, width.; models of videos"),
+        ("PixtralImageProcessor", "gives images of several shapes"),
         ("Pix2StructImageProcessor", "and no pixel_values; only models that take pixels can be read"),
         ("VitMatteImageProcessor", "its preprocessing fails for an image of 320 x 240 pixels"),
     ],
