@@ -115,7 +115,7 @@ def test_no_text_is_longer_than_the_positions_of_a_model(family, most):
     )
     encoder.encode(encoder.tokenize([" ".join(["cat"] * (most or 50))]))
     if most is not None:
-        with pytest.raises(ModelError, match=f"a text of {most + 1} tokens is above the model's {most}"):
+        with pytest.raises(ModelError, match=f"a text has {most + 1} tokens and the model takes at most {most}"):
             encoder.tokenize([" ".join(["cat"] * (most + 1))])
 
 
@@ -157,7 +157,7 @@ def test_special_tokens_can_be_left_out_of_the_mean():
 def test_texts_that_cannot_be_pooled_are_named():
     model = language_model("gpt2")
     model.config.max_position_embeddings = 5
-    with pytest.raises(ModelError, match="a text of 12 tokens is above the model's 5: 'the dog runs"):
+    with pytest.raises(ModelError, match="a text has 12 tokens and the model takes at most 5: 'the dog runs"):
         LanguageEncoder(model, tokenizer()).tokenize(TEXTS)
     with pytest.raises(ModelError, match="the tokenizer gives no token for the text ''"):
         LanguageEncoder(model, tokenizer(bos=False)).tokenize([""])

@@ -131,7 +131,7 @@ def test_only_the_wanted_layers_are_kept_under_their_own_numbers(shards, tmp_pat
     assert tables.layer_columns(table.schema) == ["layer_01", "layer_03"]
     assert table == tables.read(tmp_path / "all.parquet", ["sample_id", "layer_01", "layer_03"])
     assert len(tables.made_by(tmp_path / "some.parquet")["layer_names"]) == 4
-    with pytest.raises(FeatureError, match="layer -5 of model 'llama' is asked for, which has 4; lower it"):
+    with pytest.raises(FeatureError, match="layer -5 of model 'llama' is asked for, which has 4 layers; lower it"):
         extract(llama, shards, tmp_path / "none.parquet", model="llama", digest="d", keep=[0, -5])
 
 
@@ -144,7 +144,7 @@ def test_choice_of_caption_and_template(shards, tmp_path, llama):
     np.testing.assert_allclose((first() + second) / 2, every, atol=1e-5)
     expected = llama.encode(llama.tokenize([f"the {TEXTS[3]} runs"]))[-1][0]
     np.testing.assert_allclose(prompted[3], expected, atol=1e-5, rtol=1e-4)
-    with pytest.raises(FeatureError, match="sample 's0' has 2 captions; caption 2 is asked for"):
+    with pytest.raises(FeatureError, match="sample 's0' has 2 captions, and caption 2 is asked for"):
         first(caption=2)
 
 

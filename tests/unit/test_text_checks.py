@@ -128,7 +128,7 @@ def test_a_text_tower_in_a_folder_of_its_own_is_read(tmp_path):
 def test_a_model_that_reads_no_texts_is_refused(folders):
     sizes = {f"{part}_{what}": 2 for part in ("encoder", "decoder") for what in ("layers", "attention_heads")}
     folder = folders("whisper", d_model=16, num_mel_bins=8, pad_token_id=0, decoder_start_token_id=1, **sizes)
-    with pytest.raises(ModelError, match=r"WhisperEncoder reads no texts alone \(it takes input_features\)"):
+    with pytest.raises(ModelError, match=r"WhisperEncoder cannot read texts alone \(it also needs input_features\)"):
         load(folder)
 
 

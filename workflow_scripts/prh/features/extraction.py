@@ -1,7 +1,7 @@
-"""Features: every layer of a model for every sample of a data set, pooled, checked, resumable.
+"""Extraction of features: every layer of a model for every sample of a data set, pooled, checked, resumable.
 
-Work is cut by shard: each finished shard is a part on disk, and a run that was killed goes on after the last part.
-Memory holds one shard of features at a time, whatever the number of samples.
+Work is split by shard. Each finished shard is a part on disk, and a run that was killed continues after the last part.
+Memory holds the features of one shard at a time, whatever the number of samples.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ def check_finite(
 
 
 def recipe(*facts: object) -> str:
-    """A digest of what a part is made from; a part with another digest is made anew.
+    """A digest of everything that a part is made from; parts with another digest are made again.
 
-    Beside ``facts`` that is the code of prh, as far as it is loaded, and the versions of libraries: snakemake runs the
-    job again when these change, and parts of before must not be joined with parts of after.
+    Besides ``facts``, it covers the loaded code of prh and the versions of libraries. Snakemake runs the job again when
+    these change, and old parts must not be joined with new ones.
     """
     loaded = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "prh"}
     code = {name: files.sha256(Path(module.__file__)) for name, module in loaded.items()}
@@ -64,13 +64,13 @@ def extract(
     workers: int = 1,
     made_by: Mapping[str, object] | None = None,
 ) -> None:
-    """Write the features table of ``encoder`` over ``shards`` to ``output``, going on after parts already there.
+    """Write the features table of ``encoder`` over ``shards`` to ``output``, continuing after finished parts.
 
-    ``encode`` cuts the batches and gives the features shard by shard: see `prh.modalities.base.Modality.encode`. Parts
-    live in ``output``.parts/ and count only with the same ``digest``. The table has a row per sample, in shard
-    order, and a layer_* column per layer (float32), or per layer numbered in ``keep`` (counted from the end if
-    negative). Parts of shards that are there no longer are removed. Raises FeatureError for a NaN or
-    infinite feature; the parts that were finished stay.
+    ``encode`` cuts batches and returns the features shard by shard, see `prh.modalities.base.Modality.encode`. Parts
+    are kept in ``output``.parts/ and reused only if their ``digest`` is the same; parts of other shards are removed.
+    The table has one row per sample, in shard order, and one float32 layer_* column per layer, or per layer numbered in
+    ``keep`` (negative numbers count from the end). Raises FeatureError for a NaN or infinite feature; finished parts
+    stay for the next run.
     """
     kept = kept_layers(keep, len(encoder.layer_names), model)
     names = [encoder.layer_names[number] for number in kept]
@@ -98,12 +98,15 @@ def extract(
 
 
 def kept_layers(keep: Sequence[int] | None, layers: int, model: str) -> list[int]:
-    """The numbers from 0 of the layers in ``keep``, in order of depth; all ``layers`` of them for None."""
+    """The numbers of the layers in ``keep``, from 0 and in order of depth; all ``layers`` of them for None.
+
+    Raises FeatureError for a layer that the model does not have.
+    """
     if keep is None:
         return list(range(layers))
     for number in keep:
         if not -layers <= number < layers:
-            raise FeatureError(f"layer {number} of model {model!r} is asked for, which has {layers}; lower it.")
+            raise FeatureError(f"layer {number} of model {model!r} is asked for, which has {layers} layers; lower it.")
     return sorted({number % layers for number in keep})
 
 
@@ -115,7 +118,7 @@ def _is_done(part: Path, digest: str) -> bool:
 
 
 def _join_parts(parts: Sequence[Path], output: Path, made_by: Mapping[str, object]) -> None:
-    """Write the parts as the row groups of one table, one at a time, and remove them."""
+    """Write the parts as row groups of one table, holding one at a time, and delete them."""
     with tables.open_table(parts[0]) as first:
         schema = first.schema_arrow.remove_metadata()
     ids = [sample for part in parts for sample in tables.read(part, ["sample_id"])["sample_id"].to_pylist()]

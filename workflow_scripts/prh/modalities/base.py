@@ -1,7 +1,7 @@
 """What a modality declares, and the registry of modalities.
 
-The workflow asks every modality what it can read before any job runs. So a modality is declared by a light module, and
-names the functions that load its models and cut their batches, which may import whatever they need::
+The workflow asks every modality what it can read before any job runs, so a modality is declared in a light module. It
+only names the functions that load its models and cut batches, which may import whatever they need::
 
     class Letters(prh.ModelEntry):
         modality: Literal["letters"]
@@ -25,12 +25,12 @@ from typing import Any, Protocol
 from prh.io.functions import Function
 
 READABLE = ("image", "captions")
-"""The columns of shards that models can read; an entry of a data set says by these keys where they come from."""
+"""The columns of shards that models can read; a data set's entry says under the same keys what fills them."""
 GREY = "#666666"
 
 
 class FeatureError(ValueError):
-    """A model gave a feature that cannot be used; the message names model, layer and sample."""
+    """A model gave an unusable feature; the message names model, layer and sample."""
 
 
 def ignored(_count: float) -> None:
@@ -40,15 +40,15 @@ def ignored(_count: float) -> None:
 class Encoder(Protocol):
     """What turns samples into features: one vector a layer.
 
-    How its samples reach it is a matter between it and ``Modality.encode``; by default that calls
-    ``encode(samples)`` with a few rows of a shard (a pyarrow Table with sample_id and the columns that the modality
-    reads), which returns a float32 [samples, width_l] for each layer.
+    Its ``Modality.encode`` decides how samples reach it. The default calls ``encode(samples)`` with a few rows of a
+    shard (a pyarrow Table with sample_id and the columns that the modality reads), which must return one float32
+    [samples, width_l] per layer.
     """
 
     layer_names: Sequence[str]
-    """What its layers are called, from the first to the last."""
+    """Names of its layers, from first to last."""
     parameters: int | None
-    """How many it has; None where that means nothing."""
+    """Number of parameters; None if that has no meaning."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ class Cost:
     Attributes
     ----------
     tokens : callable
-        From an entry to the tokens of a sample, at two operations for each and each parameter.
+        From an entry to the number of tokens in a sample. Each costs two operations per parameter.
     preparing : float
-        Seconds that a sample takes at least, to be decoded.
+        Least number of seconds per sample, for decoding.
     stored : float
-        Bytes of a weight in the files of a model.
+        Bytes per parameter in the files of a model.
 
     Examples
     --------
@@ -82,36 +82,36 @@ class Modality:
     Attributes
     ----------
     name : str
-        Its own name, the value of the key ``modality``.
+        Its name, the value of the key ``modality``.
     entry : class or str
-        The class of its entries under ``models``, or where it is.
+        The class of its entries under ``models``, or the path to it, ``package.module:Class``.
     load : function, or mapping of str to function
-        From (entry, folder or file of the weights or None, device, dtype) to an `Encoder`; by library where its entries
-        have that key.
+        From (entry, folder or file of the weights or None, device, dtype) to an `Encoder`. A mapping has one function
+        for each value of the entry's key ``library``.
     reads : sequence of str
-        The columns of shards that it reads, of `READABLE`; a data set that lacks one is not for it.
+        The columns of shards that it reads, from `READABLE`. Its models skip data sets that lack one of them.
     encode : function
-        How batches are cut: from (encoder, paths of shards, and by name entry, batch_size, workers, advance) to an
-        iterator over the features of each shard, a list of float32 [samples, width_l].
+        Cuts batches and encodes them: from (encoder, paths of shards, and by name entry, batch_size, workers, advance)
+        to an iterator over shards, each a list of float32 [samples, width_l] per layer.
     fits : callable
-        Whether an entry of a data set is for it, beside its columns.
+        Whether its models run on the data set of an entry that has the columns.
     is_probed : bool
-        Whether classes are read from its features, and so whether it meets data sets that are there for probes only.
+        Whether probes read classes from its features, so that its models also run on data sets used only for probes.
     is_scored : callable
         Whether the model of an entry is scored on texts and tasks.
     is_given : bool
-        Whether its representation is given and no model computes it: the known kernel of the idealised world.
+        Whether its representation is given and not computed by a model: the known kernel of the idealised world.
     train : function, optional
         Trains a model of the idealised world: from (world, folder, entry).
     mistake : callable
-        What is wrong with an entry that its class cannot see, as the end of a sentence; None for nothing.
+        What is wrong with an entry beyond what its class checks, as the end of a sentence; None if nothing is.
     repository : function, optional
-        What a repository of the hub must hold besides a configuration that is known: from (snapshot, configuration,
-        entry, folder) to (whether it is a problem, sentence).
+        Checks a hub repository beyond its known configuration: from (snapshot, configuration, entry, folder) to an
+        iterator over (whether it is a problem, sentence).
     cost : Cost
         What a pass costs.
     colour : str
-        Of its name in figures.
+        Colour of its name in figures.
 
     Examples
     --------
@@ -136,11 +136,11 @@ class Modality:
     colour: str = GREY
 
     def loader(self, entry: Any) -> Function:
-        """The function that loads the model of an entry. Raises KeyError for a library that it has none for."""
+        """The function that loads the model of an entry. Raises KeyError if there is none for its library."""
         return self.load[entry.library] if isinstance(self.load, Mapping) else self.load
 
     def meets(self, dataset: Any) -> bool:
-        """Whether its models are run on the data set of an entry."""
+        """Whether its models run on the data set of an entry."""
         has_columns = all(getattr(dataset, column) is not None for column in self.reads)
         return has_columns and self.fits(dataset) and (self.is_probed or dataset.use != "probe")
 
@@ -149,7 +149,10 @@ MODALITIES: dict[str, Modality] = {}
 
 
 def register(modality: Modality) -> Modality:
-    """Make a modality known. Raises ValueError for a name that is taken, and for a column that no shard has."""
+    """Add a modality to the registry and return it.
+
+    Raises ValueError if its name is taken or it reads a column that no shard has.
+    """
     if modality.name in MODALITIES:
         raise ValueError(f"there is a modality {modality.name!r} already; give this one another name.")
     if wrong := [name for name in modality.reads if name not in READABLE]:

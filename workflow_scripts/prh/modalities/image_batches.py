@@ -1,4 +1,4 @@
-"""How images are cut into batches, decoded ahead of the model, or in turns with it."""
+"""Batches of images: how they are cut, and decoded either ahead of the model or in turns with it."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from prh.jobs.about import about
 from prh.modalities.base import ignored
 from prh.models import memory
 
-if TYPE_CHECKING:  # a job depends on the encoder of its own model only
+if TYPE_CHECKING:  # a runtime import would make jobs of other modalities depend on this encoder
     from prh.modalities.vision import VisionEncoder
 
 IMAGES = {"cpu": 16, "cuda": 256}
-"""In a batch where the experiment leaves it to us. On a CPU larger batches gain nothing."""
+"""Default batch size, by device. On a CPU larger batches gain nothing."""
 PINNED = 2**30
-"""Bytes of decoded images that may lie ready for a GPU, in all workers together."""
+"""Bytes of decoded images that all workers together may hold ready for a GPU."""
 
 
 def encode(encoder: VisionEncoder, shards: Sequence[Path], *, entry: Any, **how: Any) -> Iterator[list[np.ndarray]]:
-    """As `encode_images`; an ``entry`` has no say in it."""
+    """`encode_images`, as `Modality.encode` is called; nothing depends on the ``entry``."""
     return encode_images(encoder, shards, **how)
 
 
 class _Images(Dataset):
-    """The images of some shards, decoded on access; shards are read where they are needed, one at a time."""
+    """The images of some shards, decoded on access. Each process holds one shard at a time."""
 
     def __init__(self, shards: Sequence[Path], decode: Callable[[bytes], Tensor]) -> None:
         self.shards, self.decode = shards, decode
         self._loaded: tuple[int, pa.ChunkedArray] | None = None
 
-    def __getitem__(self, place: tuple[int, int]) -> Tensor:
-        shard, row = place
+    def __getitem__(self, position: tuple[int, int]) -> Tensor:
+        shard, row = position
         if self._loaded is None or self._loaded[0] != shard:
             image = tables.read(self.shards[shard], ["image"])["image"].combine_chunks()
             self._loaded = shard, image.field("bytes")
@@ -57,10 +57,11 @@ def encode_images(
     workers: int = 1,
     advance: Callable[[int], None] = ignored,
 ) -> Iterator[list[np.ndarray]]:
-    """For each shard the features of its images, a list of float32 [samples, width_l], in sample order.
+    """For each shard, the features of its images in sample order, a list of float32 [samples, width_l] per layer.
 
-    For a GPU, ``workers`` processes decode ahead of the model, across shards. On a CPU, where decoding can only take
-    from the model, the model's own threads do both in turns. ``advance`` is told how many samples each batch held.
+    For a GPU, ``workers`` processes decode ahead of the model, across shards. On a CPU, where decoding would only take
+    cores from the model, the model's own threads do both in turns. ``advance`` is called with the number of samples in
+    each finished batch.
     """
     counts = [tables.rows(path) for path in shards]
     images = _Images(shards, encoder.decode)
@@ -73,19 +74,21 @@ def encode_images(
     decoded = _decoded_in_turns if encoder.device == "cpu" else partial(_decoded_ahead, workers=workers)
     encode = memory.Halving(encoder.encode)
     pending: list[list[Tensor]] = []
-    for places, batch in zip(batches, decoded(images, batches), strict=True):
-        shard, row = places[-1]
-        with about(f"samples {places[0][1]} to {row} of {shards[shard]}"):
+    for positions, batch in zip(batches, decoded(images, batches), strict=True):
+        shard, row = positions[-1]
+        with about(f"samples {positions[0][1]} to {row} of {shards[shard]}"):
             pending.append([layer.cpu() for layer in encode(batch)])
-        advance(len(places))
+        advance(len(positions))
         if row == counts[shard] - 1:
             yield [torch.cat(parts).numpy() for parts in zip(*pending, strict=True)]
             pending = []
 
 
 def _decoded_in_turns(images: _Images, batches: Sequence[list[tuple[int, int]]]) -> Iterator[Tensor]:
-    """Each batch by threads that end before the model goes on: while more threads than cores have done work of torch,
-    OpenMP lets those of the model sleep after every operation, which can take half of its speed.
+    """Yield each batch, decoded by threads that end before the model continues.
+
+    While more threads than there are cores have run torch code, OpenMP lets the model's threads sleep after every
+    operation, which can halve its speed.
     """
     count = torch.get_num_threads()
     for batch in batches:
@@ -95,10 +98,11 @@ def _decoded_in_turns(images: _Images, batches: Sequence[list[tuple[int, int]]])
 
 
 def _decoded_ahead(images: _Images, batches: Sequence[list[tuple[int, int]]], workers: int) -> Iterator[Tensor]:
-    """Each batch by ``workers`` processes: up to four ahead in each, as far as ``PINNED`` bytes hold them."""
+    """Yield each batch, decoded by ``workers`` processes: each up to four batches ahead, within ``PINNED`` bytes."""
     ahead = 0
     if batches:
-        first = _Images(images.shards, images.decode)[batches[0][0]]  # by another, or the shard stays with this one
+        # through a copy, or else ``images`` would hold the shard and send it to every worker
+        first = _Images(images.shards, images.decode)[batches[0][0]]
         ahead = PINNED // (first.nbytes * len(batches[0]))
     return iter(
         DataLoader(
@@ -114,7 +118,7 @@ def _decoded_ahead(images: _Images, batches: Sequence[list[tuple[int, int]]], wo
 
 
 def _stacked(images: Sequence[Tensor]) -> Tensor:
-    """Images [3, H, W] as one [batch, 3, H, W] with the channels last, as they lie in a decoded image."""
+    """Images [3, H, W] as one [batch, 3, H, W] in the channels-last layout that decoded images have."""
     return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
 

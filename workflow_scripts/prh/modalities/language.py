@@ -1,9 +1,9 @@
 """Language: texts in, one pooled vector per hidden state out.
 
 The layers are Hugging Face's hidden states: the embeddings, the output of every block but the last, and the last one
-after the final norm. Hooks pool each the moment it is computed. Some models (Mamba, RWKV, SqueezeBERT) hand out other
-states, or have no blocks to hook: their states are taken as the library gives them, hidden_state_0 and on, the stack of
-one batch at once.
+after the final norm. Hooks pool each state as soon as it is computed, so that the full stack never exists. Some models
+(Mamba, RWKV, SqueezeBERT) return other states or have no blocks to hook. Their states are taken as the library returns
+them, hidden_state_0 and on, all states of a batch at once.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx")
-"""What configurations call the number of tokens that a model has positions for."""
+"""Keys of configurations for the number of tokens that a model has positions for."""
 _TRIED = 7
-"""Tokens of the text on which hidden states are looked for: no multiple of a window to which a model may pad itself."""
+"""Tokens of the text on which blocks are identified: not a multiple of a window to which a model may pad its input."""
 _TEXT_PARTS = ("language_model", "text_model", "text_encoder", "text_backbone", "text_tower")
-"""What models of text and something else call their part that reads text."""
+"""Names of the text tower in models of text and something else."""
 
 
 def pool_text(hidden: Tensor, mask: Tensor, lengths: Tensor, pooling: str) -> Tensor:
@@ -63,12 +63,12 @@ def pool_text(hidden: Tensor, mask: Tensor, lengths: Tensor, pooling: str) -> Te
 class LanguageEncoder:
     """Texts in, one pooled vector per hidden state out.
 
-    Tokens are padded on the right whatever the tokenizer prefers: for causal models the real tokens then never see
-    padding and keep their positions, for encoders the attention mask hides it, so a feature does not depend on its
-    batch. Where it does, ``batching`` says which texts may share one. ``limit``: tokens that it has positions for
-    (None: no bound). ``vocabulary``: ids that it has vectors for (None: not known). ``placed`` and ``parameters`` are
-    those of VisionEncoder: a module may lie on several devices, then each hidden state is pooled on its own. ``name``:
-    that of the model, for messages.
+    Tokens are padded on the right whatever the tokenizer prefers. In causal models the real tokens then never see
+    padding and keep their positions, and in encoders the attention mask hides it, so a feature does not depend on its
+    batch. If it still does, ``batching`` says which texts may share a batch. ``limit``: number of tokens that the model
+    has positions for (None: no bound). ``vocabulary``: number of ids that it has vectors for (None: unknown).
+    ``placed``: whether the module is on its devices already; on several, each hidden state is pooled where it is.
+    ``parameters``: their number, if the module's own are not to be counted. ``name``: the model's, for messages.
     """
 
     def __init__(
@@ -102,7 +102,8 @@ class LanguageEncoder:
     def tokenize(self, texts: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
         """For each text its token ids and the 0/1 mask of the tokens that enter the mean (int64, [length]).
 
-        Raises ModelError for a text that gives no token to pool or more than the model has positions for.
+        Raises ModelError if a text gives no token to pool, more tokens than the model has positions for, or an id that
+        it has no vector for.
         """
         encoded = self.tokenizer(
             list(texts), return_special_tokens_mask=not self.special_tokens, return_attention_mask=False
@@ -120,7 +121,9 @@ class LanguageEncoder:
             if not counted.any():
                 raise ModelError(f"the tokenizer gives no token for the text {text!r}.")
             if self.limit is not None and len(tokens) > self.limit:
-                raise ModelError(f"a text of {len(tokens)} tokens is above the model's {self.limit}: {text[:60]!r}...")
+                raise ModelError(
+                    f"a text has {len(tokens)} tokens and the model takes at most {self.limit}: {text[:60]!r}..."
+                )
             if self.vocabulary is not None and int(tokens.max()) >= self.vocabulary:
                 raise ModelError(
                     f"the tokenizer gives token {int(tokens.max())} for the text {text[:60]!r} and the model has "
@@ -129,12 +132,12 @@ class LanguageEncoder:
         return items
 
     def prove_tokens(self, texts: Sequence[str], items: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """That the tokenizer knows ``texts`` and tells them apart: see `prh.models.tokenizer_proofs`."""
+        """Prove that the tokenizer knows ``texts`` and tells them apart, as `prh.models.tokenizer_proofs` does."""
         tokenizer_proofs.prove(self.tokenizer, texts, [ids.tolist() for ids, _ in items], self.name)
 
     @torch.inference_mode()
     def encode(self, items: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
-        """Pooled hidden states, a list of float32 [batch, width], for tokenized texts."""
+        """Pooled hidden states of tokenized texts, a list of float32 [batch, width] per layer."""
         lengths = torch.tensor([len(ids) for ids, _ in items], device=self.device)
         ids = pad_sequence([ids for ids, _ in items], batch_first=True).to(self.device)
         mask = pad_sequence([mask for _, mask in items], batch_first=True).to(self.device, torch.float32)
@@ -149,8 +152,8 @@ class LanguageEncoder:
                     f"{type(self.module).__name__} gives hidden states of {hidden.shape[1]} tokens for {ids.shape[1]} "
                     "(it pads texts of some lengths itself); leave it out."
                 )
-            where = hidden.device
-            vectors = pool_text(hidden, mask.to(where), lengths.to(where), self.pooling)
+            device = hidden.device
+            vectors = pool_text(hidden, mask.to(device), lengths.to(device), self.pooling)
             pooled.append(vectors.to(self.device))
 
         def take(_module: nn.Module, args: tuple, kwargs: Mapping) -> None:
@@ -168,24 +171,26 @@ class LanguageEncoder:
 
 @torch.inference_mode()
 def _language_blocks(module: nn.Module, device: str) -> tuple[list[nn.Module], int]:
-    """The blocks of a transformers model whose inputs are its hidden states but the last; and how many states it has.
+    """The blocks of a transformers model whose inputs are all hidden states but the last, and the number of states.
 
-    Which list of modules they are is tried on a short text, since neither its name nor its size tells. The list is
-    empty where none is so. Raises ModelError for a model whose states cannot be pooled as one vector a token.
+    Neither the name nor the length of a module list tells which one holds the blocks, so each is tried on a short text.
+    The result is empty if none fits. Raises ModelError if the model does not return a vector per token and state.
     """
     lists = [part for part in module.modules() if isinstance(part, nn.ModuleList)]
     seen: list[list[Tensor]] = [[] for _ in lists]
 
     def note(inputs: list[Tensor]) -> Callable:
         def take(_module: nn.Module, args: tuple, kwargs: Mapping) -> None:
-            given = args[0] if args else kwargs.get("hidden_states")
-            if isinstance(given, Tensor):
-                inputs.append(given.clone())
+            hidden = args[0] if args else kwargs.get("hidden_states")
+            if isinstance(hidden, Tensor):
+                inputs.append(hidden.clone())
 
         return take
 
     if needed := _needed(module) - {"input_ids"}:
-        raise ModelError(f"{type(module).__name__} reads no texts alone (it takes {', '.join(needed)}); leave it out.")
+        raise ModelError(
+            f"{type(module).__name__} cannot read texts alone (it also needs {', '.join(needed)}); leave it out."
+        )
     ids = torch.arange(_TRIED, device=device)[None]
     inputs = {"input_ids": ids} | ({"attention_mask": torch.ones_like(ids)} if _takes(module, "attention_mask") else {})
     with hooked(
@@ -197,9 +202,7 @@ def _language_blocks(module: nn.Module, device: str) -> tuple[list[nn.Module], i
             output = module(**inputs, output_hidden_states=True)
         except (torch.OutOfMemoryError, ModelError):
             raise
-        except (
-            Exception
-        ) as error:  # code that knows no such argument, wants other input or more of it, or trips over it
+        except Exception as error:  # the model's code may not know an argument, or need other or longer input
             advice = "leave it out" if _is_float32(module) else "try 'dtype: float32', or leave it out"
             raise ModelError(
                 f"{type(module).__name__} does not give its hidden states for a text ({in_short(error)[:-1]}); "
@@ -213,7 +216,7 @@ def _language_blocks(module: nn.Module, device: str) -> tuple[list[nn.Module], i
     for parts, inputs in zip(lists, seen, strict=True):
         if _are_alike([*inputs, output.last_hidden_state], states):
             return list(parts), len(states)
-    log.info("%s: no blocks have its hidden states as inputs; they are taken as it gives them", type(module).__name__)
+    log.info("%s: no list of blocks takes its hidden states; they are used as returned", type(module).__name__)
     return [], len(states)
 
 
@@ -241,27 +244,30 @@ def _is_float32(module: nn.Module) -> bool:
 
 
 def vocabulary_size(module: nn.Module) -> int | None:
-    """The ids that a model has vectors for; None where it does not look them up in one table."""
+    """The number of ids that a model has vectors for; None if it does not look them up in one table."""
     weight = getattr(input_embeddings(module), "weight", None)
     return len(weight) if isinstance(weight, Tensor) and weight.ndim == 2 else None
 
 
 def text_part(model: nn.Module) -> nn.Module:
-    """The part of a transformers model that reads text: its encoder, the text tower of a pair, or all of it."""
+    """The part of a transformers model that reads text: its encoder, its text tower, or all of it."""
     part = without_decoder(model)
     for name in _TEXT_PARTS:
         if isinstance(tower := getattr(part, name, None), nn.Module):
-            log.info("of %s the part %s is taken", type(model).__name__, name)
+            log.info("using the part %s of %s", name, type(model).__name__)
             return text_part(tower) if hasattr(tower, "config") else tower
     if getattr(part, "get_output_embeddings", lambda: None)() is None:
         return part
-    headless = getattr(part, "base_model", part)  # a few say wrongly what that is called
+    headless = getattr(part, "base_model", part)  # a few models name it wrongly and return themselves
     return getattr(part, "model", part) if headless is part else headless
 
 
 def longest_text(module: nn.Module) -> int | None:
-    """The tokens that a model has positions for; None without a bound. Those of RoBERTa begin after that of padding."""
-    config = getattr(module, "config", None)  # the encoder of a pair may have none of its own
+    """The number of tokens that a model has positions for; None if there is no bound.
+
+    Positions of RoBERTa start after the padding index, which leaves fewer than its configuration says.
+    """
+    config = getattr(module, "config", None)  # the encoder of a pair may have no configuration of its own
     named = [] if config is None else [getattr(config.get_text_config(), name, None) for name in _POSITIONS]
     limit = next((value for value in named if isinstance(value, int)), None)
     if limit is None or limit <= 0:
@@ -275,14 +281,17 @@ def longest_text(module: nn.Module) -> int | None:
 def load_tokenizer(
     entry: LanguageModel, root: str | Path | None, *, texts: Sequence[str] = ()
 ) -> PreTrainedTokenizerBase:
-    """The tokenizer of a transformers entry, from its folder, proved on ``texts``: see `prh.models.tokenizer_files`."""
+    """The tokenizer of a transformers entry, from its folder, proved on ``texts`` (`prh.models.tokenizer_files`)."""
     folder = Path(root or entry.path)
     with explained(entry.name, root):
         return tokenizer_files.load(folder, entry.name, trust_remote_code=entry.trust_remote_code, texts=texts)
 
 
 def load(entry: LanguageModel, root: Path | None, device: str, dtype: torch.dtype) -> LanguageEncoder:
-    """The encoder of a language entry, self-tested, with weights from ``root`` (None for random ones)."""
+    """The encoder of a language entry, self-tested, with weights from ``root`` (None: random weights).
+
+    Raises ModelError if files are missing or damaged, or the model fails its self-test.
+    """
     loaded = load_auto(entry, root, device, dtype)
     encoder = LanguageEncoder(
         text_part(loaded.model),

@@ -1,4 +1,4 @@
-"""From the entry of a model to its encoder. Libraries are imported when a model is loaded, not before."""
+"""From the entry of a model to its encoder. Libraries are imported only when a model is loaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def loader_of(entry: Any) -> Function:
-    """The function that loads the model of an entry. Raises ModelError for a library that its modality has none for."""
+    """The function that loads the model of an entry. Raises ModelError if its modality has none for its library."""
     from prh.models.repositories import ModelError
 
     try:
@@ -25,12 +25,12 @@ def loader_of(entry: Any) -> Function:
 
 
 def load(entry: Any, root: Path | None, device: str = "cpu") -> Encoder:
-    """The encoder of a model entry (see prh.experiment.schema), with weights from ``root`` (None for random ones).
+    """The encoder of a model entry (see prh.experiment.schema), with weights from ``root`` (None: random weights).
 
     ``entry`` may also be a mapping, with the keys that it has in an experiment: the entry class of its modality checks
-    them and fills in the defaults. Raises ModelError where the files are not whole, the weights do not fit the
+    them and fills in the defaults. Raises ModelError if files are missing or damaged, the weights do not fit the
     architecture, or the model fails its self-test, whose result is the encoder's ``selftest``; and pydantic's
-    ValidationError for a mapping with a wrong key or value.
+    ValidationError if a mapping has a wrong key or value.
     """
     from prh.models.loading import choose_dtype, explained
 

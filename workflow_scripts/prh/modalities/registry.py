@@ -1,4 +1,4 @@
-"""Which modalities there are, and what is asked of them by name."""
+"""The known modalities, and lookups by entry or name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from prh.modalities.base import GREY, MODALITIES, Modality
 
 
 def known() -> dict[str, Modality]:
-    """All modalities by name: those of the workflow, and those that were registered from outside."""
+    """All modalities by name: the workflow's own, and those registered by plugins."""
     import_members("prh.modalities.declarations")
     return MODALITIES
 
@@ -20,10 +20,10 @@ def modality_of(entry: Any) -> Modality:
 
 
 def given() -> list[str]:
-    """The names of the modalities whose representations are given, not computed by a model."""
+    """The names of the modalities whose representations are given and not computed by a model."""
     return [name for name, modality in known().items() if modality.is_given]
 
 
 def colour_of(name: str) -> str:
-    """The colour of a modality's name in figures; grey for one that nobody declares."""
+    """The colour of a modality's name in figures; grey for an unknown modality."""
     return known()[name].colour if name in known() else GREY

@@ -1,4 +1,4 @@
-"""How the samples of a modality reach its encoder where it says nothing else: some rows of a shard at a time."""
+"""The default way in which samples reach an encoder: a few rows of a shard at a time."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prh.io import tables
-from prh.modalities.base import FeatureError
+from prh.modalities.base import FeatureError, ignored
 from prh.modalities.registry import modality_of
 
 if TYPE_CHECKING:
     from prh.modalities.base import Encoder
 
 ROWS = 64
+"""Default batch size."""
 
 
 def encode(
@@ -25,11 +26,11 @@ def encode(
     entry: Any,
     batch_size: int | None = None,
     workers: int = 1,
-    advance: Callable[[float], None] = lambda count: None,
+    advance: Callable[[float], None] = ignored,
 ) -> Iterator[list[np.ndarray]]:
-    """For each shard what ``encoder.encode`` gives for its rows, ``batch_size`` at a time.
+    """For each shard, what ``encoder.encode`` returns for its rows, ``batch_size`` of them at a time.
 
-    Raises FeatureError where that is not a vector for each row and layer.
+    Raises FeatureError if that is not one vector per row and layer.
     """
     columns, size = ["sample_id", *modality_of(entry).reads], batch_size or ROWS
     for path in shards:

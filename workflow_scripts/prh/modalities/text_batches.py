@@ -1,4 +1,4 @@
-"""How texts are cut into batches: by tokens, similar lengths together."""
+"""Batches of texts: cut by number of tokens, with similar lengths together."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from prh.jobs.about import about
 from prh.modalities.base import FeatureError, ignored
 from prh.models import memory
 
-if TYPE_CHECKING:  # a job depends on the encoder of its own model only
+if TYPE_CHECKING:  # a runtime import would make jobs of other modalities depend on these encoders
     from prh.modalities.language import LanguageEncoder
     from prh.modalities.word_vectors import WordVectors
     from prh.models.text_checks import Batching
 
 TOKENS = {"cpu": 2048, "cuda": 32768}
-"""In a batch, padding among them: they are what costs. On a CPU larger batches gain nothing."""
+"""Tokens in a batch, padding included, by device: they determine the cost. On a CPU larger batches gain nothing."""
 
 
 def encode(
     encoder: LanguageEncoder | WordVectors, shards: Sequence[Path], *, entry: Any, workers: int = 1, **how: Any
 ) -> Iterator[list[np.ndarray]]:
-    """As `encode_captions`, with the caption and the template of an entry; texts need no ``workers``."""
+    """`encode_captions` with the caption and template of an entry; texts need no ``workers``."""
     return encode_captions(encoder, shards, caption=entry.caption, template=entry.template, **how)
 
 
@@ -37,9 +37,9 @@ def length_batches(
 ) -> Iterator[list[int]]:
     """Positions of texts in batches of similar length, the longest first.
 
-    A batch padded to its longest text holds at most ``tokens`` tokens (but one text always fits), or exactly
-    ``size`` texts where that is given. The longest batch comes first, so that memory runs out at once or never.
-    ``batching``: whether its texts may be padded, must be of equal length, or must be single.
+    A batch padded to its longest text holds at most ``tokens`` tokens, or ``size`` texts if that is set; one text
+    always fits. The longest come first, so that memory runs out at once or never. ``batching``: whether texts in a
+    batch may be padded, must have equal lengths, or must be alone.
     """
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     start = 0
@@ -62,10 +62,10 @@ def encode_texts(
     batch_size: int | None = None,
     advance: Callable[[int], None] = ignored,
 ) -> list[np.ndarray]:
-    """Features of ``texts``, a list of float32 [texts, width_l], in their order; similar lengths share a batch.
+    """Features of ``texts`` in their order, a list of float32 [texts, width_l] per layer.
 
-    Each is put into ``template``. The tokenizer is proved on the texts without it: words that stand in all of them tell
-    nothing of the others. ``advance`` is told how many texts each batch held.
+    Each text is put into ``template``. The tokenizer is proved on the texts without it, because the words of the
+    template would hide how it treats theirs. ``advance`` is called with the number of texts in each finished batch.
     """
     items = encoder.tokenize(texts)
     encoder.prove_tokens(texts, items)
@@ -91,12 +91,16 @@ def _padded_tokens(items: Sequence[tuple[Tensor, Tensor]]) -> int:
 
 
 def captions_of(shard: pa.Table, which: int | str) -> list[list[str]]:
-    """Of each sample caption number ``which``, or every caption for "all"."""
+    """For each sample, a list of its caption number ``which``, or of every caption for "all".
+
+    Raises FeatureError if a sample does not have that caption.
+    """
     chosen = []
     for sample_id, captions in zip(shard["sample_id"].to_pylist(), shard["captions"].to_pylist(), strict=True):
         if not captions or (which != "all" and which >= len(captions)):
             raise FeatureError(
-                f"sample {sample_id!r} has {len(captions or [])} captions; caption {which} is asked for."
+                f"sample {sample_id!r} has {len(captions or [])} captions, and caption {which} is asked for; set "
+                "'caption' to a number that all samples have."
             )
         chosen.append(captions if which == "all" else [captions[which]])
     return chosen
@@ -111,9 +115,9 @@ def encode_captions(
     batch_size: int | None = None,
     advance: Callable[[float], None] = ignored,
 ) -> Iterator[list[np.ndarray]]:
-    """For each shard the features of its captions (averaged over a sample's captions for "all").
+    """For each shard, the features of its captions, averaged over the captions of a sample for "all".
 
-    ``advance`` is told how many samples each batch was worth.
+    ``advance`` is called after each batch with the number of samples that it is worth, which may be a fraction.
     """
     for path in shards:
         captions = captions_of(tables.read(path, ["sample_id", "captions"]), caption)

@@ -1,8 +1,8 @@
 """Vision: images in, one pooled vector per block out.
 
-A layer is the output of a block (of the transformer, or of a convolutional stage). It is pooled on the device by a hook
-the moment it is computed, so that the full stack of hidden states never exists. How each one is pooled is proved when
-the model is loaded.
+A layer is the output of a block of the transformer or convolutional stage. A hook pools it on its device as soon as it
+is computed, so that the full stack of hidden states never exists. How each layer is pooled is proved when the model is
+loaded.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 class VisionEncoder:
     """Images in, one pooled vector per block out.
 
-    ``module`` lies on its devices, in its types. ``transform`` maps a PIL image to a [3, H, W] tensor; ``decode``
-    applies it to encoded bytes and can run in other processes. A tensor of bytes (uint8) is a quarter of one of floats
-    to pass on: it is normalised on the device, with ``mean`` and ``std`` of each channel (of values from 0 to 1).
-    ``encode`` maps [batch, 3, H, W] to a list of float32 [batch, width_l]. ``layouts``: how each layer that ``layers``
-    matches is pooled, see `prh.models.layouts`. ``parameters``: their number, where those of the module are not to be
-    counted. ``selftest``: what the model has proved.
+    ``module`` is on its devices already, in its dtype. ``transform`` maps a PIL image to a [3, H, W] tensor; ``decode``
+    applies it to encoded bytes and can run in other processes. It may return bytes (uint8), a quarter of the size of
+    floats: they are normalised on the device, with the ``mean`` and ``std`` of each channel for values from 0 to 1.
+    ``encode`` maps [batch, 3, H, W] to a list of float32 [batch, width_l] per layer. ``layouts``: how to pool each of
+    the layers that ``layers`` matches (`prh.models.layouts`). ``parameters``: their number, if the module's own are not
+    to be counted. ``selftest``: what the model has proved.
     """
 
     def __init__(
@@ -68,12 +68,12 @@ class VisionEncoder:
         self.selftest = SelfTest()
 
     def decode(self, content: bytes) -> Tensor:
-        """An encoded image as the tensor that the model wants."""
+        """The tensor that the model takes for an encoded image."""
         return self.transform(images.decode(content))
 
     @torch.inference_mode()
     def encode(self, images: Tensor) -> list[Tensor]:
-        """Pooled outputs of every layer for a batch of decoded images."""
+        """Pooled outputs of a batch of decoded images, a list of float32 [batch, width_l] per layer."""
         pooled: dict[int, Tensor] = {}
 
         def take(number: int) -> Callable:
@@ -87,29 +87,29 @@ class VisionEncoder:
         return [pooled[number] for number in range(len(self._layers))]
 
     def encode_in_double(self, images: Tensor) -> list[Tensor]:
-        """As `encode`, by a copy of the module in float64."""
+        """`encode` with a float64 copy of the module."""
         double = copy.copy(self)
         double.module, double.dtype = copy.deepcopy(self.module).double(), torch.float64
         double._layers = [(name, double.module.get_submodule(name)) for name in self.layer_names]
         return double.encode(images)
 
     def as_input(self, images: Tensor) -> Tensor:
-        """Decoded images as the module takes them: on its device, normalised, in its type, channels last."""
+        """Decoded images as the module takes them: on its device, normalised, in its dtype, channels last."""
         return normalised(images, self._colours, self.device, self.dtype)
 
 
 Colours = tuple[Tensor, Tensor]
-"""What is subtracted from bytes, and what they are divided by: [channels, 1, 1] each."""
+"""Shift and scale that normalise bytes, [channels, 1, 1] each."""
 
 
 def colours_of(mean: Sequence[float], std: Sequence[float], device: str) -> Colours:
-    """``mean`` and ``std`` of each channel (of values from 0 to 1) for bytes, on ``device``."""
+    """``mean`` and ``std`` of each channel, given for values from 0 to 1, as `Colours` for bytes on ``device``."""
     shift, scale = (255 * torch.tensor(values, device=device).view(-1, 1, 1) for values in (mean, std))
     return shift, scale
 
 
 def normalised(images: Tensor, colours: Colours, device: str, dtype: torch.dtype) -> Tensor:
-    """Images on ``device`` in ``dtype``, channels last; bytes become numbers of mean 0 and deviation 1."""
+    """Images on ``device`` in ``dtype``, channels last; bytes are normalised with ``colours``."""
     images = images.to(device, non_blocking=True, memory_format=torch.channels_last)
     if images.dtype == torch.uint8:
         images = torch.sub(images, colours[0]).div_(colours[1])
@@ -117,9 +117,9 @@ def normalised(images: Tensor, colours: Colours, device: str, dtype: torch.dtype
 
 
 def choose_pooling(wanted: str, names: Sequence[str], layouts: Sequence[Layout]) -> str:
-    """``wanted``, or for ``auto`` the class token where every layer of tokens has one, else the mean over the image.
+    """``wanted``, or for ``auto`` the class token if every layer of tokens has one, otherwise the mean over the image.
 
-    Raises ModelError for ``cls`` where a layer of tokens, or every layer, has no class token.
+    Raises ModelError if ``cls`` is wanted and a layer of tokens has no class token, or no layer has tokens.
     """
     tokens = [(name, layout) for name, layout in zip(names, layouts, strict=True) if len(layout.places) == 1]
     without = [name for name, layout in tokens if layout.class_token is None]
@@ -132,16 +132,16 @@ def choose_pooling(wanted: str, names: Sequence[str], layouts: Sequence[Layout])
 
 
 def load(entry: VisionModel, root: Path | None, device: str, dtype: torch.dtype) -> VisionEncoder:
-    """The encoder of a vision entry, with weights from ``root`` (None for random ones).
+    """The encoder of a vision entry, self-tested, with weights from ``root`` (None: random weights).
 
-    It has proved how its layers are pooled, and that it repeats itself (``selftest``). Raises ModelError for a model
-    that does not.
+    Raises ModelError if files are missing or damaged, if the layout of a layer cannot be proved, or if the model fails
+    its self-test.
     """
     build = vision_loading.from_timm if entry.library == "timm" else vision_loading.from_transformers
     parts = build(entry, root, device, dtype)
     model = f"model {entry.name!r}"
     examples = vision_proofs.example_images(parts.transform, model)
-    # noise, since a preparation may pad images: what it pads with would be the same for both, as learned tokens are
+    # noise, because padding by the preprocessing would be the same in both images, just as learned tokens are
     noise = torch.randn(examples.shape, generator=torch.Generator().manual_seed(0))
     images = normalised(noise, colours_of(parts.mean, parts.std, device), device, dtype)
     layers, asked = find_layers(parts.module, entry.layers), entry.layers is not None
@@ -179,7 +179,7 @@ def load(entry: VisionModel, root: Path | None, device: str, dtype: torch.dtype)
 
 
 def _widths(module: nn.Module) -> set[int]:
-    """The widths that a model says its layers have."""
+    """The widths that a model declares for its layers."""
     stages = getattr(module, "feature_info", None) or []
     stages = getattr(stages, "info", stages)
     widths = {stage["num_chs"] for stage in stages if isinstance(stage, Mapping) and "num_chs" in stage}

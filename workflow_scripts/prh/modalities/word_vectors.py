@@ -24,18 +24,18 @@ class WordVectors:
 
     layer_names = ("mean_vector",)
     batching = "padded"
-    """Texts may share a batch: each is averaged on its own."""
+    """Texts may share a batch, since each is averaged on its own."""
 
     def __init__(self, vectors: Tensor, vocabulary: Sequence[str], device: str = "cpu") -> None:
         if len(vectors) != len(vocabulary):
-            raise ModelError(f"{len(vectors)} word vectors and {len(vocabulary)} words: they must be as many.")
+            raise ModelError(f"{len(vectors)} word vectors and {len(vocabulary)} words: the numbers must be equal.")
         self.parameters = vectors.numel()
         self.selftest = SelfTest({"weights": f"{len(vocabulary)} vectors of {vectors.shape[1]} numbers from the file"})
         self.vectors, self.device = vectors.float().to(device), device
         self._row = {word: i for i, word in enumerate(vocabulary)}
 
     def tokenize(self, texts: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
-        """For each text the rows of its known words and a mask of ones; ModelError for a text without any."""
+        """For each text, the rows of its known words and a mask of ones. Raises ModelError if it has no known word."""
         items = []
         for text in texts:
             rows = [self._row[word] for word in re.findall(r"[a-z]+", text.lower()) if word in self._row]
@@ -45,15 +45,16 @@ class WordVectors:
         return items
 
     def prove_tokens(self, texts: Sequence[str], items: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Nothing: a baseline of known words leaves the unknown ones out, and says so of a text without any."""
+        """Do nothing: this baseline skips unknown words by design, and `tokenize` refuses a text without known ones."""
 
     @torch.inference_mode()
     def encode(self, items: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
-        """Mean vectors, one float32 [batch, width] in a list."""
+        """Mean vectors, as a list of one float32 [batch, width]."""
         return [torch.stack([self.vectors[rows.to(self.device)].mean(0) for rows, _ in items])]
 
 
 def load(_entry: LanguageModel, root: Path, device: str, _dtype: torch.dtype) -> WordVectors:
+    """The word vectors in the folder ``root``. Raises ModelError if a file is missing or damaged, or they disagree."""
     for name in ("vectors.safetensors", "vocab.txt"):
         if not (root / name).is_file():
             raise ModelError(
@@ -67,6 +68,6 @@ def load(_entry: LanguageModel, root: Path, device: str, _dtype: torch.dtype) ->
     if len(words) != len(vectors):
         raise ModelError(
             f"{root / 'vocab.txt'} has {len(words)} words, one a line, and vectors.safetensors {len(vectors)} vectors: "
-            "they must be as many."
+            "the numbers must be equal."
         )
     return WordVectors(vectors, words, device)

@@ -1,1 +1,1 @@
-"""The modalities of the workflow itself, a file each."""
+"""The modalities of the workflow itself, one file each."""

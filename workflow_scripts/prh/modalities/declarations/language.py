@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from prh.experiment.schema import LanguageModel
 
 TOKENS = 32
-"""Of a caption."""
+"""Tokens in a caption, for estimates."""
 CAPTIONS = 5
-"""Captions of a sample, where all are read."""
+"""Captions per sample if all are read, for estimates."""
 
 
 def is_scored(entry: LanguageModel) -> bool:
-    """Whether it may predict the next token."""
+    """Whether the model of an entry may predict the next token, so that it can be scored."""
     return entry.library == "transformers" and may_be_causal(entry)
 
 

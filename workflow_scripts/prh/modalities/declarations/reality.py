@@ -1,4 +1,4 @@
-"""Reality: the known kernel of the idealised world, a representation that is given (the program reality.py)."""
+"""Reality: the known kernel of the idealised world, given by the program reality.py instead of a model."""
 
 from prh.modalities.base import Modality, register
 

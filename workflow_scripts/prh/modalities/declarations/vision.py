@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from prh.experiment.schema import VisionModel
 
 PATCHES = 257
-"""Tokens of an image of 224 pixels in patches of 14."""
+"""Tokens of a 224-pixel image in patches of 14 pixels, for estimates."""
 DECODED = 200
-"""Images that one process decodes in a second."""
+"""Images that one process decodes per second, for estimates."""
 
 
 def mistake(entry: VisionModel) -> str | None:
-    """An architecture that timm does not have: a job would say so after hours of others."""
+    """What is wrong with the timm architecture of an entry, or None; otherwise a job would say so after hours."""
     named = entry.training.architecture if entry.training else entry.id
     is_read = entry.library == "timm" and (entry.source != "local" or not Path(str(entry.path)).is_dir())
     if named is None or not is_read:
