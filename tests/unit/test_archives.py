@@ -88,7 +88,7 @@ def test_an_encrypted_zip_is_named(tmp_path):
     data = bytearray(zip_of(**{"1.txt": "one"}))
     for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         data[data.index(mark) + offset] |= 1
-    refused(tmp_path, bytes(data), "is not unpacked: .*encrypted.*; pack it anew")
+    refused(tmp_path, bytes(data), "is not unpacked: .*encrypted.*; pack it again")
 
 
 @pytest.mark.parametrize("pack", [zip_of, tar_of])

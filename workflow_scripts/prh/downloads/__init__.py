@@ -1,1 +1,1 @@
-"""The only code that uses the network: sources that are pinned, checked and resumed."""
+"""Downloads, the only code that uses the network: sources are pinned, checked, and resumed after an interruption."""

@@ -1,4 +1,4 @@
-"""Archives of others: unpacked whole, inside of their folder and in bounded room, or not at all."""
+"""Archives written by others: unpacked completely, inside their folder and within bounds, or not at all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from prh.io import unpacking
 
 HEADER = 512
-"""Bytes that every member counts for besides its content: a million empty files are a bomb too."""
+"""Bytes that every member counts for besides its content, because a million empty files are a bomb as well."""
 CHUNK = 2**20
 
 
@@ -23,14 +23,14 @@ log = logging.getLogger(__name__)
 
 
 class ArchiveError(OSError):
-    """An archive is not unpacked; the message names it, says why, and what to do."""
+    """An archive cannot be unpacked; the message says which one, why, and what to do."""
 
 
 def unpack(archive: Path, folder: Path) -> Path:
-    """Unpack a zip or tar archive into ``folder``, which is complete or absent; returns it.
+    """Unpack a zip or tar archive into ``folder`` and return it. The folder is complete, or absent after an error.
 
-    Raises ArchiveError for anything else, for a damaged or encrypted archive, a name or link that leads out of the
-    folder, and for one that unpacks to more than the disk has room for or out of proportion (`prh.io.unpacking`).
+    Raises ArchiveError if the file is not a zip or tar archive, is damaged or encrypted, has a name or link that leads
+    out of the folder, does not fit on the disk, or unpacks to suspiciously much (`prh.io.unpacking`).
     """
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
@@ -51,7 +51,7 @@ def unpack(archive: Path, folder: Path) -> Path:
 
 
 def _unpack_zip(archive: Path, part: Path) -> None:
-    """What a zip says of its sizes holds: zipfile reads no more of a member than that."""
+    """Unpack a zip. Its declared sizes can be trusted, because zipfile reads no more of a member than that."""
     allow = _allowance(archive, part)
     with zipfile.ZipFile(archive) as content:
         for member in content.infolist():
@@ -62,7 +62,7 @@ def _unpack_zip(archive: Path, part: Path) -> None:
 
 
 def _unpack_tar(archive: Path, part: Path) -> None:
-    """Links come last, and are looked at once they are there: no file is ever written through one."""
+    """Unpack a tar. Links come last and are checked once they exist, so that no file is ever written through one."""
     allow = _allowance(archive, part)
     links = []
     with tarfile.open(archive) as content:
@@ -72,7 +72,7 @@ def _unpack_tar(archive: Path, part: Path) -> None:
                 links.append(member)
             else:
                 content.extract(member, part, filter="data")
-        while rest := content.fileobj.read(CHUNK):  # what is packed has its checksum behind all that a tar holds
+        while rest := content.fileobj.read(CHUNK):  # the checksum of the compression comes after the end of the tar
             allow(len(rest))
         for member in links:
             if not _is_inside((part / member.name).parent, part):
@@ -91,12 +91,12 @@ def _unpack_tar(archive: Path, part: Path) -> None:
 def _is_inside(path: Path, folder: Path) -> bool:
     try:
         return path.resolve(strict=True).is_relative_to(folder.resolve())
-    except FileNotFoundError:  # a folder that is yet to be made, in one that is there
+    except FileNotFoundError:  # not made yet: decided by the first parent that exists
         return path != folder and ".." not in path.parts and _is_inside(path.parent, folder)
 
 
 def _allowance(archive: Path, part: Path) -> Callable[[int], None]:
-    """A function that is told the size of each member and raises ArchiveError where they become too much."""
+    """A function to call with the size of each member; it raises ArchiveError when they add up to too much."""
     packed, room, unpacked = archive.stat().st_size, shutil.disk_usage(part).free, 0
 
     def allow(size: int) -> None:
@@ -121,8 +121,8 @@ def _in_one_sentence(archive: Path) -> Iterator[None]:
         raise
     except tarfile.FilterError as error:
         raise ArchiveError(f"{archive} is not unpacked: {error}.") from None
-    except (RuntimeError, NotImplementedError) as error:  # encrypted, or packed in a way that zipfile does not know
-        raise ArchiveError(f"{archive} is not unpacked: {error}; pack it anew as a plain zip.") from None
+    except (RuntimeError, NotImplementedError) as error:  # encrypted, or an unknown compression
+        raise ArchiveError(f"{archive} is not unpacked: {error}; pack it again as a plain zip.") from None
     except OSError as error:
         raise ArchiveError(f"{archive} is not unpacked: {error.strerror or error}.") from None
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What can go wrong with a download: what passes is tried again, anything else is told in one sentence."""
+"""Failures of downloads: temporary ones are tried again, all others become an error of one sentence."""
 
 from __future__ import annotations
 
@@ -23,28 +23,29 @@ from huggingface_hub.utils import httpx
 from prh.io.addresses import redacted, redacted_text
 
 ATTEMPTS = 6
-"""How often in a row something is tried that brings nothing."""
+"""Number of attempts in a row that may bring nothing."""
 WAIT, LONGEST_WAIT = 1.0, 60.0
-"""Seconds before the second attempt, doubled before each further one, and the most."""
+"""Seconds before the second attempt, which double before each further one, and their maximum."""
 TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Answers of a server that another attempt may not have."""
+"""Status codes of a server that may not come again on another attempt."""
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
 class FetchError(OSError):
-    """Something could not be fetched; the message says what, why, and what to do."""
+    """Something could not be downloaded; the message says what, why, and what to do."""
 
 
 class WrongBytes(FetchError):
-    """A download has another size or hash than it should."""
+    """A download does not have the expected size or hash."""
 
 
 def persistently(action: Callable[[], T], attempts: int = ATTEMPTS, growing: Callable[[], int] = lambda: 0) -> T:
-    """The result of ``action``, tried again after passing troubles, each time later.
+    """The result of ``action``, tried again after temporary failures with growing waits.
 
-    An attempt after which there is more than before (``growing``) does not count.
+    An attempt counts as failed only if ``growing``, such as the size of a file, is no larger after it. Raises the
+    error of the last attempt, or any error that is not temporary.
     """
     failed = 0
     while True:
@@ -53,14 +54,14 @@ def persistently(action: Callable[[], T], attempts: int = ATTEMPTS, growing: Cal
             return action()
         except (httpx.RequestError, HfHubHTTPError) as error:
             failed = 1 if growing() > before else failed + 1
-            if failed >= attempts or not _passes(error):
+            if failed >= attempts or not _is_temporary(error):
                 raise
             wait = min(WAIT * 2 ** (failed - 1), LONGEST_WAIT)
             log.warning("%s; attempt %d of %d in %g s", _short(error), failed + 1, attempts, wait)
             time.sleep(wait)
 
 
-def _passes(error: Exception) -> bool:
+def _is_temporary(error: Exception) -> bool:
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code in TEMPORARY
     return not isinstance(error, (httpx.UnsupportedProtocol, httpx.TooManyRedirects))
@@ -74,7 +75,7 @@ def _short(error: Exception) -> str:
 
 @contextmanager
 def in_one_sentence(source: str, kind: str = "", revision: str | None = None) -> Iterator[None]:
-    """Turn what can go wrong with a download into a FetchError with one sentence. ``kind``: model, dataset or none."""
+    """Turn the errors of a download into a FetchError of one sentence; ``kind`` is model, dataset or empty."""
     what = "data set" if kind == "dataset" else kind
     try:
         yield
@@ -82,31 +83,31 @@ def in_one_sentence(source: str, kind: str = "", revision: str | None = None) ->
         raise
     except GatedRepoError as error:
         page = f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{source}"
-        token = "the token given has no access" if get_token() else "no token is given"
+        token = "your token has no access" if get_token() else "no token is set"
         status = error.response.status_code
         raise FetchError(
-            f"{source} is gated and {token} ({status}): ask for access at {page}, then give a token of that account "
+            f"{source} is gated and {token} ({status}): ask for access at {page}, then set a token of that account "
             "with `hf auth login` or in HF_TOKEN."
         ) from None
     except RevisionNotFoundError:
         raise FetchError(f"the {what} {source} has no revision {revision}; correct 'revision' of its entry.") from None
     except RepositoryNotFoundError:
         raise FetchError(
-            f"the hub has no {what} {source}, or it is private: correct 'id', or give a token with `hf auth login` or "
+            f"the hub has no {what} {source}, or it is private: correct 'id', or set a token with `hf auth login` or "
             "in HF_TOKEN."
         ) from None
     except HFValidationError as error:
         raise FetchError(f"{source!r} cannot be a {what} of the hub: {' '.join(str(error).split())}") from None
     except OfflineModeIsEnabled:
         raise FetchError(
-            f"{source} cannot be fetched while HF_HUB_OFFLINE is set; unset it where downloads run."
+            f"{source} cannot be fetched while HF_HUB_OFFLINE is set; unset it for the jobs that download."
         ) from None
     except HfHubHTTPError as error:
         status = error.response.status_code
         if status in TEMPORARY:
             todo = "try again later; what is here already is kept and continued"
         elif status == 401 and kind:
-            todo = "the token is not valid: log in anew with `hf auth login`, or mend HF_TOKEN"
+            todo = "the token is not valid: log in again with `hf auth login`, or correct HF_TOKEN"
         else:
             todo = "correct its address" if status in (404, 410) else "see whether the address asks for a login"
         raise FetchError(f"{source} cannot be fetched: {_short(error)}; {todo}.") from None
@@ -118,12 +119,12 @@ def in_one_sentence(source: str, kind: str = "", revision: str | None = None) ->
         ) from None
     except httpx.RequestError as error:
         raise FetchError(
-            f"{source} cannot be fetched: {_short(error)}; run downloads where there is a network, such as a login "
-            "node, and run them again if it failed them: what is here already is kept and continued."
+            f"{source} cannot be fetched: {_short(error)}; run downloads on a machine with network access, such as "
+            "a login node, and repeat them if the network failed: what is here already is kept and continued."
         ) from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise FetchError(
-            f"the disk is full: {source} could not be written; make room and run again, it goes on from there."
+            f"the disk is full: {source} could not be written; make room and run again to continue the download."
         ) from None

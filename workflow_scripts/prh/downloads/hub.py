@@ -1,4 +1,4 @@
-"""Repositories of the Hugging Face hub: which commit is meant, what is there, and fetching it."""
+"""Repositories of the Hugging Face hub: which commit is meant, what it holds, and downloading it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A repository of the hub at one commit: what is there, before anything is downloaded."""
+    """A repository of the hub at one commit: the files it holds, before any of them is downloaded."""
 
     repository: str
     kind: str
@@ -30,16 +30,16 @@ class Snapshot:
     files: dict[str, RemoteFile]
 
     def bytes_of(self, names: Iterable[str]) -> int:
-        """The size of some of its files together."""
+        """Total size of the files ``names``."""
         return sum(self.files[name].size or 0 for name in names)
 
     def fetch(self, names: Iterable[str], folder: Path) -> None:
-        """Download the files ``names`` into ``folder``, which then holds these and no others. FetchError if not all."""
+        """Download the files ``names`` into ``folder`` and delete all others there. Raises FetchError if one fails."""
         names = set(names)
         for path in [path for path in folder.rglob("*") if path.is_file()]:
             hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
             if not hidden and path.relative_to(folder).as_posix() not in names:
-                log.info("removing %s, which is not among the files needed", path)
+                log.info("removing %s, which is not needed", path)
                 path.unlink()
         title = f"{self.repository} at {self.commit[:12]}"
         log.info("%s: %d files, %s, of %d there", title, len(names), human(self.bytes_of(names)), len(self.files))
@@ -47,7 +47,7 @@ class Snapshot:
             fetch_all([self.files[name] for name in sorted(names)], folder, title)
 
     def fetch_file(self, name: str, folder: Path) -> Path:
-        """Download one file, whatever else is in ``folder``; returns its path."""
+        """Download one file into ``folder``, leave others alone, and return its path. Raises FetchError if it fails."""
         with in_one_sentence(self.repository, self.kind):
             fetch_all([self.files[name]], folder, None)
         return folder / name
@@ -61,10 +61,11 @@ def find(
     lock: Lock | None = None,
     attempts: int = ATTEMPTS,
 ) -> Snapshot:
-    """Look a repository of the hub up: which commit is meant, and which files it has.
+    """Look up a repository of the hub: which commit is meant, and which files it has.
 
-    ``kind`` is model or dataset. ``revision``: a commit is taken as it is; for a branch or tag (None: the main branch)
-    the commit that ``lock`` holds, and if it holds none the present one, which it holds from now on.
+    ``kind`` is model or dataset. A ``revision`` that is a commit is used as it is. For a branch or tag (None: the main
+    branch), the commit in ``lock`` is used; if there is none, the current commit is used and locked. Raises FetchError
+    if the repository or revision cannot be had.
     """
     lock = lock or Lock()
     if revision is not None and is_commit(revision):
@@ -82,7 +83,7 @@ def find(
 
 
 def peek(repository: str, *, kind: str, revision: str | None, lock: Lock) -> tuple[Snapshot, str]:
-    """The commit that `find` would take, without locking it; and whether it is locked, and has moved on since."""
+    """The snapshot that `find` would return, without locking it, and a note if it is locked or has moved on since."""
     locked, head = locked_and_head(repository, kind, revision, lock)
     commit = locked or head
     note = "locked" if locked else ""
@@ -94,9 +95,10 @@ def peek(repository: str, *, kind: str, revision: str | None, lock: Lock) -> tup
 def locked_and_head(
     repository: str, kind: str, revision: str | None, lock: Lock, attempts: int = 1
 ) -> tuple[str | None, str | None]:
-    """The commit that is locked (None: none is), and that at which the branch ``revision`` is now.
+    """The locked commit (None if there is none), and the current commit of the branch ``revision``.
 
-    A commit is at itself. The second is None where it cannot be told and a locked one stands in: else FetchError.
+    The current commit of a commit is itself. It is None if the hub cannot be asked but a commit is locked; without a
+    locked commit, that raises FetchError.
     """
     if revision is not None and is_commit(revision):
         return None, revision
@@ -109,7 +111,7 @@ def locked_and_head(
     except FetchError as error:
         if locked is None:
             raise
-        log.warning("%s: whether it has moved on since it was locked is not known: %s", repository, error)
+        log.warning("%s: cannot check whether it has moved on since it was locked: %s", repository, error)
         return locked, None
 
 
@@ -123,7 +125,7 @@ def is_reachable(timeout: float = 10) -> bool:
 
 
 def _source(repository: str, branch: str | None) -> dict[str, str]:
-    """What a lock file calls a repository."""
+    """How a lock file identifies a repository."""
     return {"id": repository} | ({"branch": branch} if branch else {})
 
 
@@ -151,7 +153,7 @@ def _listing(repository: str, kind: str, commit: str, attempts: int) -> dict[str
 
 
 def _inside(path: str, repository: str) -> str:
-    """The path of a file of a repository; FetchError for one that would lead out of the folder of the download."""
+    """``path`` of a file in a repository. Raises FetchError if it would lead out of the folder of the download."""
     if path.startswith("/") or ".." in PurePosixPath(path).parts or "\\" in path or "\0" in path:
         raise FetchError(f"{repository} is not fetched: its file {path!r} would lie outside of the folder.")
     return path

@@ -1,8 +1,8 @@
-"""The lock file of an experiment: which commit, or which bytes, each source was when it was first downloaded.
+"""The lock file of an experiment: the commit or hash of each source when it was first downloaded.
 
-It lies beside the experiment file (paper.yaml: paper.lock.yaml) and belongs into version control with it. Downloads
-run in parallel, as processes of their own: each changes its own entry, one process at a time. A download keeps the same
-entry beside what it makes, where other experiments with the same results find it.
+It is beside the experiment file (paper.yaml: paper.lock.yaml) and belongs in version control with it. Downloads run in
+parallel as separate processes; each changes its own entry, one process at a time. A download writes the same entry
+beside its output, where other experiments with the same results folder find it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from prh.io import files, yaml_files
 
 EXACT = ("revision", "sha256")
 HEADING = (
-    "# What each source was when it was first downloaded. Commit this file with its experiment. To take what a source\n"
-    "# is now, delete its entry and what was fetched from it (results/models/<name>, results/datasets/<name> ...).\n"
+    "# The version of each source at its first download. Commit this file with its experiment. To update a source,\n"
+    "# delete its entry and what was downloaded from it (results/models/<name>, results/datasets/<name> ...).\n"
 )
-HEADING_BESIDE = "# What was fetched here, for the lock files of all experiments that find it.\n"
+HEADING_BESIDE = "# The version that was downloaded here, for the lock file of every experiment that uses it.\n"
 log = logging.getLogger(__name__)
 
 
@@ -36,25 +36,25 @@ def lock_path(experiment: str | Path) -> Path:
 
 @dataclass(frozen=True)
 class Lock:
-    """The entry of one source in a lock file; without a path nothing is held and nothing is kept."""
+    """The entry of one source in a lock file; without a path, nothing is locked."""
 
     path: Path | None = None
     kind: str = ""
-    """The list of the experiment that the source is in: models, datasets ..."""
+    """The list of the experiment that has the source: models, datasets ..."""
     name: str = ""
-    """Its name there."""
+    """Its name in that list."""
     beside: Path | None = None
-    """What the download makes: the same is written beside it, for other experiments that find it there (`adopt`)."""
+    """The output of the download, beside which the same entry is written for other experiments (`adopt`)."""
 
     def held(self, source: Mapping[str, str]) -> str | None:
         """The revision or sha256 that is locked for ``source``, such as {"id": "gpt2"}.
 
-        None where there is none yet, or where the entry of the experiment names another source now.
+        None if there is none yet, or if the experiment's entry names another source now.
         """
         entry = {} if self.path is None else dict(read(self.path).get(self.kind, {}).get(self.name, {}))
         exact = next((entry.pop(key) for key in EXACT if key in entry), None)
         if exact is not None and entry != dict(source):
-            log.warning("%s: its source was %s and is %s now; it is locked anew.", self.name, entry, dict(source))
+            log.warning("%s: its source was %s and is now %s; locking it again.", self.name, entry, dict(source))
             return None
         return exact
 
@@ -67,14 +67,14 @@ class Lock:
             _write(lock_path(self.beside), self.kind, self.name, entry, HEADING_BESIDE)
 
 
-def adopt(lock: Path, made: Mapping[tuple[str, str], Path]) -> list[str]:
-    """Lock what is here already, fetched by another experiment with the same results: its downloads do not run again.
+def adopt(lock: Path, outputs: Mapping[tuple[str, str], Path]) -> list[str]:
+    """Lock what another experiment with the same results folder has downloaded, so that it is not downloaded again.
 
-    ``made``: what the download of each entry (kind, name) makes. Returns a sentence for each that was fetched from one
-    version of its source while ``lock`` holds another.
+    ``outputs``: the output of the download of each entry (kind, name). Returns a sentence for each output whose version
+    is not the one in ``lock``.
     """
-    told, locked = [], read(lock)
-    for (kind, name), path in made.items():
+    conflicts, locked = [], read(lock)
+    for (kind, name), path in outputs.items():
         here = read(lock_path(path)).get(kind, {}).get(name) if path.is_file() else None
         held = locked.get(kind, {}).get(name)
         if here is None or here == held:
@@ -82,11 +82,11 @@ def adopt(lock: Path, made: Mapping[tuple[str, str], Path]) -> list[str]:
         if held is None:
             _write(lock, kind, name, here)
         elif _source_of(here) == _source_of(held):
-            told.append(
-                f"{path} was fetched by another experiment, at {_exact(here)}, and {lock} holds {_exact(held)}; delete "
-                "the one or the other."
+            conflicts.append(
+                f"{path} was downloaded by another experiment at {_exact(here)}, and {lock} holds {_exact(held)}; "
+                "delete one of them."
             )
-    return told
+    return conflicts
 
 
 def _write(path: Path, kind: str, name: str, entry: dict[str, str], heading: str = HEADING) -> None:
@@ -110,7 +110,7 @@ def _exact(entry: Mapping[str, str]) -> str:
 
 
 def read(path: Path) -> dict[str, dict[str, dict[str, str]]]:
-    """The entries of a lock file, by list and name; none where there is no file. LockError where it is not one."""
+    """The entries of a lock file, by list and name; {} if there is no file. Raises LockError if it cannot be read."""
     if not path.exists() and not path.is_symlink():
         return {}
     try:
@@ -120,9 +120,11 @@ def read(path: Path) -> dict[str, dict[str, dict[str, str]]]:
     levels = [content, *content.values()] if isinstance(content, dict) else [None]
     entries = [entry for level in levels[1:] if isinstance(level, dict) for entry in level.values()]
     if not all(isinstance(part, dict) for part in [*levels, *entries]):
-        raise LockError(f"{path} is no lock file: it must hold lists, names and for each id or url and what it was.")
+        raise LockError(
+            f"{path} is not a lock file: it must map lists to names, and each name to its id or url and its version."
+        )
     wrong = [(name, key) for level in levels[1:] for name, entry in level.items() for key, value in entry.items()
              if not (isinstance(value, str) and value.isprintable())]  # fmt: skip
     if wrong:
-        raise LockError(f"{path}: {wrong[0][1]} of {wrong[0][0]} is no text; put it in quotes, or delete the entry.")
+        raise LockError(f"{path}: {wrong[0][1]} of {wrong[0][0]} is not text; put it in quotes, or delete the entry.")
     return content

@@ -1,4 +1,4 @@
-"""Files at addresses of the web."""
+"""Downloads of single files from web addresses."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from prh.io.addresses import redacted, revealed
 
 
 def fetch_url(url: str, folder: Path, *, sha256: str | None = None, lock: Lock | None = None) -> Path:
-    """Download the file at ``url`` into ``folder``; returns its path.
+    """Download the file at ``url`` into ``folder`` and return its path.
 
-    Its hash must be ``sha256``, else the one that ``lock`` holds for the url; where neither is known, the hash of what
-    comes is locked. FetchError where the bytes are others.
+    Its hash must be ``sha256``, or else the one in ``lock``; if neither is known, the hash of the download is locked.
+    Raises FetchError if the file cannot be had or has another hash.
     """
     url, short = revealed(url), redacted(url)
     lock, source = lock or Lock(), {"url": short}
@@ -37,13 +37,16 @@ def fetch_url(url: str, folder: Path, *, sha256: str | None = None, lock: Lock |
 
 
 def name_of(url: str) -> str:
-    """What the file at an address is called here: as there, if a disk can have that."""
+    """The name for the file at an address: its own, if a disk allows it."""
     name = PurePosixPath(urlsplit(url).path).name[-files.LONGEST_STEM :]
     return "file" if name in ("", ".", "..") else name
 
 
 def size_of_url(url: str) -> int | None:
-    """The bytes of the file at ``url``, if its server tells; FetchError if there is none, ValueError as `revealed`."""
+    """The size in bytes of the file at ``url``; None if its server does not say.
+
+    Raises FetchError if it cannot be had, and ValueError as `revealed` does.
+    """
     url, short = revealed(url), redacted(url)
     with in_one_sentence(short):
         response = get_session().head(url, headers={"Accept-Encoding": "identity"}, timeout=10)
