@@ -35,7 +35,7 @@ def main() -> None:
         case "hub":
             from prh.datasets import hub_data  # slow, and the other sources do without
 
-            revision, split = hub_data.fetch(text.model_dump(), folder, lock)
+            revision, split = hub_data.fetch(text, folder, lock)
             print(f"{text.id} at {revision}")
             documents = hub_documents(folder, text.split, text.subset, text.column, split)
     documents = bounded(documents, text.documents, text.bytes)

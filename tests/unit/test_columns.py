@@ -72,7 +72,7 @@ def test_samples_without_a_class_are_no_group(read, name):
         ),
         (
             SampleColumns(captions="tag.raw.x", image=None),
-            "'tag.raw.x' names the field raw of what has no fields, the int 1",
+            "'tag.raw.x' names the field raw of a value without fields, the int 1",
         ),
     ],
 )

@@ -236,7 +236,7 @@ def test_images_are_decoded_by_as_many_threads_as_are_given(folder, tmp_path, mo
 def test_a_missing_shard_is_named(folder, tmp_path):
     manifest = shard(read_local(folder, SampleColumns()), tmp_path / "s", SampleColumns(), shard_size=4)
     (tmp_path / "s" / "00001.parquet").unlink()
-    with pytest.raises(DataError, match=r"00001\.parquet is listed in the manifest and not there"):
+    with pytest.raises(DataError, match=r"00001\.parquet is in the manifest but does not exist"):
         shard_paths(manifest, tmp_path / "s")
 
 
@@ -308,7 +308,7 @@ def test_classes_of_a_parquet_source_are_their_names(tmp_path):
 @pytest.mark.parametrize(
     ("split", "columns", "message"),
     [
-        ("test", WEBDATASET, "split test: .* Mend 'files', 'split' or 'subset'"),
+        ("test", WEBDATASET, "split test: .* Correct 'files', 'split' or 'subset'"),
         ("train", SampleColumns(image="img", captions=None), "no column 'img' with images; it has .*cls, webp"),
         ("train", SampleColumns(image="webp", captions="text"), "no column 'text'"),
         ("train", SampleColumns(image="webp", captions=None, labels=("label",)), "no column 'label'"),
@@ -416,7 +416,7 @@ def test_what_is_done_to_images_is_counted_and_said(tmp_path):
     assert [entry["sample_id"] for entry in manifest["bad"]] == ["floats.tiff", "strip.png"]
     said = "\n".join(sharding.summary("photos", manifest))
     assert "photos: 4 samples in 1 shards, 2 skipped, read as images, their folder the label 'class'" in said
-    assert "photos: files that are not taken for images: 1 .heic, 2 .txt, 1 no ending" in said
+    assert "photos: files that are not images: 1 .heic, 2 .txt, 1 no ending" in said
     assert f"photos: 1 images {images.TURNED}" in said
     assert "photos: left out floats.tiff: image unreadable (its pixels are floating-point numbers" in said
     with pytest.raises(DataError, match=r"2 bad samples .*strip\.png: .*2,000 x 1 pixels"):
@@ -469,12 +469,10 @@ def test_a_manifest_or_shard_of_another_data_set_is_refused(tmp_path):
         manifests[name].write_text(json.dumps({"dataset": name, **made}))
     manifest = read_manifest(manifests["photos"], "photos")
     assert len(shard_paths(manifest, tmp_path / "photos")) == 2
-    with pytest.raises(
-        DataError, match=r"photos\.json is the manifest of data set 'photos', and that of 'other' is asked"
-    ):
+    with pytest.raises(DataError, match=r"photos\.json is the manifest of data set 'photos' instead of 'other'"):
         read_manifest(manifests["photos"], "other")
     with pytest.raises(DataError, match=r"other.00000\.parquet is not the shard that manifest\.json lists"):
         shard_paths(manifest, tmp_path / "other")
     manifests["photos"].write_text('{"dataset": "photos", "shards": [5]}')
-    with pytest.raises(DataError, match=r"photos\.json does not say which shards there are; it is damaged"):
+    with pytest.raises(DataError, match=r"photos\.json is damaged: it does not list its shards"):
         read_manifest(manifests["photos"])

@@ -29,6 +29,7 @@ from prh.downloads.failures import FetchError
 from prh.downloads.hub import find
 from prh.downloads.lockfile import Lock, adopt, read
 from prh.downloads.web import fetch_url
+from prh.experiment.schema import HubDataset
 from prh.io import files, tables
 from prh.models import repositories
 from tests.hub import Hub
@@ -107,7 +108,7 @@ def test_a_server_without_ranges_sends_all_of_it_again(hub, commit, tmp_path):
 def test_wrong_bytes_are_thrown_away(hub, commit, tmp_path):
     hub.fail("/cdn/*", garble=True)
     with pytest.raises(
-        FetchError, match=r"model\.safetensors from .* has 307,200 bytes and hash .* in place of 307,200"
+        FetchError, match=r"model\.safetensors from .* has 307,200 bytes and hash .* instead of 307,200"
     ):
         find("me/model").fetch(["model.safetensors"], tmp_path)
     assert content(tmp_path) == {}
@@ -169,7 +170,7 @@ def test_waits_double(hub, commit, monkeypatch):
 def test_a_silent_server_is_given_up(hub, commit, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.1)
     hub.fail("/cdn/*", pause=0.5, times=99)
-    with pytest.raises(FetchError, match=r"me/model cannot be fetched: ReadTimeout.*; run downloads where"):
+    with pytest.raises(FetchError, match=r"me/model cannot be fetched: ReadTimeout.*; run downloads on a machine with"):
         find("me/model").fetch(["model.safetensors"], tmp_path)
 
 
@@ -197,11 +198,11 @@ def test_gated(hub, tmp_path, monkeypatch):
     hub.push("me/closed", {"model.safetensors": BIG}, gated=True)
     snapshot = find("me/closed")
     with pytest.raises(
-        FetchError, match=r"me/closed is gated and no token is given .*access at http://\S+/me/closed.*hf auth"
+        FetchError, match=r"me/closed is gated and no token is set .*access at http://\S+/me/closed.*hf auth"
     ):
         snapshot.fetch(["model.safetensors"], tmp_path)
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    with pytest.raises(FetchError, match="me/closed is gated and the token given has no access"):
+    with pytest.raises(FetchError, match="me/closed is gated and your token has no access"):
         find("me/closed").fetch(["model.safetensors"], tmp_path)
     assert content(tmp_path) == {}
     monkeypatch.setenv("HF_TOKEN", hub.token)
@@ -215,7 +216,7 @@ def test_gated(hub, tmp_path, monkeypatch):
 def test_a_token_that_is_not_valid(hub, commit):
     hub.fail("/api/*", status=401, message="Invalid credentials in Authorization header")
     with pytest.raises(
-        FetchError, match=r"me/model cannot be fetched: .* answers 401; the token is not valid: log in anew"
+        FetchError, match=r"me/model cannot be fetched: .* answers 401; the token is not valid: log in again"
     ):
         find("me/model")
 
@@ -238,7 +239,7 @@ def test_what_is_not_there(hub, commit, repository, arguments, message):
 def test_too_little_room(hub, commit, tmp_path, monkeypatch):
     usage = transfer.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: usage._replace(free=200_000))
-    with pytest.raises(FetchError, match=r"307 kB are to be downloaded and .* has 200 kB free; make room"):
+    with pytest.raises(FetchError, match=r"the download needs 307 kB and .* has 200 kB free; make room"):
         find("me/model").fetch(["model.safetensors"], tmp_path)
     assert hub.sent() == 0
 
@@ -275,7 +276,7 @@ def test_another_source_is_locked_anew(hub, commit, lock, caplog):
     find("me/model", lock=lock)
     other = hub.push("me/other", {"config.json": b"{}"})
     assert find("me/other", lock=lock).commit == other
-    assert "mine: its source was {'id': 'me/model'} and is {'id': 'me/other'} now; it is locked anew" in caplog.text
+    assert "mine: its source was {'id': 'me/model'} and is now {'id': 'me/other'}; locking it again" in caplog.text
     assert commit not in lock.path.read_text()
 
 
@@ -293,7 +294,7 @@ def test_a_locked_commit_does_not_need_its_branch(hub, commit, lock, caplog):
     find("me/model", lock=lock)
     del hub.repositories["model", "me/model"].refs["main"]
     assert find("me/model", lock=lock).commit == commit
-    assert "whether it has moved on since it was locked is not known" in caplog.text
+    assert "cannot check whether it has moved on since it was locked" in caplog.text
 
 
 def test_a_locked_commit_that_is_gone(hub, commit, lock):
@@ -321,7 +322,7 @@ def test_what_another_experiment_fetched_is_locked_too(hub, commit, tmp_path):
     new = hub.push("me/model", {"config.json": b"[]"})
     second.write_text(second.read_text().replace(commit, new))
     (told,) = adopt(second, made)
-    assert f"was fetched by another experiment, at {commit}, and {second} holds {new}" in told
+    assert f"was downloaded by another experiment at {commit}, and {second} holds {new}" in told
     assert read(second)["models"]["mine"]["revision"] == new
 
 
@@ -340,14 +341,14 @@ def test_parallel_writers(tmp_path):
 @pytest.mark.parametrize("text", ["[1, 2", "- a", "models: [a]", "models: {a: b}"])
 def test_what_is_no_lock_file(lock, text):
     lock.path.write_text(text)
-    with pytest.raises(ValueError, match=r"paper\.lock\.yaml is (not YAML|no lock file)"):
+    with pytest.raises(ValueError, match=r"paper\.lock\.yaml is (not YAML|not a lock file)"):
         lock.held({"id": "me/model"})
 
 
 @pytest.mark.parametrize("value", ["5", "[a]", "{a: b}", "null", "2024-01-02", '"a\\nb"'])
 def test_what_is_no_version_in_a_lock_file(lock, value):
     lock.path.write_text(f"models: {{m: {{id: me/model, revision: {value}}}}}")
-    with pytest.raises(ValueError, match=r"paper\.lock\.yaml: revision of m is no text; put it in quotes, or delete"):
+    with pytest.raises(ValueError, match=r"paper\.lock\.yaml: revision of m is not text; put it in quotes, or delete"):
         lock.held({"id": "me/model"})
 
 
@@ -666,14 +667,14 @@ def test_a_split_that_is_not_there_costs_no_download(hub, tmp_path):
 
 def test_only_the_named_files_of_a_data_set(hub, tmp_path):
     commit = hub.push("me/pictures", FORMS["names"], "dataset")
-    entry = dataset_entry(files=["data/train-00000*"])
+    entry = HubDataset(name="mine", source="hub", id="me/pictures", files=["data/train-00000*"])
     assert hub_data.fetch(entry, tmp_path) == (commit, None)
     assert set(content(tmp_path)) == {"data/train-00000-of-00002.parquet"}
     assert len(list(read_hub(tmp_path, "train", None, SampleColumns()))) == 5
-    hub_data.fetch({**entry, "files": ["data/test*"]}, tmp_path)
+    hub_data.fetch(entry.model_copy(update={"files": ["data/test*"]}), tmp_path)
     assert set(content(tmp_path)) == {"data/test-00000-of-00001.parquet"}
-    with pytest.raises(DataError, match=r"me/pictures has no file val/\*; it has README.md, data.*Mend 'files'"):
-        hub_data.fetch({**entry, "files": ["data/test*", "val/*"]}, tmp_path / "other")
+    with pytest.raises(DataError, match=r"me/pictures has no file val/\*; it has README.md, data.*Correct 'files'"):
+        hub_data.fetch(entry.model_copy(update={"files": ["data/test*", "val/*"]}), tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 

@@ -88,7 +88,7 @@ def test_nothing_outside_of_the_repository_is_read(tmp_path, name):
     pq.write_table(pa.table({"image": cells, "text": ["a", "b"]}), tmp_path / "b/train-0.parquet")
     first, second = read(tmp_path / "b", SampleColumns())
     assert (first.image, second.image) == (None, picture(1))
-    assert "lies outside of the folder" in first.fault
+    assert "is outside the folder" in first.fault
 
 
 @pytest.mark.parametrize(("name", "content"), [("train.jsonl", '{"text": "a", "n": 1}\n{"text": "b", "n": 2}\n'),

@@ -107,7 +107,7 @@ def test_no_image_outside_of_the_folder_is_read(photos, name):
     (photos / "metadata.jsonl").write_text(json.dumps({"file_name": name, "text": "x"}))
     for read in (samples(path), samples(photos)):
         assert read[0].image is None
-        assert "lies outside of the folder of the data set" in read[0].fault
+        assert "is outside the folder of the data set" in read[0].fault
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_a_column_with_a_dot_in_its_name_comes_first(tmp_path):
             r"fields id, raw; name the one with the captions, such as captions: text\.raw",
         ),
         ([{"raw": "a"}], "text.rew", r"no field rew for 'text\.rew'; there are raw"),
-        (["a"], "text.raw", "names the field raw of what has no fields, the str 'a'"),
+        (["a"], "text.raw", "names the field raw of a value without fields, the str 'a'"),
         ([{"raw": [["a"], ["b"]]}], "text.raw", "should hold captions and holds a list of 1"),
         ([[{"tokens": ["a", "cat"]}]], "text.tokens", "should hold captions and holds a list of 2"),
         ([7], "text", "d.parquet, row 0: column 'text' should hold captions and holds the int 7"),
@@ -258,7 +258,7 @@ def test_which_column_is_the_id_can_be_said(tmp_path):
     assert ids(path, "number") == ["1", "2", "3", "4"]
     with pytest.raises(DataError, match="no column 'nome' with ids; it has"):
         ids(path, "nome")
-    with pytest.raises(DataError, match=r"2 bad samples .*; 'sample_id' says which column is the id"):
+    with pytest.raises(DataError, match=r"2 bad samples .*; 'sample_id' names the column of ids"):
         shard(read_local(path, SampleColumns(image=None)), tmp_path / "s", SampleColumns(image=None))
 
 

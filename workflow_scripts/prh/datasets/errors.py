@@ -1,7 +1,7 @@
-"""What is wrong with data, apart from whatever reads them: stages that only look at shards depend on no reader."""
+"""The error of data sets, in a module of its own so that jobs that only read shards depend on no reader of sources."""
 
 from __future__ import annotations
 
 
 class DataError(ValueError):
-    """The data are not what the entry promises; the message names the samples and the mend."""
+    """The data are not what their entry promises; the message names the samples and what to do."""

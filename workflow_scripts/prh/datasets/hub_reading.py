@@ -1,4 +1,4 @@
-"""Samples and texts of a downloaded hub data set, in any form that the `datasets` library reads."""
+"""Samples and texts of a downloaded hub data set, in any format that the `datasets` library reads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def read_source(entry: HubDataset, fetched: Mapping, columns: SampleColumns, chosen: Mapping) -> Iterator[Sample]:
-    """`read_hub`, as a source has it: the samples of what `prh.datasets.hub_data.fetch_source` has fetched."""
+    """`read_hub` in the form of `prh.datasets.sources.Source.read`, for what `hub_data.fetch_source` returned."""
     return read_hub(Path(fetched["root"]), entry.split, entry.subset, columns, chosen, fetched["split"])
 
 
@@ -35,23 +35,23 @@ def read_hub(
     chosen: Mapping[str, int | None] | None = None,
     only: Sequence[str] | None = None,
 ) -> Iterator[Sample]:
-    """Samples of a downloaded hub data set (any form that the `datasets` library reads), in its order.
+    """Samples of a downloaded hub data set, in its order.
 
-    ``only``: the files of the split, where it takes more than the library's own look at ``root`` to tell.
-    One sample is in memory at a time and nothing is copied to disk: for a random subset (see `read_local`) the source
-    is read twice, once to count it. Raises DataError for a split or column that is not there.
+    ``only``: the files of the split, if they are known; otherwise the `datasets` library finds them in ``root``. One
+    sample is in memory at a time and nothing is copied to disk, so for a random subset (see `read_local`) the source is
+    read twice, once to count it. Raises DataError if the split or a column is not there, or a file cannot be read.
     """
     where = f"{root}, split {split}"
     with _named(root, where, only):
         data = _streamed(root, split, subset, only)
-        features = data.features or {}  # unknown to the library before it has read a row of JSON or CSV
-        there = list(features) or list(next(iter(data), {}))
-    samples.require_columns(columns, there, where)
-    roots = columns.roots(there)
+        features = data.features or {}  # unknown for JSON and CSV until a row has been read
+        available = list(features) or list(next(iter(data), {}))
+    samples.require_columns(columns, available, where)
+    roots = columns.roots(available)
     _require_bounded(root, roots, only)
     names = {column: _class_names(features, column) for column in columns.classes()}
     data = data.select_columns(roots)
-    if features:  # rows of JSON and CSV come as they are
+    if features:  # rows of JSON and CSV are never decoded
         data = data.decode(False)
     keep = None
     with _named(root, where, only):
@@ -64,20 +64,23 @@ def read_hub(
 
 
 def _class_names(features: Mapping, column: str) -> list[str] | None:
-    """The names of the classes in a column, or in a field of its structs; None where it holds no ClassLabel."""
+    """The names of the classes in a column, or in a field of its structs; None if it holds no ClassLabel."""
     first, _, rest = (column, "", "") if column in features else column.partition(".")
-    found = features.get(first)
-    while rest and hasattr(found, "feature"):  # of lists
-        found = found.feature
+    feature = features.get(first)
+    while rest and hasattr(feature, "feature"):  # the elements of a list
+        feature = feature.feature
     if rest:
-        return _class_names(found, rest) if isinstance(found, Mapping) else None
-    return getattr(found, "names", None)
+        return _class_names(feature, rest) if isinstance(feature, Mapping) else None
+    return getattr(feature, "names", None)
 
 
 def hub_documents(
     root: Path, split: str, subset: str | None, column: str, only: Sequence[str] | None = None
 ) -> Iterator[str]:
-    """The texts in one column of a downloaded hub data set, in its order; empty ones are left out."""
+    """The texts in one column of a downloaded hub data set, in its order, without empty ones.
+
+    Raises DataError if the split or column is not there, or a file cannot be read.
+    """
     where = f"{root}, split {split}"
     _require_bounded(root, [column], only)
     with _named(root, where, only):
@@ -95,12 +98,12 @@ def _streamed(root: Path, split: str, subset: str | None, only: Sequence[str] | 
         return datasets.load_dataset(str(root), subset, split=split, streaming=True, **part)
     except (ValueError, FileNotFoundError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
-        culprit = _damaged(root, only) or f"{reason}. Mend 'files', 'split' or 'subset'."
+        culprit = _damaged(root, only) or f"{reason}. Correct 'files', 'split' or 'subset'."
         raise DataError(f"{root}, split {split}: {culprit}") from None
 
 
 def _reader(root: Path) -> samples.Read:
-    """Reads the files of the repository that rows name, those in its archives (zip://a.jpg::photos.zip) too."""
+    """What reads the files that rows name, also those inside zip archives (zip://a.jpg::photos.zip)."""
     read_plain = samples.reader(root)
     home = Path(root).resolve()
 
@@ -119,12 +122,12 @@ def _reader(root: Path) -> samples.Read:
 
 @contextmanager
 def _named(root: Path, where: str, only: Sequence[str] | None) -> Iterator[None]:
-    """Turn whatever the `datasets` library raises while it reads into a DataError that names the file at fault."""
+    """Turn any error of the `datasets` library while it reads into a DataError that names the file at fault."""
     try:
         yield
     except (DataError, text_files.TextError):
         raise
-    except Exception as error:  # of some twenty formats and their libraries
+    except Exception as error:  # from the libraries of some twenty formats
         culprit = _damaged(root, only)
         if culprit is not None:
             raise DataError(f"{where}: {culprit}") from error
@@ -139,14 +142,14 @@ def _files(root: Path, only: Sequence[str] | None) -> list[Path]:
 
 
 def _require_bounded(root: Path, columns: Sequence[str], only: Sequence[str] | None) -> None:
-    """DataError where a Parquet file unpacks out of proportion (`prh.io.unpacking`): the library would not notice."""
+    """Raise DataError if a Parquet file unpacks to suspiciously much (`prh.io.unpacking`), which `datasets` ignores."""
     for path in _files(root, only):
         if path.suffix == ".parquet":
             parquet_files.require_bounded(path, columns)
 
 
 def _damaged(root: Path, only: Sequence[str] | None) -> str | None:
-    """Which file of a data set is damaged and how, in a sentence; None where none can be found to be."""
+    """A sentence that says which file of a data set is damaged and how; None if every file is intact."""
     for path in _files(root, only):
         check = _CHECKS.get(path.suffix)
         try:

@@ -1,4 +1,4 @@
-"""Samples of data on this machine, in the forms of `prh.datasets.local_forms`."""
+"""Samples of data sets on this machine, in the forms of `prh.datasets.local_forms`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from prh.io import text_files
 
 @dataclass(frozen=True)
 class Reading:
-    """Samples on their way from a source, with what was made of it."""
+    """Samples of a source, read one by one, and how the source was interpreted."""
 
     samples: Iterable[Sample]
     form: str
-    """What the source was taken for, in a few words."""
+    """How the source was interpreted, in a few words."""
     left_out: Mapping[str, int] = field(default_factory=dict)
-    """How many files of which endings are no samples."""
+    """Number of files that are not samples, by file ending."""
 
     def __iter__(self) -> Iterator[Sample]:
         return iter(self.samples)
@@ -34,8 +34,8 @@ class Reading:
 def read_local(root: Path, columns: SampleColumns, chosen: Mapping[str, int | None] | None = None) -> Reading:
     """Samples of a folder or file, in a stable order.
 
-    ``chosen`` may name {"samples": count, "shuffle_seed": seed}; with a seed a random subset is read, still in the
-    order of the source. Raises DataError where the source has none of the forms or lacks a column.
+    ``chosen`` may hold {"samples": count, "shuffle_seed": seed}; with a seed, a random subset is read, still in the
+    order of the source. Raises DataError if the source has none of the forms, or lacks a column.
     """
     chosen = chosen or {}
     form = local_forms.form_of(root)
@@ -49,10 +49,10 @@ def read_local(root: Path, columns: SampleColumns, chosen: Mapping[str, int | No
 
 
 def subset(rows: Iterable, samples: int | None = None, shuffle_seed: int | None = None) -> list:
-    """``rows``, or a random subset of ``samples`` of them in their order.
+    """``rows``, or a random subset of ``samples`` of them, in their order.
 
-    Without a seed nothing is left out here: `prh.datasets.sharding.shard` stops by itself, and makes up for bad
-    samples with later ones.
+    Without a seed nothing is left out here, because `prh.datasets.sharding.shard` stops by itself and replaces bad
+    samples by later ones.
     """
     rows = list(rows)
     if shuffle_seed is None or samples is None or samples >= len(rows):
@@ -70,16 +70,16 @@ def _read_metadata(root: Path, path: Path, columns: SampleColumns, chosen: Mappi
     except (local_forms.FormError, text_files.TextError) as error:
         raise DataError(str(error)) from None
     if not rows:
-        raise DataError(f"{path} holds no sample; give it a row for each.")
+        raise DataError(f"{path} holds no sample; it needs one row for each.")
     if columns.image is None:
         form = f"{path.name}: texts"
     elif root.is_file():
-        raise DataError(f"{path} is read by its folder: give that as 'path', or set image: null for texts alone.")
+        raise DataError(f"{path} must be read by its folder: set 'path' to that, or image: null for texts alone.")
     else:
         form = f"{path.name}: a row for each image"
         for _, line, row in rows:
             if FILE_NAME not in row and columns.image not in row:
-                raise DataError(f"{path}, line {line}: no file_name; set image: null where the data are texts alone.")
+                raise DataError(f"{path}, line {line}: no file_name; set image: null if the data are texts alone.")
     read = samples.reader(path.parent)
     picked = subset(rows, **chosen)
     return Reading((_metadata_sample(row, i, columns, read, path, line) for i, line, row in picked), form)
@@ -88,7 +88,7 @@ def _read_metadata(root: Path, path: Path, columns: SampleColumns, chosen: Mappi
 def _metadata_sample(
     row: dict, index: int, columns: SampleColumns, read: samples.Read, path: Path, line: int
 ) -> Sample:
-    """The sample in a row of metadata: its file_name is its image and, unless another column is named, its id."""
+    """The sample in a row of metadata: file_name gives its image and, unless the entry names another column, its id."""
     if FILE_NAME not in row:
         return samples.sample_of(row, index, columns, read, f"{path}, line {line}")
     name = row[FILE_NAME]
@@ -119,27 +119,27 @@ def _parquet_samples(
 ) -> Iterator[Sample]:
     start = 0
     for path in paths:
-        there = parquet_files.column_names(path)
-        told = _with_images(path, columns, there)
-        samples.require_columns(told, there, str(path))
-        names = parquet_files.class_names(path, told.classes())
+        available = parquet_files.column_names(path)
+        wanted = _with_images(path, columns, available)
+        samples.require_columns(wanted, available, str(path))
+        names = parquet_files.class_names(path, wanted.classes())
         home = path.parent if root.is_file() else root
         read = samples.reader(home, path.parent, home)
         number = 0
-        for number, row in enumerate(parquet_files.rows(path, told.roots(there)), start=1):
+        for number, row in enumerate(parquet_files.rows(path, wanted.roots(available)), start=1):
             index = start + number - 1
             if keep is None or index in keep:
-                yield samples.sample_of(row, index, told, read, f"{path}, row {number - 1}", names)
+                yield samples.sample_of(row, index, wanted, read, f"{path}, row {number - 1}", names)
         start += number
 
 
-def _with_images(path: Path, columns: SampleColumns, there: list[str]) -> SampleColumns:
-    """``columns`` with the one that names the images as in a file of metadata, where there is none of images."""
-    if columns.image is None or samples.root_of(columns.image, there) in there:
+def _with_images(path: Path, columns: SampleColumns, available: list[str]) -> SampleColumns:
+    """``columns``, with file_name as the column of images if the file has no column of its own for them."""
+    if columns.image is None or samples.root_of(columns.image, available) in available:
         return columns
-    if columns.image == SampleColumns.image and FILE_NAME in there:
+    if columns.image == SampleColumns.image and FILE_NAME in available:
         return replace(columns, image=FILE_NAME)
-    samples.require_columns(columns, there, str(path))
+    samples.require_columns(columns, available, str(path))
     return columns
 
 

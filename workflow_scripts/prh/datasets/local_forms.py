@@ -1,7 +1,7 @@
-"""The forms of data on this machine, told by the names of their files (quick to import: experiments are checked).
+"""The forms that a data set on this machine may have, recognised by file names.
 
-In this order: a file of metadata (metadata.jsonl, metadata.csv) beside the images or of texts alone, Parquet files, and
-images in one folder per class.
+They are tried in this order: a file of metadata (metadata.jsonl, metadata.csv) for images or for texts alone, Parquet
+files, and images in one folder per class. The module is quick to import, because it is used to check experiments.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ FILE_NAME = "file_name"
 
 
 class FormError(ValueError):
-    """Data are in no form that can be read; the message names the file, the line and the mend."""
+    """Data cannot be read in their form; the message names the file, the line and what to do."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """What a folder or file holds: exactly one of the three is not empty, or none."""
+    """What a folder or file holds: at most one of ``metadata``, ``parquet`` and ``images`` is not empty."""
 
     metadata: Path | None = None
     parquet: tuple[Path, ...] = ()
     images: tuple[Path, ...] = ()
     others: tuple[Path, ...] = ()
-    """Beside images: files that are none."""
+    """Files beside images that are not images themselves."""
 
 
 def form_of(root: Path) -> Form:
-    """What the folder or file ``root`` holds, its files in order."""
+    """What the folder or file ``root`` holds, with its files in sorted order."""
     if root.is_file():
         return Form(metadata=root) if root.suffix in (".jsonl", ".csv") else Form(parquet=(root,))
     for name in METADATA:
@@ -50,9 +50,9 @@ def form_of(root: Path) -> Form:
 
 
 def metadata_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    """The rows of a file of metadata with the number of their line; FormError or TextError for what is none.
+    """The rows of a file of metadata, each with its line number.
 
-    An empty cell of a CSV file is None.
+    An empty cell of a CSV file is None. Raises FormError or TextError if the file cannot be read.
     """
     return _csv_rows(path) if path.suffix == ".csv" else _json_rows(path)
 
@@ -65,7 +65,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise FormError(f"{path}, line {number}: not JSON ({error.msg}).") from None
-        except (ValueError, RecursionError) as error:  # a number of 5,000 digits; brackets in brackets
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets nested too deep
             raise FormError(f"{path}, line {number}: not JSON that can be read ({str(error).split(';')[0]}).") from None
         if not isinstance(row, dict):
             raise FormError(
@@ -75,19 +75,19 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    # strict: else a quote that is never closed takes the rest of the file into its cell
+    # strict, or else an unclosed quote would swallow the rest of the file
     reader = csv.reader((line + "\n" for line in text_files.lines(path)), strict=True)
     try:
         names = next(reader, [])
         if len(set(names)) < len(names) or "" in names:
-            raise FormError(f"{path}, line 1: every column needs a name of its own, and these are {', '.join(names)}.")
+            raise FormError(f"{path}, line 1: every column needs a name of its own; the names are {', '.join(names)}.")
         for cells in reader:
             if not cells:
                 continue
             if len(cells) != len(names):
                 raise FormError(
                     f"{path}, line {reader.line_num}: {len(cells)} cells for {len(names)} columns; put texts "
-                    "with commas into quotes."
+                    "with commas in quotes."
                 )
             yield reader.line_num, {name: cell or None for name, cell in zip(names, cells, strict=True)}
     except csv.Error as error:
@@ -95,10 +95,10 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
 
 
 def not_there(root: Path) -> set[str]:
-    """Of the columns "image" and "captions" of an entry those that the form of local data cannot have.
+    """The columns, "image" or "captions", that local data cannot have in their form.
 
-    Images in folders have no captions, and a file of metadata that names no files has no images. What cannot be read
-    has them all: that it cannot is for the job to say that reads it.
+    Images in folders have no captions, and a file of metadata that names no files has no images. The result is empty
+    for data that cannot be read, so that the job that reads them reports it.
     """
     try:
         form = form_of(root)

@@ -1,4 +1,4 @@
-"""Parquet files of others: their rows, a few at a time, in bounded memory; whatever is wrong names the file."""
+"""Parquet files written by others: rows are read in bounded memory, and every error names the file."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from prh.datasets.errors import DataError
 from prh.io import text_files, unpacking
 
 ROWS, ROW_BYTES = 64, 2**28
-"""Rows that are held at once, fewer where so many of mean size take more than these bytes (256 MiB)."""
+"""Rows that are held at once; fewer if that many rows of mean size take more than these bytes (256 MiB)."""
 
 ROW, VALUE = 64, 16
-"""Bytes that each row and each value count for besides its content: millions of nulls or empty texts take no room in a
-file, and some in memory."""
+"""Bytes that each row and value counts for besides its content, because millions of nulls or empty texts take no room
+in a file but do in memory."""
 
 
 @contextmanager
 def opened(path: Path, **options: object) -> Iterator[pq.ParquetFile]:
-    """A Parquet file to read from; DataError for what is wrong with it, when it is opened or later in the block."""
+    """Open a Parquet file. Raises DataError if it cannot be read, when it is opened or later in the block."""
     try:
         with pq.ParquetFile(path, page_checksum_verification=True, **options) as source:
             yield source
@@ -42,51 +42,51 @@ def opened(path: Path, **options: object) -> Iterator[pq.ParquetFile]:
 
 
 def count_rows(path: Path) -> int:
-    """How many rows a file has."""
+    """The number of rows in a file."""
     with opened(path) as source:
         return source.metadata.num_rows
 
 
 def column_names(path: Path) -> list[str]:
-    """The columns of a file."""
+    """The names of the columns in a file."""
     with opened(path) as source:
         return source.schema_arrow.names
 
 
 def class_names(path: Path, columns: Sequence[str]) -> dict[str, list[str]]:
-    """The names of the classes of those of ``columns`` that the `datasets` library has written as ClassLabel.
+    """The names of the classes in those of ``columns`` that the `datasets` library wrote as ClassLabel.
 
-    A column such as ``objects.category`` is a field of structs, be they in a list.
+    A column such as ``objects.category`` is a field of structs, which may be in a list.
     """
     with opened(path) as source:
         metadata = (source.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
     try:
         features = json.loads(metadata)["info"]["features"]
-        found = {column: _feature_at(features, column) for column in columns}
+        by_column = {column: _feature_at(features, column) for column in columns}
         return {
             column: list(map(str, feature["names"]))
-            for column, feature in found.items()
+            for column, feature in by_column.items()
             if feature is not None and feature.get("_type") == "ClassLabel"
         }
-    except (ValueError, LookupError, TypeError, AttributeError):  # another's metadata, or none
+    except (ValueError, LookupError, TypeError, AttributeError):  # no metadata of `datasets`
         return {}
 
 
 def _feature_at(features: Mapping, column: str) -> Mapping | None:
-    """What the `datasets` library wrote of a column, or of a field in its structs; None where there is none."""
+    """What the `datasets` library wrote about a column or a field of its structs; None if there is nothing."""
     if column in features:
         return features[column]
     first, _, rest = column.partition(".")
     inner = features.get(first)
-    while isinstance(inner, Mapping) and "feature" in inner:  # of lists
+    while isinstance(inner, Mapping) and "feature" in inner:  # the elements of a list
         inner = inner["feature"]
     return _feature_at(inner, rest) if rest and isinstance(inner, Mapping) else None
 
 
 def rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, object]]:
-    """The rows of a file, of each the values of ``columns``, one after the other.
+    """The rows of a file one by one, each a mapping of ``columns`` to values.
 
-    DataError for a damaged file and for one that unpacks to too much, see `require_bounded`.
+    Raises DataError if the file is damaged or unpacks to too much (`require_bounded`).
     """
     unpacked = require_bounded(path, columns)
     with opened(path) as source:
@@ -96,11 +96,11 @@ def rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, object]]:
 
 
 def require_bounded(path: Path, columns: Sequence[str]) -> int:
-    """The bytes that ``columns`` unpack to; DataError where they are out of proportion to the file
-    (`prh.io.unpacking`).
+    """The bytes that ``columns`` unpack to. Raises DataError if they are out of proportion to the size of the file.
 
-    Compression is told by the footer. Values that stand in a dictionary and are repeated are counted by reading the
-    numbers that stand for them, so that no more than the dictionary is ever held.
+    `prh.io.unpacking` says what that is. The footer of the file gives the sizes without compression. Values in a
+    dictionary that occur repeatedly are counted by reading only their indices, so that no more than the dictionary is
+    ever held.
     """
     packed = path.stat().st_size
     with opened(path) as source:
@@ -120,13 +120,13 @@ def require_bounded(path: Path, columns: Sequence[str]) -> int:
 
 def _bomb(path: Path, packed: int, unpacked: int) -> DataError:
     return DataError(
-        f"{path} is not read: {unpacking.refusal(packed, unpacked)}; if you trust it, write it anew without "
+        f"{path} is not read: {unpacking.refusal(packed, unpacked)}; if you trust it, write it again without "
         "compression and dictionaries."
     )
 
 
 def _repeated(path: Path, leaf: str, packed: int) -> int:
-    """Bytes of the values in a leaf, each counted as often as it occurs; 0 where they stand in no dictionary."""
+    """Bytes of the values in a leaf, counted as often as they occur; 0 if they are not in a dictionary."""
     total = 0
     with opened(path, read_dictionary=[leaf]) as source:
         try:
@@ -135,12 +135,12 @@ def _repeated(path: Path, leaf: str, packed: int) -> int:
                 if unpacking.is_bomb(packed, total):
                     raise _bomb(path, packed, total)
         except pa.ArrowNotImplementedError:
-            return 0  # too many or too large for a dictionary: they stand in the file themselves
+            return 0  # not in a dictionary, so the sizes in the footer count
     return total
 
 
 def _size(array: pa.Array) -> int:
-    """Bytes of the texts or binaries in an array, each counted as often as it occurs."""
+    """Bytes of the texts or binaries in an array, counted as often as they occur."""
     if isinstance(array, pa.DictionaryArray):
         lengths = pc.fill_null(pc.binary_length(array.dictionary), 0)
         used = array.indices.drop_null()

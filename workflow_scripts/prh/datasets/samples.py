@@ -1,7 +1,7 @@
-"""Samples, and what a row of a table says of one: image, captions, labels, group and id, wherever the row comes from.
+"""Samples, and how one is read from a row of a table: image, captions, labels, group and id, from any kind of source.
 
-A row is a mapping from columns to plain Python values. What concerns a whole column (it is not there, holds structs,
-holds lists of labels) raises DataError; what concerns one sample becomes its `Sample.fault`.
+A row is a mapping from columns to plain Python values. A fault of a whole column (it is missing, holds structs, holds
+lists of labels) raises DataError; a fault of one sample becomes its `Sample.fault`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from prh.io.image_files import MAX_BYTES
 
 AUTO = "auto"
 ID_COLUMNS = ("sample_id", "id")
-"""Columns that hold the id of a sample where nothing else is said."""
+"""Columns that hold the id of a sample unless its entry names another."""
 
 Read = Callable[[str], tuple[bytes | None, str | None]]
-"""What reads the file that a row names: its content, or what is wrong with it."""
+"""Reads the file that a row names; returns (content, None), or (None, what is wrong with it)."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample as its source gives it; `image` is the encoded file, None where it is missing."""
+    """One sample as its source gives it; `image` is the encoded file, None if it is missing."""
 
     sample_id: str
     image: bytes | None
@@ -35,11 +35,11 @@ class Sample:
     labels: Mapping[str, str] = field(default_factory=dict)
     group_id: str | None = None
     fault: str | None = None
-    """What is wrong with it, as far as its source can tell."""
+    """What is wrong with it, as far as that shows while its source is read."""
 
     @property
     def bytes(self) -> int:
-        """About as many bytes as it takes in a shard."""
+        """Approximate size in a shard."""
         return len(self.image or b"") + sum(4 * len(caption) for caption in self.captions)
 
 
@@ -47,9 +47,8 @@ class Sample:
 class SampleColumns:
     """The columns of the source that hold image, captions, labels, group and id (None: the source has none).
 
-    A name such as ``sentences.raw`` reaches into structs: field raw of column sentences. ``sample_id``: "auto" takes
-    what a source calls the id (`ID_COLUMNS`, a file_name), and numbers the samples where it names none; None numbers
-    them.
+    A name such as ``sentences.raw`` reaches into structs: field raw of column sentences. A ``sample_id`` of "auto" uses
+    the source's own id (`ID_COLUMNS` or file_name) or, if it has none, numbers the samples; None always numbers them.
     """
 
     image: str | None = "image"
@@ -59,31 +58,31 @@ class SampleColumns:
     sample_id: str | None = AUTO
 
     def holding(self) -> list[tuple[str, str]]:
-        """The columns by name that must be there, and what each holds."""
+        """The names of the columns that must be there, with what each holds."""
         named = None if self.sample_id == AUTO else self.sample_id
         labels = [(name, "labels") for name in self.labels]
         known = [(self.image, "images"), (self.captions, "captions"), *labels, (self.group, "groups"), (named, "ids")]
         return [(name, what) for name, what in known if name is not None]
 
     def classes(self) -> list[str]:
-        """The columns by name that hold classes or groups."""
+        """The names of the columns that hold classes or groups."""
         return [*self.labels, *([] if self.group is None else [self.group])]
 
-    def roots(self, there: Collection[str]) -> list[str]:
-        """Of the columns ``there`` those to be read, in the order in which they are wanted."""
+    def roots(self, available: Collection[str]) -> list[str]:
+        """The ``available`` columns that have to be read, without repetition."""
         ids = ID_COLUMNS if self.sample_id == AUTO else ()
         return list(
             dict.fromkeys(
                 root
                 for name in (*(name for name, _ in self.holding()), *ids)
-                if (root := root_of(name, there)) in there
+                if (root := root_of(name, available)) in available
             )
         )
 
 
-def root_of(name: str, there: Collection[str]) -> str:
-    """The column of a table in which ``name`` lies: itself, or what stands before its first dot."""
-    return name if name in there else name.partition(".")[0]
+def root_of(name: str, available: Collection[str]) -> str:
+    """The column of a table that holds ``name``: itself if it is ``available``, otherwise the part before its dot."""
+    return name if name in available else name.partition(".")[0]
 
 
 def sample_of(
@@ -96,15 +95,15 @@ def sample_of(
     row : mapping
         Values by column.
     index : int
-        Number of the row in the source, from 0: its id where it has none.
+        Number of the row in the source, from 0; the id of a sample without one.
     columns : SampleColumns
         Which columns hold what.
     read : callable
-        Reads the file that stands in the place of an image.
+        Reads the file that a row names instead of holding the image.
     where : str
-        The row in the words of a message, such as ``photos.parquet, row 3``.
+        How messages refer to the row, such as ``photos.parquet, row 3``.
     names : mapping, optional
-        Names of the classes by column of labels or groups, of columns that hold their numbers (-1: no class).
+        Names of the classes, for columns of labels or groups that hold class numbers (-1: no class).
     """
     sample_id, fault = _sample_id(row, index, columns, where)
     image, path, missing = None, None, None
@@ -121,11 +120,11 @@ def sample_of(
     )
 
 
-def require_columns(columns: SampleColumns, there: Collection[str], where: str) -> None:
-    """Raise DataError where a table with the columns ``there`` lacks one that is wanted, naming all that it has."""
+def require_columns(columns: SampleColumns, available: Collection[str], where: str) -> None:
+    """Raise DataError, listing the ``available`` columns of a table, if one of ``columns`` is not among them."""
     for name, holding in columns.holding():
-        if root_of(name, there) not in there:
-            known = ", ".join(sorted(map(str, there))) or "none"
+        if root_of(name, available) not in available:
+            known = ", ".join(sorted(map(str, available))) or "none"
             raise DataError(f"{where}: no column '{name}' with {holding}; it has {known}.")
 
 
@@ -133,16 +132,16 @@ def require_columns(columns: SampleColumns, there: Collection[str], where: str) 
 
 
 def value_at(row: Mapping[str, object], name: str, where: str, holding: str = "") -> object:
-    """What stands in a column, or in a field inside of it; DataError where there is none.
+    """The value in a column, or in a field inside it. Raises DataError if there is no such column or field.
 
     Parameters
     ----------
     row : mapping
         Values by column.
     name : str
-        A column, or a path such as ``sentences.raw``; a field of the structs in a list gives the list of its values.
+        A column, or a path such as ``sentences.raw``. In a list of structs, it gives the list of the field's values.
     where, holding : str
-        For the message: the row, and what the column was to hold.
+        For messages: the row, and what the column should hold.
     """
     column, _, rest = (name, "", "") if name in row else name.partition(".")
     if column not in row:
@@ -156,16 +155,16 @@ def _field(value: object, fields: Sequence[str], name: str, where: str) -> objec
     if isinstance(value, list):
         return [_field(item, fields, name, where) for item in value]
     if not isinstance(value, dict):
-        raise DataError(f"{where}: '{name}' names the field {fields[0]} of what has no fields, {_kind(value)}.")
+        raise DataError(f"{where}: '{name}' names the field {fields[0]} of a value without fields, {_kind(value)}.")
     if fields[0] not in value:
         raise DataError(f"{where}: no field {fields[0]} for '{name}'; there are {', '.join(map(str, value))}.")
     return _field(value[fields[0]], fields[1:], name, where)
 
 
 def captions_of(row: Mapping[str, object], column: str, where: str) -> tuple[str, ...]:
-    """The captions in a column: of a text one, of a list one each, and "" for one that is missing.
+    """The captions in a column: one for a text, one per element for a list, and "" for a missing one.
 
-    DataError for anything but text: structs (the message names their fields), numbers, lists of lists.
+    Raises DataError for anything but text: structs (the message names their fields), numbers, lists of lists.
     """
     value = value_at(row, column, where, " with captions")
     return tuple(_caption(item, column, where) for item in (value if isinstance(value, list) else [value]))
@@ -191,7 +190,7 @@ def _labels(row: Mapping, columns: Sequence[str], where: str, names: Mapping[str
 
 
 def _class(row: Mapping, column: str, where: str, names: Mapping[str, Sequence[str]]) -> str | None:
-    """The class or group in a column, by its name where ``names`` tells it; None where there is none."""
+    """The class or group in a column, by its name if ``names`` has it; None if there is none."""
     value = value_at(row, column, where)
     if names.get(column) is not None and isinstance(value, int):
         value = _class_name(value, names[column], column, where)
@@ -199,14 +198,14 @@ def _class(row: Mapping, column: str, where: str, names: Mapping[str, Sequence[s
 
 
 def _class_name(number: int, names: Sequence[str], column: str, where: str) -> str | None:
-    """The name of a class by its number, None for -1, by which `datasets` means that there is none."""
+    """The name of a class by its number; None for -1, which means no class in the `datasets` library."""
     if not -1 <= number < len(names):
         raise DataError(f"{where}: column '{column}' holds class {number}, of {len(names)} classes.")
     return None if number == -1 else names[number]
 
 
 def _text(value: object, column: str, where: str) -> str | None:
-    """A class, group or id as text, the same for 1 and 1.0; None where there is none."""
+    """A class, group or id as text, the same for 1 and 1.0; None if it is missing or blank."""
     if _is_missing(value):
         return None
     if isinstance(value, str):
@@ -223,7 +222,7 @@ def _is_missing(value: object) -> bool:
 
 
 def _kind(value: object) -> str:
-    """A value of a wrong type in the words of a message."""
+    """A description of a value of the wrong type, for messages."""
     if isinstance(value, list):
         return f"a list of {len(value)}"
     if isinstance(value, dict):
@@ -240,10 +239,10 @@ def _sample_id(row: Mapping, index: int, columns: SampleColumns, where: str) -> 
     if columns.sample_id is None:
         return number, None
     if columns.sample_id == AUTO:
-        told = (_text(row[name], name, where) for name in ID_COLUMNS if name in row)
-        return next((name for name in told if name is not None), number), None
-    told = _text(value_at(row, columns.sample_id, where, " with ids"), columns.sample_id, where)
-    return (number, f"no id in column '{columns.sample_id}'") if told is None else (told, None)
+        ids = (_text(row[name], name, where) for name in ID_COLUMNS if name in row)
+        return next((sample_id for sample_id in ids if sample_id is not None), number), None
+    sample_id = _text(value_at(row, columns.sample_id, where, " with ids"), columns.sample_id, where)
+    return (number, f"no id in column '{columns.sample_id}'") if sample_id is None else (sample_id, None)
 
 
 # ---- images ---------------------------------------------------------------------------------------------------
@@ -252,8 +251,8 @@ def _sample_id(row: Mapping, index: int, columns: SampleColumns, where: str) -> 
 def _image(value: object, column: str, read: Read, where: str) -> tuple[bytes | None, str | None, str | None]:
     """The encoded image in a cell, its path, and what is wrong with it.
 
-    A cell holds bytes, the path of a file, a struct of both (as the `datasets` library writes it, either may lack), or
-    a list of one of these.
+    A cell holds bytes, the path of a file, a struct of both as the `datasets` library writes it (either may be
+    missing), or a list of one of these.
     """
     if isinstance(value, list):
         if len(value) > 1:
@@ -278,10 +277,10 @@ def _image(value: object, column: str, read: Read, where: str) -> tuple[bytes | 
 
 
 def reader(home: Path, *bases: Path) -> Read:
-    """What reads the files that a table names, relative to the first of ``bases`` (default: ``home``) that has it.
+    """A function that reads files by name, relative to the first of ``bases`` (default: ``home``) that has the file.
 
-    Nothing outside of the folder ``home`` is read, neither by an absolute path nor by .. in a relative one; links that
-    lie in the folder are followed.
+    It reads nothing outside the folder ``home``, neither by an absolute path nor by .. in a relative one. Links inside
+    the folder are followed.
     """
     homes = [Path(os.path.abspath(home)), Path(os.path.realpath(home))]
     folders = [Path(os.path.abspath(base)) for base in bases] or homes[:1]
@@ -292,8 +291,8 @@ def reader(home: Path, *bases: Path) -> Read:
         for folder in folders:
             path = Path(os.path.normpath(folder / name))
             if not any(path.is_relative_to(folder) for folder in homes):
-                return None, f"image not read ({_short(name)} lies outside of the folder of the data set)"
-            if os.path.isfile(path):  # False too for a name that no file can have, where Path.is_file raises
+                return None, f"image not read ({_short(name)} is outside the folder of the data set)"
+            if os.path.isfile(path):  # also False for an impossible file name, for which Path.is_file raises
                 return read_image(path)
         return None, f"image missing ({_short(name)} is not there)"
 
@@ -301,7 +300,7 @@ def reader(home: Path, *bases: Path) -> Read:
 
 
 def read_image(path: Path) -> tuple[bytes | None, str | None]:
-    """The content of an image file, or what is wrong with it: larger than an image may be, not to be opened."""
+    """The content of an image file, or what is wrong with it: it is too large or cannot be opened."""
     try:
         if path.stat().st_size > MAX_BYTES:
             return None, f"image unreadable (it has {path.stat().st_size:,} bytes, more than {MAX_BYTES:,})"

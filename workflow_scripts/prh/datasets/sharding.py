@@ -1,7 +1,7 @@
-"""Data sets: every sample checked, and cut into Parquet shards.
+"""Sharding: every sample of a data set is checked and written to Parquet shards.
 
-A sample is an image (its original encoded bytes), any number of captions, or both. `shard` gives each a stable,
-unique sample_id and reports every bad one by that id before anything is taken for whole.
+A sample is an image (its original encoded bytes), any number of captions, or both. `shard` gives each a stable, unique
+sample_id, and reports every bad sample by that id before the data set counts as complete.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from prh.jobs.progress import Progress
 SHARD_BYTES = 2**28
 """Bytes of samples in a shard (256 MiB): Arrow reads no column of more than 2 GiB, and jobs hold one shard each."""
 CHECKED_AT_ONCE, CHECKED_BYTES = 64, 2**26
-"""Samples that are held while their images are decoded, fewer where they take more than these bytes."""
+"""Samples that are held while their images are decoded; fewer if they take more than these bytes."""
 
 
 # ---- checking -------------------------------------------------------------------------------------------------
@@ -37,23 +37,23 @@ CHECKED_AT_ONCE, CHECKED_BYTES = 64, 2**26
 
 @dataclass
 class Verdicts:
-    """What `shard` has found so far."""
+    """What `shard` has found out about the samples so far."""
 
     bad: list[dict[str, str]] = field(default_factory=list)
-    """The sample_id of every bad sample and the reason."""
+    """The sample_id of every bad sample, and what is wrong with it."""
     images: Counter[str] = field(default_factory=Counter)
-    """What is done to images when they are decoded, and to how many."""
+    """Conversions that are made when images are decoded, with the number of images."""
     minus_one: Counter[str] = field(default_factory=Counter)
-    """Labels, and how many samples have -1 there. Many sources mean by it that there is no class, others a class."""
+    """Labels that are -1, with the number of samples. Some sources mean no class by it, others a class."""
 
 
 def problem(sample: Sample, columns: SampleColumns) -> str | None:
-    """What is wrong with a sample, in a few words; None if nothing is. The image is decoded to its last pixel."""
+    """What is wrong with a sample, in a few words; None if nothing is. The whole image is decoded."""
     return _examined(sample, columns)[0]
 
 
 def _examined(sample: Sample, columns: SampleColumns) -> tuple[str | None, tuple[str, ...]]:
-    """What is wrong with a sample (None: nothing is), and what is done to its image when it is decoded."""
+    """What is wrong with a sample (None if nothing is), and the conversions made when its image is decoded."""
     notes: tuple[str, ...] = ()
     if sample.fault is not None:
         return sample.fault, notes
@@ -77,7 +77,7 @@ def _examined(sample: Sample, columns: SampleColumns) -> tuple[str | None, tuple
 
 
 def _is_printed(text: str) -> bool:
-    """Whether a caption is a list or struct of texts, as JSON or Python prints it: columns of CSV files come so."""
+    """Whether a caption is a list or struct of texts printed as JSON or Python, as in columns of some CSV files."""
     text = text.strip()
     if (text[:1], text[-1:]) not in (("[", "]"), ("{", "}")):
         return False
@@ -103,7 +103,7 @@ def _is_unicode(sample: Sample) -> bool:
 def _checked(
     samples: Iterable[Sample], columns: SampleColumns, verdicts: Verdicts, workers: int | None
 ) -> Iterator[Sample]:
-    """The good samples, in order; ``verdicts`` grow. Images are decoded by ``workers`` threads."""
+    """Yield the good samples in order and record the others in ``verdicts``; ``workers`` threads decode images."""
     seen: set[str] = set()
     with ThreadPoolExecutor(workers) as pool:
         for batch in batches(samples, CHECKED_AT_ONCE, CHECKED_BYTES):
@@ -122,7 +122,7 @@ def _checked(
 
 
 def batches(samples: Iterable[Sample], size: int, most: float = math.inf) -> Iterator[list[Sample]]:
-    """``samples`` in lists of ``size``, of fewer where these hold more than ``most`` bytes (one always fits)."""
+    """``samples`` in lists of ``size``, or fewer if they would hold more than ``most`` bytes (one always fits)."""
     batch: list[Sample] = []
     held = 0
     for sample in samples:
@@ -152,14 +152,14 @@ def shard(
 ) -> dict[str, object]:
     """Write ``samples`` as ``folder``/00000.parquet ... and return the manifest.
 
-    Stops after ``count`` good samples. A shard holds ``shard_size`` of them, fewer where these take more than
-    ``SHARD_BYTES``. A bad sample (see `problem`) or a repeated sample_id raises DataError naming all bad ids found
-    ("fail"), or is left out and counted in the manifest ("skip"). ``workers`` threads decode images (None: as many as
-    Python thinks fit).
+    Stops after ``count`` good samples. A shard holds ``shard_size`` of them, or fewer if they would take more than
+    ``SHARD_BYTES``. If a sample is bad (see `problem`) or its sample_id is repeated, ``on_error`` "fail" raises
+    DataError naming all bad ids, and "skip" leaves it out and counts it in the manifest. ``workers`` threads decode
+    images (None: Python's default).
 
-    The manifest is the same for the same data: counts, the bad samples, what is done to how many images when they are
-    decoded, the shards, what the source was taken for, and ``digest``: a hash of all that the samples hold, in order,
-    which does not depend on how they are cut.
+    The manifest is the same for the same data. It holds counts, the bad samples, the conversions of images, the shards,
+    how the source was interpreted, and ``digest``: a hash of the content of all samples in order, which does not depend
+    on how they are divided into shards.
     """
     verdicts = Verdicts()
     good = _checked(samples, columns, verdicts, workers)
@@ -192,14 +192,14 @@ def shard(
 
 
 def _require_good(total: int, bad: list[dict[str, str]], count: int | None, on_error: str) -> None:
-    """DataError where bad samples are not to be skipped, or where there are too few good ones."""
+    """Raise DataError if there are bad samples and they are not skipped, or if there are too few good ones."""
     if bad and on_error == "fail":
         listed = "; ".join(f"{entry['sample_id']}: {entry['reason']}" for entry in bad[:10])
         more = f" and {len(bad) - 10} more" if len(bad) > 10 else ""
-        mend = "mend them, or set on_error: skip to leave them out"
+        advice = "correct them, or set on_error: skip to leave them out"
         if any(entry["reason"] == "sample_id used twice" for entry in bad):
-            mend += "; 'sample_id' says which column is the id (null: samples are numbered)"
-        raise DataError(f"{len(bad)} bad samples ({listed}{more}); {mend}.")
+            advice += "; 'sample_id' names the column of ids (null: samples are numbered)"
+        raise DataError(f"{len(bad)} bad samples ({listed}{more}); {advice}.")
     if total == 0:
         skipped = f": all {len(bad)} are bad, such as {bad[0]['sample_id']}: {bad[0]['reason']}" if bad else ""
         raise DataError(f"the source holds no good sample{skipped}.")
@@ -208,23 +208,23 @@ def _require_good(total: int, bad: list[dict[str, str]], count: int | None, on_e
 
 
 def _hash(sample: Sample) -> bytes:
-    """SHA-256 of all that a sample holds: its id, image, captions, labels and group."""
+    """SHA-256 of the content of a sample: its id, image, captions, labels and group."""
     image = None if sample.image is None else hashlib.sha256(sample.image).hexdigest()
     facts = [sample.sample_id, image, sample.captions, sorted(sample.labels.items()), sample.group_id]
     return hashlib.sha256(json.dumps(facts).encode()).digest()
 
 
 def summary(name: str, manifest: Mapping) -> list[str]:
-    """What sharding made of a data set, in lines for its log."""
+    """The result of sharding a data set, as lines for the log."""
     counts = f"{manifest['samples']} samples in {len(manifest['shards'])} shards, {manifest['skipped']} skipped"
     form = f", read as {manifest['form']}" if manifest["form"] else ""
     lines = [f"{name}: {counts}{form}"]
     if manifest["left_out"]:
         endings = ", ".join(f"{count} {ending}" for ending, count in manifest["left_out"].items())
-        lines.append(f"{name}: files that are not taken for images: {endings}")
+        lines.append(f"{name}: files that are not images: {endings}")
     lines += [f"{name}: {count} images {note}" for note, count in manifest["images"].items()]
     lines += [
-        f"{name}: label '{label}' is -1 in {count} samples and taken for a class; leave it empty if it means none"
+        f"{name}: label '{label}' is -1 in {count} samples, which counts as a class; leave it empty if it means none"
         for label, count in manifest["minus_one"].items()
     ]
     lines += [f"{name}: left out {entry['sample_id']}: {entry['reason']}" for entry in manifest["bad"][:20]]

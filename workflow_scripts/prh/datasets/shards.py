@@ -1,4 +1,4 @@
-"""Shards as the later stages read them: which there are, and the classes of their samples."""
+"""Shards as later stages read them: their paths, and the classes of their samples."""
 
 from __future__ import annotations
 
@@ -10,31 +10,29 @@ from prh.io import files, tables
 
 
 def read_manifest(path: Path, dataset: str | None = None) -> dict:
-    """The manifest of the shards of a data set; DataError for that of another one than ``dataset``."""
+    """The manifest of a data set's shards. Raises DataError if it is damaged or belongs to another data set."""
     manifest = files.read_json(path, "dataset", "shards")
     if dataset not in (None, manifest["dataset"]):
         raise DataError(
-            f"{path} is the manifest of data set {manifest['dataset']!r}, and that of {dataset!r} is asked for; delete "
-            "it and run snakemake again, which makes it and all that came from it anew."
+            f"{path} is the manifest of data set {manifest['dataset']!r} instead of {dataset!r}; delete it and run "
+            "snakemake again, which makes it and everything that depends on it again."
         )
     if not isinstance(manifest["shards"], list) or not all(
         isinstance(entry, dict) and isinstance(entry.get("file"), str) for entry in manifest["shards"]
     ):
-        raise DataError(
-            f"{path} does not say which shards there are; it is damaged: delete it and run snakemake again."
-        )
+        raise DataError(f"{path} is damaged: it does not list its shards; delete it and run snakemake again.")
     return manifest
 
 
 def shard_paths(manifest: Mapping, folder: Path) -> list[Path]:
-    """Paths of the shards that a manifest lists; DataError for one that is missing, or of another manifest."""
+    """The paths of the shards in a manifest. Raises DataError if one is missing or is not the shard of the manifest."""
     paths = []
     for entry in manifest["shards"]:
         path = folder / entry["file"]
         if not path.is_file():
-            raise DataError(f"{path} is listed in the manifest and not there; delete the manifest and run again.")
+            raise DataError(f"{path} is in the manifest but does not exist; delete the manifest and run again.")
         if "digest" in entry and tables.made_by(path).get("digest") != entry["digest"]:
-            raise DataError(f"{path} is not the shard that manifest.json lists; delete that file and run again.")
+            raise DataError(f"{path} is not the shard that manifest.json lists; delete manifest.json and run again.")
         rows = tables.rows(path)
         if rows != entry.get("samples", rows):
             raise DataError(
@@ -45,9 +43,9 @@ def shard_paths(manifest: Mapping, folder: Path) -> list[Path]:
 
 
 def labels_of(paths: Iterable[Path], name: str, dataset: str | None = None) -> tuple[list[str], list[str | None]]:
-    """The sample_ids of some shards, in order, and the class called ``name`` of each (None where it has none).
+    """The sample_ids in some shards, in order, and each sample's label ``name`` (None if it has none).
 
-    Raises DataError where no sample has one, and TableError for a shard that is not of ``dataset``.
+    Raises DataError if no sample has that label, and TableError if a shard does not belong to ``dataset``.
     """
     paths = list(paths)
     ids: list[str] = []
@@ -61,5 +59,7 @@ def labels_of(paths: Iterable[Path], name: str, dataset: str | None = None) -> t
             for pairs in table["labels"].to_pylist()
         ]
     if values and not any(value is not None for value in values):
-        raise DataError(f"none of the {len(values)} samples in {paths[0].parent} has a label '{name}'; mend 'labels'.")
+        raise DataError(
+            f"none of the {len(values)} samples in {paths[0].parent} has a label '{name}'; correct 'labels'."
+        )
     return ids, values

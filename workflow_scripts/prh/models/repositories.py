@@ -1,6 +1,6 @@
 """Repositories of models on the hub, and which of their files are needed.
 
-`prh.modalities` loads what is downloaded by these rules. This module does not import torch, so that download jobs start
+`prh.modalities` loads the files that are chosen here. This module does not import torch, so that download jobs start
 at once.
 """
 

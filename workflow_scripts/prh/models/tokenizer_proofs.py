@@ -57,9 +57,8 @@ def prove(
     unknown_id = getattr(tokenizer, "unk_token_id", None)
     flat = Counter(int(token) for tokens in ids for token in tokens)
     total = flat.total()
-    ends = [
-        getattr(tokenizer, f"{end}_token_id", None) for end in ("bos", "eos")
-    ]  # GPT-2 uses one token as BOS, EOS and unknown
+    # GPT-2 uses one token as BOS, EOS and unknown
+    ends = [getattr(tokenizer, f"{end}_token_id", None) for end in ("bos", "eos")]
     unknown = flat[unknown_id] / total if total and unknown_id not in (None, *ends) else 0.0
     different = {_folded(text): tuple(map(int, tokens)) for text, tokens in zip(texts, ids, strict=True)}
     distinct = len(set(different.values())) / len(different) if different else 1.0

@@ -1,4 +1,4 @@
-"""Sources of data sets: where they come from, how they are fetched, and how their samples are read."""
+"""Sources of data sets: where they come from, and how their samples are fetched and read."""
 
 from prh.datasets.sources.base import SOURCES, Source, register
 from prh.datasets.sources.registry import known, source_of

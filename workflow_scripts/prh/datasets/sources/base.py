@@ -1,7 +1,7 @@
 r"""What a source of data sets declares, and the registry of sources.
 
-A source says what its entries hold, fetches what one of them names, and reads samples from what it has fetched. It is
-declared by a light module::
+A source says what its entries hold, fetches what an entry names, and reads samples from what was fetched. It is
+declared in a light module::
 
     class Generated(prh.DatasetEntry):
         source: Literal["generated"]
@@ -32,28 +32,29 @@ class Source:
     Attributes
     ----------
     name : str
-        Its own name, the value of the key ``source``.
+        Its name, the value of the key ``source``.
     entry : class or str
-        The class of its entries under ``datasets``, or where it is.
+        The class of its entries under ``datasets``, or the path to it, ``package.module:Class``.
     fetch : function
         Makes or finds what an entry names: from (entry, folder to write to, and by name lock, a
-        `prh.downloads.lockfile.Lock`, and world, the settings of the world or None) to the folder or file where it
-        lies, or to that and a mapping of what ``read`` is to know besides, such as the revision. It may use the
-        network, alone of all.
+        `prh.downloads.lockfile.Lock`, and world, the settings of the world or None) to the folder or file that holds
+        it, or to (folder or file, mapping of what else ``read`` needs, such as the revision). No other function of a
+        source may use the network.
     read : function
-        The samples of what was fetched, in a stable order: from (entry, what ``fetch`` told, with its root,
-        `prh.datasets.samples.SampleColumns`, {"samples": ..., "shuffle_seed": ...}). Where it is not given, that is a
-        data set in one of the local forms.
+        The samples of what was fetched, in a stable order: from (entry, the mapping of ``fetch`` with the folder or
+        file as root, `prh.datasets.samples.SampleColumns`, {"samples": ..., "shuffle_seed": ...}). By default it reads
+        a data set in one of the local forms.
     lies_here : callable
-        The folder or file on this machine that an entry names, whose changes are watched; None for none.
+        The folder or file on this machine that an entry names and whose changes are watched, or None.
     is_elsewhere : bool
         Whether it is fetched over the network, so that a lock file holds its version.
     is_of_world : bool
-        Whether its data come from the idealised world, and so depend on the settings of that.
+        Whether its data come from the idealised world and depend on the world's settings.
     samples : callable
-        How many samples an entry gives at most, as far as can be told beforehand: from (entry, settings of the world).
+        The largest number of samples that an entry can give, or None if it is unknown: from (entry, settings of the
+        world).
     size : callable, optional
-        Bytes of the download of an entry, asked where it lies; None where nothing tells.
+        The size in bytes of an entry's download, which it may ask over the network; None if it is unknown.
 
     Examples
     --------
@@ -77,7 +78,7 @@ SOURCES: dict[str, Source] = {}
 
 
 def register(source: Source) -> Source:
-    """Make a source known. Raises ValueError for a name that is taken."""
+    """Add a source to the registry and return it. Raises ValueError if its name is taken."""
     if source.name in SOURCES:
         raise ValueError(f"there is a source {source.name!r} already; give this one another name.")
     SOURCES[source.name] = source

@@ -1,4 +1,4 @@
-"""Which sources of data sets there are."""
+"""The known sources of data sets, and lookups by entry."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from prh.io.functions import import_members
 
 
 def known() -> dict[str, Source]:
-    """All sources by name: those of the workflow, and those that were registered from outside."""
+    """All sources by name: the workflow's own, and those registered by plugins."""
     import_members("prh.datasets.sources.declarations")
     return SOURCES
 

@@ -1,1 +1,1 @@
-"""The sources of the workflow itself, a file each. What is slow to import is imported when a source is used."""
+"""The sources of the workflow itself, one file each; slow modules are imported only when a source is used."""

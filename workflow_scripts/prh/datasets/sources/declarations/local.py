@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def fetch(entry: LocalDataset, _folder: Path, **_how: Any) -> Path:
-    """Where it lies."""
+    """The folder or file that the entry names; nothing is copied."""
     return Path(entry.path)
 
 

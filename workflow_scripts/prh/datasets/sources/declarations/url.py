@@ -1,4 +1,4 @@
-"""Archives on the web, with a folder in one of the local forms."""
+"""Archives on the web that hold a data set in one of the local forms."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def fetch(entry: UrlDataset, folder: Path, *, lock: Lock, **_how: Any) -> Path:
-    """Download the archive and unpack it beside ``folder``."""
+    """Download the archive into ``folder``, unpack it beside it, and return the entry's folder in it."""
     from prh.downloads import archives, web
 
     archive = web.fetch_url(entry.url, folder, sha256=entry.sha256, lock=lock)
