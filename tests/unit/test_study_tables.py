@@ -169,7 +169,7 @@ def test_figure2_of_calibrated_alignment():
 @pytest.mark.usefixtures("no_umap")
 def test_figure2_needs_every_pair():
     lacking = {pair: score for pair, score in ALIGNMENT.items() if pair != ("v1", "v3")}
-    with pytest.raises(ValueError, match="1 cells of the grid of models have no alignment, such as v1 with v3"):
+    with pytest.raises(ValueError, match="1 pairs of models have no alignment, such as v1 with v3"):
         figure2(best_table(lacking), PROBES)
 
 
@@ -294,7 +294,7 @@ def test_figure4_against_a_single_model_and_an_unknown_one():
     scores = score_table([*MODELLING, *DOWNSTREAM])
     joined = figure4(best_table(CROSS, FAMILY), scores, PARAMETERS, tasks=TASKS, reference="v3")
     assert joined.table["x"].unique().sort().to_list() == pytest.approx([0.1, 0.2, 0.3])
-    with pytest.raises(ValueError, match="No vision model is, or is of the family, H; the families are F, G"):
+    with pytest.raises(ValueError, match="There is no vision model or vision family H; the families are F, G"):
         figure4(best_table(CROSS, FAMILY), scores, PARAMETERS, tasks=TASKS, reference="H")
     with pytest.raises(ValueError, match="at least one task"):
         figure4(best_table(CROSS, FAMILY), scores, PARAMETERS, tasks={}, reference="F")

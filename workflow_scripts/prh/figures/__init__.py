@@ -1,1 +1,1 @@
-"""Figures: the look that all pictures share, and the words under them. Never imports torch."""
+"""Style and captions shared by all figures. Never imports torch, so that drawing jobs start quickly."""

@@ -1,4 +1,4 @@
-"""What figures 2, 3 and 4 say in words: which alignment they show, how a trend is quoted, what a note lists."""
+"""Text in figures 2, 3 and 4: headings, quoted trends and sources of scores."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def require(table: pl.DataFrame, columns: Sequence[str], statistics: pl.DataFram
 
 
 def heading(table: pl.DataFrame, of: str) -> str:
-    """``Alignment of vision models, wit_1024 (mutual_knn, k = 10, n = 1,024)``."""
+    """Heading such as ``Alignment of vision models, wit_1024 (mutual_knn, k = 10, n = 1,024)``."""
     dataset, metric, k, n, alignment = table.select(SETTING).row(0)
     return f"{_ALIGNMENT[alignment]} {of}, {dataset} ({style.describe(metric, k, n)})"
 
 
 def one(statistics: pl.DataFrame, panel: str, statistic: str) -> dict:
-    """The row of ``statistic`` for the whole of ``panel``; raises ValueError if there is not exactly one."""
+    """The row of ``statistic`` for a whole ``panel``; ValueError unless there is exactly one."""
     rows = statistics.filter(
         (pl.col("panel") == panel) & pl.col("group").is_null() & (pl.col("statistic") == statistic)
     )
@@ -40,7 +40,7 @@ def one(statistics: pl.DataFrame, panel: str, statistic: str) -> dict:
 
 
 def trend(row: Mapping) -> str:
-    """``ρ = 0.86, p = 0.0001``; a correlation that is not defined is said to be so."""
+    """A trend as text, such as ``ρ = 0.86, p = 0.0001``, or ``ρ is not defined``."""
     if row["value"] is None or math.isnan(row["value"]):
         return "ρ is not defined"
     return f"ρ = {row['value']:.2f}, p = {_p_value(row['p'])}"
@@ -51,6 +51,6 @@ def _p_value(p: float) -> str:
 
 
 def sources(table: pl.DataFrame) -> str:
-    """A sentence that names where scores come from unless all were measured here; empty if they were."""
+    """A sentence that names the sources of scores; empty if all were measured here."""
     names = sorted(table["source"].unique())
     return "" if names == ["measured"] else f"Scores: {'; '.join(names)}."

@@ -1,5 +1,6 @@
-"""Studies: a question each, answered by a table, its statistics and a picture. A study is one folder, or, from outside,
-one file (docs/architecture.md).
+"""Studies: each answers one question with a table, statistics and a figure.
+
+A study is one folder of this package, or one file of a plugin (docs/architecture.md).
 """
 
 from prh.io.functions import import_members
@@ -9,6 +10,6 @@ __all__ = ["STUDIES", "Study", "StudyTables", "Target", "known", "register"]
 
 
 def known() -> dict[str, Study]:
-    """All studies by name: those of this package, and those that were registered from outside."""
+    """All studies by name: those of this package and those registered by plugins."""
     import_members(__name__, folders_only=True)
     return STUDIES

@@ -1,7 +1,7 @@
-"""What a study declares, and the registry of studies.
+"""The declaration of a study, and the registry of studies.
 
-The workflow asks every study which pictures an experiment allows before any job runs. So a study is declared by a light
-module, and names the functions that make its table and draw it, which may load whatever they need::
+Before any job runs, the workflow asks every study which figures it can make for an experiment. So a study is declared
+in a module that imports little, and refers by name to the functions that make its table and draw it::
 
     def targets(plan):
         for dataset, measure, _ in plan.panels():
@@ -28,23 +28,23 @@ if TYPE_CHECKING:
 
     from prh.experiment.plan import Plan
 READABLE = ("best", "models", "scores", "rows", "sweep")
-"""What a study can read: the tables of best layer pairs, of models and of scores; all layer pairs of its data set and
-metric; the best layer pairs in galleries of growing size.
+"""Tables that a study can read: best layer pairs, models, scores, all layer pairs of its data set and metric, and best
+layer pairs in galleries of growing size.
 """
 
 
 @dataclass(frozen=True)
 class Target:
-    """One picture of a study, and its table where the study makes one.
+    """One figure of a study, and its table if the study makes one.
 
     Attributes
     ----------
     path : str
-        Of the picture below ``figures``, and of the table below ``tables``, without an ending.
+        Path of the figure below ``figures`` and of the table below ``tables``, without a suffix.
     rows : mapping
-        Which rows of the tables that are read it is about: {column: value}; None for a null.
+        Selects rows of the alignment tables that are read: {column: value}, None for null.
     table, drawing : mapping
-        Further arguments of ``Study.table`` and of ``Study.draw``; JSON values.
+        Further keyword arguments of ``Study.table`` and ``Study.draw``; JSON values.
 
     Examples
     --------
@@ -60,16 +60,16 @@ class Target:
 
 @dataclass(frozen=True)
 class StudyTables:
-    """What a study's ``table`` returns: its rows, its statistics if it has any, and models that are named below.
+    """The result of ``Study.table``: a table, its statistics if it has any, and models to mention below the figure.
 
     Attributes
     ----------
     table : polars.DataFrame
-        What is drawn.
+        The data to draw.
     statistics : polars.DataFrame, optional
-        What is quoted (schema ``prh.studies.statistics_table.STATISTICS``).
+        The statistics to quote (schema ``prh.studies.statistics_table.STATISTICS``).
     missing, tied : sequence of str
-        Models that are left out for want of a score, and those whose neighbours are largely drawn by lot.
+        Models left out because they lack a score, and models with many ties among their neighbours.
 
     Examples
     --------
@@ -86,23 +86,24 @@ class StudyTables:
 
 @dataclass(frozen=True)
 class Study:
-    """A study, as the workflow knows it.
+    """A study: which figures it can make, what it reads, and the functions that make its table and draw it.
 
     Attributes
     ----------
     name : str
-        Its own name.
+        Unique name of the study.
     targets : callable
-        The pictures that an experiment allows: from a `prh.experiment.plan.Plan` to targets.
+        Maps a `prh.experiment.plan.Plan` to the targets that the study can make for it.
     reads : sequence of str
-        The tables that it reads, of `READABLE`: arguments of ``table``, or, without a ``table``, of ``draw``.
-    draw : function
-        Returns a matplotlib Figure. Its arguments are ``table`` (and ``statistics``, ``missing`` and ``tied`` where
-        there are some), as polars frames, and ``Target.drawing``.
-    table : function, optional
-        Returns `StudyTables` from the tables that are read, as polars frames, and ``Target.table``.
+        The tables that it reads, from `READABLE`. They are passed, as polars frames, to ``table``, or to ``draw`` if
+        there is no ``table``.
+    draw : function, or str
+        Returns a matplotlib Figure. Its arguments are the tables read, or ``table`` with (if present) ``statistics``,
+        ``missing`` and ``tied``; and ``Target.drawing``. A string is an import path, ``package.module:function``.
+    table : function, or str, optional
+        Returns `StudyTables`. Its arguments are the tables read and ``Target.table``.
     has_statistics : bool
-        Whether these hold statistics, which are a table of their own.
+        Whether its `StudyTables` have statistics, which are written as a separate table.
 
     Examples
     --------
@@ -127,17 +128,17 @@ def register(study: Study) -> Study:
     Parameters
     ----------
     study : Study
-        What it is called, when it applies, what it reads, and how it is made and drawn.
+        The study to add.
 
     Returns
     -------
     Study
-        The same.
+        The same study.
 
     Raises
     ------
     ValueError
-        Its name is taken, or it reads a table that there is none of.
+        If its name is taken, or it reads a table that does not exist.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Pairs of models out of the table of best layer pairs: within a modality, across two, and as a matrix."""
+"""Selects pairs of models from the table of best layer pairs: within a modality, across two, or as a matrix."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OF_A_PAIR = ("score", "calibrated", "threshold", "low", "high", "chance")
 
 
 def one_setting(best: pl.DataFrame, value: str) -> pl.DataFrame:
-    """``best``, which must hold one setting and ``value`` for each pair, once; ValueError otherwise."""
+    """``best`` unchanged; ValueError unless it holds one setting, and each pair once with a finite ``value``."""
     if value not in VALUES:
         raise ValueError(f"The alignment drawn must be one of {', '.join(VALUES)}, got {value}.")
     sides = [f"{name}_{side}" for name in ("model", "modality", "family") for side in "xy"]
@@ -35,9 +35,10 @@ def one_setting(best: pl.DataFrame, value: str) -> pl.DataFrame:
 
 
 def within_modality(best: pl.DataFrame, modality: str, value: str = "score") -> pl.DataFrame:
-    """Pairs of two models of ``modality``, each once: model_x < model_y, family_x, family_y, y (alignment), setting.
+    """Pairs of two different models of ``modality``, each once.
 
-    A pair given in both orders is averaged (some metrics are not symmetric); a model with itself is left out.
+    Columns: model_x < model_y, family_x, family_y, y (alignment) and the setting. A pair that is present in both orders
+    is averaged, because some metrics are not symmetric.
     """
     swap = pl.col("model_x") > pl.col("model_y")
     ordered = best.filter(
@@ -54,18 +55,18 @@ def within_modality(best: pl.DataFrame, modality: str, value: str = "score") -> 
 
 
 def across(best: pl.DataFrame, x_modality: str, y_modality: str) -> pl.DataFrame:
-    """The finite scores of ``best`` across two modalities, whichever model came first.
+    """The finite scores of ``best`` between two modalities, in whichever order a pair is stored.
 
-    Columns: x and y, the model of each; what ``best`` has of dataset, metric, k, n, family_x and family_y; and the
-    means of what it has of score, calibrated, threshold, low, high and chance: a pair given in both orders, as by a
-    metric that is not symmetric, is averaged. Within one modality every pair stands both ways round.
+    Columns: x and y, the model of each modality; dataset, metric, k, n, family_x and family_y if ``best`` has them; and
+    score, calibrated, threshold, low, high and chance if ``best`` has them. A pair that is present in both orders (by a
+    metric that is not symmetric) is averaged. If both modalities are the same, every pair occurs in both orders.
     """
     sides = []
     for x, y in (("x", "y"), ("y", "x")):
         chosen = best.filter(pl.col(f"modality_{x}") == x_modality, pl.col(f"modality_{y}") == y_modality)
-        told = [pl.col(f"{name}_{old}").alias(f"{name}_{new}") for name in ("model", "family")
+        renamed = [pl.col(f"{name}_{old}").alias(f"{name}_{new}") for name in ("model", "family")
                 for old, new in ((x, "x"), (y, "y")) if f"{name}_{old}" in best.columns]  # fmt: skip
-        sides.append(chosen.with_columns(told))
+        sides.append(chosen.with_columns(renamed))
     both = pl.concat(sides).filter(pl.col("score").is_finite()).rename({"model_x": "x", "model_y": "y"})
     keys = [name for name in (*SETTING, "x", "y", "family_x", "family_y") if name in both.columns]
     values = [name for name in OF_A_PAIR if name in both.columns]
@@ -73,41 +74,40 @@ def across(best: pl.DataFrame, x_modality: str, y_modality: str) -> pl.DataFrame
 
 
 def square(pairs: pl.DataFrame, models: Sequence[str], column: str) -> np.ndarray:
-    """``column`` of every two models as a matrix [models, models]: row = model_x, NaN on the diagonal and where absent.
+    """``column`` of all pairs of models as a matrix [models, models]: row = model_x, NaN on the diagonal or if absent.
 
-    A pair that stands in the table one way round only fills both cells. Raises ValueError for a pair given twice.
+    A pair that is stored in only one order fills both cells. Raises ValueError for a pair that occurs twice.
     """
     twice = pairs.filter(pl.struct("model_x", "model_y").is_duplicated())
     if twice.height:
         x, y = twice.select("model_x", "model_y").row(0)
-        raise ValueError(f"The best table gives {x}, {y} more than once; keep one row per model_x, model_y.")
-    place = {name: i for i, name in enumerate(models)}
+        raise ValueError(f"The best table has the pair {x}, {y} more than once; keep one row per model_x, model_y.")
+    index = {name: i for i, name in enumerate(models)}
     matrix = np.full((len(models), len(models)), np.nan)
     for x, y, value in pairs.select("model_x", "model_y", column).iter_rows():
-        if x in place and y in place and x != y and value is not None:
-            matrix[place[x], place[y]] = value
+        if x in index and y in index and x != y and value is not None:
+            matrix[index[x], index[y]] = value
     return np.where(np.isnan(matrix), matrix.T, matrix)
 
 
 def require_complete(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> None:
-    """Raise ValueError for a cell of a matrix [rows, columns] that is NaN."""
+    """Raise ValueError if any cell of a matrix [rows, columns] is NaN."""
     absent = np.argwhere(np.isnan(matrix))
     if len(absent):
         row, column = absent[0]
         raise ValueError(
-            f"{len(absent)} cells of the grid of models have no alignment, such as {rows[row]} with {columns[column]}; "
-            "align them."
+            f"{len(absent)} pairs of models have no alignment, such as {rows[row]} with {columns[column]}; align them."
         )
 
 
 def families(pairs: pl.DataFrame) -> pl.DataFrame:
-    """Each model of the pairs, and its family."""
+    """The models of the pairs, one row each, with their family."""
     sides = [pairs.select(model=f"model_{side}", family=f"family_{side}") for side in "xy"]
     return pl.concat(sides).unique("model")
 
 
 def with_setting(table: pl.DataFrame, pairs: pl.DataFrame, value: str) -> pl.DataFrame:
-    """The table with the constant columns that say which alignment it shows."""
+    """``table`` with constant columns for the setting of ``pairs`` and for which alignment (``value``) it shows."""
     dataset, metric, k, n = pairs.select(SETTING).row(0)
     return table.drop(SETTING, strict=False).with_columns(
         dataset=pl.lit(dataset),

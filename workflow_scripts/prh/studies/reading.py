@@ -1,4 +1,4 @@
-"""The tables that a study reads, checked and as frames, by the arguments that take them."""
+"""Reads and checks the tables of a study, keyed by the arguments that they are passed to."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from prh.io import tables
 from prh.jobs.about import about
 
 OF_ALIGNMENT = ("best", "rows", "sweep")
-"""The tables of which a study is about some rows. (The metric of a score is another thing.)"""
+"""Tables that are cut to the rows of a target. The scores are not: their column metric means something else."""
 NOTES = ("missing", "tied")
-"""Facts of a study's footer that are told under its picture: models without a score, and with many ties."""
+"""Facts in the footer of a study that are printed below its figure: models without a score, and with many ties."""
 
 
 def frames(
     names: Sequence[str], paths: Sequence[Path], specs: Sequence[str], rows: Mapping[str, Any]
 ) -> tuple[dict[str, pl.DataFrame], dict[str, Any]]:
-    """The tables at ``paths`` by name, several of one name as one, those of alignment cut to ``rows``; and their notes.
+    """(frames by name, notes) of the tables at ``paths``.
 
-    ``specs`` are the digests of the settings that each must be made by, or none. Raises ValueError for lists of
-    different lengths, and TableError (`prh.io.tables.require`) for a table that is not the one asked for.
+    Tables with the same name are concatenated, and alignment tables are cut to ``rows``. ``specs`` are the digests of
+    the settings that must have made each table; empty for no check. Raises ValueError for lists of different lengths,
+    and TableError (`prh.io.tables.require`) for a table other than the required one.
     """
     parts: dict[str, list[pl.DataFrame]] = {}
     notes: dict[str, Any] = {}
@@ -34,4 +35,4 @@ def frames(
             notes |= {note: footer[note] for note in NOTES if footer.get(note)}
             table = pl.from_arrow(tables.read(path))
             parts.setdefault(name, []).append(tables.selected(table, rows) if name in OF_ALIGNMENT else table)
-    return {name: pl.concat(several) for name, several in parts.items()}, notes
+    return {name: pl.concat(frames_of_name) for name, frames_of_name in parts.items()}, notes

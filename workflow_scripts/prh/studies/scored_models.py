@@ -1,4 +1,4 @@
-"""What models can do, as studies need it: one score for each model and task, and how many tasks a model solves."""
+"""Scores of models as the studies need them: one per model and task, and how many tasks a model solves."""
 
 from __future__ import annotations
 
@@ -12,11 +12,24 @@ SOLVED_SHARE = 0.8
 
 
 def solved(scores: pl.DataFrame, share: float = SOLVED_SHARE) -> pl.DataFrame:
-    """How many tasks each model solves: a task is solved at ``share`` of the best model's value on it or more.
+    """How many tasks each model solves; a model solves a task if it reaches ``share`` of the best model's value on it.
 
-    scores: one row per (model, task) with columns model, task, value (accuracy, 0 to 1).
-    Returns model, solved (count), tasks (how many the model has a score for), sorted by model.
-    Raises ValueError for a missing column, NaN, or a (model, task) given twice.
+    Parameters
+    ----------
+    scores : polars.DataFrame
+        One row per (model, task): model, task, value (accuracy, 0 to 1).
+    share : float
+        From 0 to 1.
+
+    Returns
+    -------
+    polars.DataFrame
+        model, solved (count), tasks (number of tasks with a score), sorted by model.
+
+    Raises
+    ------
+    ValueError
+        For a missing column, NaN, or a (model, task) that occurs twice.
     """
     _require_scores(scores, {"model", "task", "value"})
     twice = scores.filter(pl.struct("model", "task").is_duplicated())
@@ -33,7 +46,7 @@ def solved(scores: pl.DataFrame, share: float = SOLVED_SHARE) -> pl.DataFrame:
 
 
 def _require_scores(scores: pl.DataFrame, columns: set[str]) -> None:
-    """Raise ValueError for a missing column, and for a value that is NaN or missing."""
+    """Raise ValueError for a missing column, or a value that is NaN or null."""
     if lacking := columns - set(scores.columns):
         raise ValueError(f"The scores lack the column {', '.join(sorted(lacking))}.")
     bad = scores.filter(~pl.col("value").is_finite().fill_null(False))
@@ -43,7 +56,7 @@ def _require_scores(scores: pl.DataFrame, columns: set[str]) -> None:
 
 
 def one_per_model_task(scores: pl.DataFrame) -> pl.DataFrame:
-    """One row per (model, task): what was measured stands before what was published."""
+    """One row per (model, task, metric); a measured score takes precedence over a published one."""
     _require_scores(scores, {"model", "task", "metric", "value", "source"})
     twice = scores.filter(pl.struct("model", "task", "metric", "source").is_duplicated())
     if twice.height:
@@ -54,7 +67,7 @@ def one_per_model_task(scores: pl.DataFrame) -> pl.DataFrame:
 
 
 def one_task(scores: pl.DataFrame, metric: str, task: str | None) -> pl.DataFrame:
-    """The score of each model by ``metric`` on one task, which must be named where there are several."""
+    """The score of each model by ``metric`` on one task; ValueError if there are several and ``task`` is None."""
     chosen = one_per_model_task(scores.filter(pl.col("metric") == metric))
     if task is not None:
         chosen = chosen.filter(pl.col("task") == task)
@@ -68,9 +81,10 @@ def one_task(scores: pl.DataFrame, metric: str, task: str | None) -> pl.DataFram
 
 
 def parameters_of(models: pl.DataFrame, names: Sequence[str], column: str) -> pl.Expr:
-    """The number of parameters of the model that stands in ``column``, for any of ``names``; ValueError if not known.
+    """An expression that maps the model names in ``column`` to their numbers of parameters.
 
-    models: the table of models, with columns model and parameters.
+    ``models`` is the table of models, with columns model and parameters. Raises ValueError if the number of any of
+    ``names`` is unknown.
     """
     known = dict(models.select("model", "parameters").drop_nulls().iter_rows())
     if unknown := sorted(set(names) - set(known)):
@@ -79,6 +93,6 @@ def parameters_of(models: pl.DataFrame, names: Sequence[str], column: str) -> pl
 
 
 def require_models(kept: Sequence[str], least: int, what: str, figure: str) -> None:
-    """Raise ValueError for fewer models with scores than a figure needs."""
+    """Raise ValueError if fewer models than a figure needs have the required scores."""
     if len(kept) < least:
         raise ValueError(f"{figure.capitalize()} needs at least {least} models with {what}; there are {len(kept)}.")

@@ -1,4 +1,4 @@
-"""The statistics that a study quotes, as rows of one schema."""
+"""The table of statistics that a study quotes, with one schema for all studies."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ STATISTICS = {
 
 
 def statistics_table(rows: Sequence[Mapping]) -> pl.DataFrame:
-    """``rows`` as a table (schema STATISTICS); what a row does not tell is null."""
+    """``rows`` as a table of schema STATISTICS; missing values are null."""
     table = pl.DataFrame([{name: row.get(name) for name in STATISTICS} for row in rows], schema=STATISTICS)
     return table.with_columns(pl.col(pl.Float64).fill_nan(None))
 
 
 def trend_row(panel: str, group: str | None, trend: statistics.Trend, n: int, method: str) -> dict:
-    """A rank correlation with its p-value."""
+    """Row for a rank correlation with its p-value."""
     return {
         "panel": panel,
         "group": group,
@@ -42,7 +42,7 @@ def trend_row(panel: str, group: str | None, trend: statistics.Trend, n: int, me
 
 
 def slope_row(panel: str, group: str | None, line: statistics.LinearFit, alpha: float) -> dict:
-    """The slope of a line with its 1 - alpha interval."""
+    """Row for the slope of a line with its 1 - alpha interval."""
     low, high = line.slope_interval(1 - alpha)
     return {
         "panel": panel,
@@ -58,10 +58,10 @@ def slope_row(panel: str, group: str | None, line: statistics.LinearFit, alpha: 
 
 
 def permuted(trend: statistics.Trend) -> str:
-    """``all 5,040 permutations``, or random ones."""
+    """Description of the permutations of a trend: ``all 5,040 permutations`` or ``random 10,000 permutations``."""
     return f"{'all' if trend.exact else 'random'} {trend.permutations + trend.exact:,} permutations"
 
 
 def percent(alpha: float) -> str:
-    """``95 %``, the confidence of an interval."""
+    """The confidence 1 - alpha of an interval as text: ``95 %``."""
     return f"{100 * (1 - alpha):g} %"

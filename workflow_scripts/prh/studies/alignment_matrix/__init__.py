@@ -1,4 +1,4 @@
-"""How much every two models align at their best pair of layers: a heat map model x model."""
+"""Alignment of all pairs of models at their best pair of layers, as a heat map model x model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def targets(plan: Plan) -> Iterator[Target]:
-    """Each data set and measure, and its calibrated scores where there are some."""
+    """One target per data set and measure, and one for its calibrated scores if there are any."""
     for dataset, measure, _ in plan.panels():
         for value, ending in plan.values(measure).items():
             yield Target(

@@ -1,4 +1,4 @@
-"""Heat map model x model: how much each pair of models aligns at its best pair of layers."""
+"""Heat map model x model: alignment of each pair of models at its best pair of layers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prh.figures import style
 from prh.modalities import colour_of
 from prh.studies.pairs import square
 
-CELL = 0.46  # inches, the side of a cell where there is room
+CELL = 0.46  # inches, the side of a cell if there is room
 SMALLEST_CELL = 0.08  # inches; with more models the figure grows over the page, to be read on a screen
 BRACKET = 0.09  # inches between the cells and the brackets of families and modalities
 TITLES = {"score": "Alignment", "calibrated": "Calibrated alignment"}
@@ -27,15 +27,15 @@ TITLES = {"score": "Alignment", "calibrated": "Calibrated alignment"}
 def draw(
     best: pl.DataFrame, models: pl.DataFrame, *, value: str = "score", alpha: float = 0.05, title: str | None = None
 ) -> Figure:
-    """Draw the alignment of every two models as a heat map, ordered by modality and then by family.
+    """Draw the alignment of all pairs of models as a heat map, ordered by modality and then by family.
 
     Parameters
     ----------
     best
         One row per model pair, of a single dataset, metric, k and n, with the columns dataset, metric, k, n, model_x,
-        model_y, ``value`` and, optionally, q. A pair given one way round is drawn both ways.
-        Cells with q > ``alpha`` carry a small cross; a null q says nothing. Models with many ties are named (where
-        tied_x or tied_y is true).
+        model_y, ``value`` and, optionally, q. A pair that is present in one order only is drawn in both cells. Cells
+        with q > ``alpha`` get a small cross; a null q is ignored. Models with many ties (tied_x or tied_y is true) are
+        named below.
     models
         The models to draw, in drawing order within their family: model, modality, family.
     value
@@ -43,13 +43,13 @@ def draw(
     alpha
         The false discovery rate above which a cell is marked.
     title
-        Above the figure, before the metric, k and n; by default it says what is drawn, of which data set.
+        Title, followed by the metric, k and n; by default it names what is drawn and the data set.
 
     Raises
     ------
     ValueError
-        A column is missing, a table is empty, ``best`` mixes data sets, metrics, k or n, a model or a pair
-        is given twice, or no two of ``models`` have a value.
+        If a column is missing, a table is empty, ``best`` mixes data sets, metrics, k or n, a model or a pair occurs
+        twice, or no pair of ``models`` has a value.
     """
     settings = ("dataset", "metric", "k", "n")
     style.require_columns(best, (*settings, "model_x", "model_y", value), "best")
@@ -73,15 +73,15 @@ def draw(
     bar = fig.colorbar(image, ax=ax, shrink=0.6, aspect=22, pad=0.02)
     bar.set_label(TITLES.get(value, value).lower())
     bar.outline.set_visible(False)
-    what = f"{TITLES.get(value, value)} at the best pair of layers, {best['dataset'][0]}"
-    style.heading(fig, what if title is None else title, style.describe(metric, k, n))
+    default_title = f"{TITLES.get(value, value)} at the best pair of layers, {best['dataset'][0]}"
+    style.heading(fig, default_title if title is None else title, style.describe(metric, k, n))
     left_out = models.filter(pl.Series(~has_value))["model"].to_list()
     _explain(fig, alpha if unsure else None, _has_holes(values), left_out, tied_models(best))
     return fig
 
 
 def _grouped(models: pl.DataFrame) -> pl.DataFrame:
-    """The models of a modality, and within it of a family, side by side; otherwise in the order given."""
+    """Sort models so that modalities, and families within them, are contiguous; otherwise keep their order."""
     modalities = list(dict.fromkeys(models["modality"]))
     families = list(dict.fromkeys(zip(models["modality"], models["family"], strict=True)))
     keys = list(zip(models["modality"], models["family"], strict=True))
@@ -89,11 +89,11 @@ def _grouped(models: pl.DataFrame) -> pl.DataFrame:
 
 
 def _sizes(models: pl.DataFrame) -> tuple[float, tuple[float, float]]:
-    """Inches of the heat map's side, and of what stands left (names) and right (families, colour bar) of it."""
+    """(side of the heat map, (margin for names on the left, for families and colour bar on the right)), in inches."""
     count = len(models)
     right = style.longest_width(models["family"], style.SMALL) + 1.25
     side = count * SMALLEST_CELL
-    for _ in range(2):  # the names shrink with the cells, the cells grow with the room the names leave
+    for _ in range(2):  # iterated, because the size of the names depends on that of the cells and vice versa
         left = style.longest_width(models["model"], style.label_size(count, side)) + 0.25
         side = max(count * SMALLEST_CELL, min(count * CELL, style.PAGE_WIDTH - left - right))
     return side, (left, right)
@@ -118,7 +118,7 @@ def _heat_map(ax: Axes, values: np.ndarray, models: pl.DataFrame, side: float) -
 
 
 def _group_families(ax: Axes, models: pl.DataFrame, pitch: float) -> None:
-    """Thin lines between families, and on the right a bracket and a name for each, names moved apart where crowded."""
+    """Draw thin lines between families, and a bracket and a name for each on the right; crowded names are spread."""
     runs = _runs(list(zip(models["modality"], models["family"], strict=True)))
     for _, start, _ in runs[1:]:
         _separate(ax, start, min(0.5, 6 * pitch))
@@ -130,13 +130,13 @@ def _group_families(ax: Axes, models: pl.DataFrame, pitch: float) -> None:
     for ((modality, family), start, stop), centre, height in zip(runs, centres, heights, strict=True):
         colour = colour_of(modality)
         _line(ax, [edge, edge], [start - 0.35, stop - 0.65], color=colour, linewidth=1.5)
-        text_at = edge + BRACKET / pitch * 1.6
-        _line(ax, [edge, text_at], [centre, height], color=colour, linewidth=0.5)
-        ax.text(text_at + 0.03 / pitch, height, family, fontsize=size, va="center_baseline")
+        text_x = edge + BRACKET / pitch * 1.6
+        _line(ax, [edge, text_x], [centre, height], color=colour, linewidth=0.5)
+        ax.text(text_x + 0.03 / pitch, height, family, fontsize=size, va="center_baseline")
 
 
 def _group_modalities(ax: Axes, modalities: Sequence[str], pitch: float) -> None:
-    """Wide lines between modalities, and on top a bracket and a name for each."""
+    """Draw wide lines between modalities, and on top a bracket and a name for each."""
     runs = _runs(modalities)
     for _, start, _ in runs[1:]:
         _separate(ax, start, min(2.5, 12 * pitch))
@@ -150,7 +150,7 @@ def _group_modalities(ax: Axes, modalities: Sequence[str], pitch: float) -> None
 
 
 def _runs(keys: Sequence) -> list[tuple]:
-    """(key, first, one past the last) of each run of equal neighbours."""
+    """(key, start, stop) of each run of equal consecutive keys."""
     runs, start = [], 0
     for key, members in groupby(keys):
         stop = start + len(list(members))
@@ -170,7 +170,7 @@ def _line(ax: Axes, x: Sequence[float], y: Sequence[float], **look: object) -> N
 
 
 def _cross_out(ax: Axes, unsure: np.ndarray, image: AxesImage, side: float) -> bool:
-    """A small cross in each cell that is not significant, in its corner if there is a number; True if there is any."""
+    """Draw a cross in each cell that is not significant, in its corner if it has a number; True if there is any."""
     pitch = side / len(unsure)
     rows, columns = np.nonzero(unsure)
     corner = 0.33 if ax.texts and pitch > 0.2 else 0.0
@@ -192,7 +192,7 @@ def _has_holes(values: np.ndarray) -> bool:
 
 
 def _explain(fig: Figure, alpha: float | None, holes: bool, left_out: Sequence[str], tied: Sequence[str]) -> None:
-    """The note below: what cross and grey mean, the models that are not shown, and those with many ties."""
+    """Write the note below: the meaning of crosses and grey, the models not shown, and those with many ties."""
     parts = []
     if alpha is not None:
         parts.append(f"×: not significant (q > {alpha:g}).")

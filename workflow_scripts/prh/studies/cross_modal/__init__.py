@@ -1,4 +1,4 @@
-"""How well each language model aligns with the vision models of each family."""
+"""Alignment of each language model with the vision models of each family."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def targets(plan: Plan) -> Iterator[Target]:
-    """Each data set and measure with models of both modalities."""
+    """One target per data set and measure with models of both modalities."""
     for dataset, measure, models in plan.panels():
         if {"vision", "language"} <= plan.modalities(models):
             yield Target(f"{dataset}/{measure}/cross_modal", rows=plan.rows_of(dataset, measure))

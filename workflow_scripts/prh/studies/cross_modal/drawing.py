@@ -1,4 +1,4 @@
-"""Lines across modalities: how well each language model aligns with the vision models, one panel per vision family."""
+"""Alignment of each language model with the vision models as lines, one panel per vision family."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prh.figures import style
 from prh.studies.pairs import across
 
 PANELS_ACROSS = 3
-NAMED_LINES = 6  # a panel of more models says how many instead of naming each
+NAMED_LINES = 6  # a panel with more models gives their number instead of their names
 
 
 @style.applied()
@@ -28,10 +28,11 @@ def draw(
     y_modality: str = "vision",
     competence: str = "competence",
 ) -> Figure:
-    """Draw the alignment of each model of ``x_modality`` with each of ``y_modality``; a panel and a colour per family.
+    """Draw the alignment of each model of ``x_modality`` with each of ``y_modality``, one panel per family of the
+    latter.
 
-    Thin lines are single models with their intervals, the wide line is the mean of the family. The dotted line is
-    chance where it is known, the grey bars are the highest null threshold at their place in the panel.
+    Thin lines are single models with their intervals, the wide line is the mean of the family. The dotted line is the
+    chance level, if known; grey bars are the highest null threshold of the panel for each model on the x axis.
 
     Parameters
     ----------
@@ -39,18 +40,18 @@ def draw(
         One row per model pair, of a single dataset, metric, k and n, with the columns dataset, metric, k, n, model_x,
         modality_x, model_y, modality_y, score and, optionally, chance, threshold, low, high (null where not computed).
     models
-        model, modality, family and, optionally, the column named by ``competence``. Models on the x axis stand in order
-        of competence where there is one for each of them, else in the order given.
+        model, modality, family and, optionally, the column named by ``competence``. Models on the x axis are sorted by
+        competence if it is known for all of them; otherwise they keep their order.
     x_modality, y_modality
-        The modality along the x axis, and the one whose families get a panel each.
+        The modality on the x axis, and the one whose families get a panel each.
     competence
-        The column of ``models`` that orders the x axis, lowest first.
+        The column of ``models`` that sorts the x axis, lowest first.
 
     Raises
     ------
     ValueError
-        A column is missing, a table is empty, ``best`` mixes data sets, metrics, k or n, holds a pair twice, or has no
-        score across the two modalities.
+        If a column is missing, a table is empty, ``best`` mixes data sets, metrics, k or n, holds a pair twice, or has
+        no score between the two modalities.
     """
     settings = ("dataset", "metric", "k", "n")
     style.require_columns(best, (*settings, "model_x", "modality_x", "model_y", "modality_y", "score"), "best")
@@ -86,7 +87,7 @@ def draw(
 
 
 def ordered(models: pl.DataFrame, modality: str, competence: str) -> list[str]:
-    """The models of a modality, in order of the column ``competence`` if it has a value for each, else as given."""
+    """The models of a modality, sorted by the column ``competence`` if it has a value for each of them."""
     chosen = models.filter(pl.col("modality") == modality)
     if competence in chosen.columns and chosen[competence].is_not_null().all():
         chosen = chosen.sort(competence, maintain_order=True)
@@ -94,8 +95,8 @@ def ordered(models: pl.DataFrame, modality: str, competence: str) -> list[str]:
 
 
 def _panels(members: dict[str, list[str]], names: Sequence[str]) -> tuple[Figure, dict[str, Axes], float]:
-    """A figure with a panel per family, the names of the x axis under the lowest of each column; a panel's width."""
-    least = len(names) * style.SMALLEST / 72 / 0.75 + 0.3  # inches that a panel takes to name its x axis
+    """(figure, panel of each family, width of a panel); the lowest panel of each column names the x axis."""
+    least = len(names) * style.SMALLEST / 72 / 0.75 + 0.3  # inches that a panel needs to name its x axis
     across = min(PANELS_ACROSS, len(members), max(1, int((style.PAGE_WIDTH - 0.6) / least)))
     down = math.ceil(len(members) / across)
     across = math.ceil(len(members) / down)
@@ -118,29 +119,29 @@ def _panels(members: dict[str, list[str]], names: Sequence[str]) -> tuple[Figure
 
 
 def _draw_family(ax: Axes, pairs: pl.DataFrame, names: Sequence[str], members: Sequence[str], colour: str) -> None:
-    """Each member's line, their mean, and the threshold; intervals only where the lines are few enough to be named."""
-    places = np.arange(len(names))
+    """Draw a line per member, their mean and the threshold; intervals only if there are few enough lines to name."""
+    positions = np.arange(len(names))
     scores = np.array([along(pairs, names, member, "score") for member in members])
     if len(members) <= NAMED_LINES:
         _draw_members(ax, pairs, names, members, colour)
-        mean_look = {"zorder": 1.5}  # beneath, so that it hides no point
+        mean_look = {"zorder": 1.5}  # below the points, so that it hides none
     else:
-        ax.plot(places, scores.T, color=colour, alpha=0.25, linewidth=0.5)
+        ax.plot(positions, scores.T, color=colour, alpha=0.25, linewidth=0.5)
         mean_look = {"path_effects": [withStroke(linewidth=3.6, foreground="white")]}
     if len(members) > 1:
         mean = np.ma.masked_invalid(scores).mean(axis=0).filled(np.nan)
-        ax.plot(places, mean, color=colour, linewidth=2.2, marker=".", label=f"mean of {len(members)}", **mean_look)
+        ax.plot(positions, mean, color=colour, linewidth=2.2, marker=".", label=f"mean of {len(members)}", **mean_look)
     if "threshold" in pairs.columns:
         thresholds = np.array([along(pairs, names, member, "threshold") for member in members])
         highest = np.ma.masked_invalid(thresholds).max(axis=0).filled(np.nan)
-        ax.hlines(highest, places - 0.4, places + 0.4, color=style.NEUTRAL, linewidth=0.9)
+        ax.hlines(highest, positions - 0.4, positions + 0.4, color=style.NEUTRAL, linewidth=0.9)
 
 
 def _draw_members(ax: Axes, pairs: pl.DataFrame, names: Sequence[str], members: Sequence[str], colour: str) -> None:
-    """A line with its own marker for each member, and intervals, moved sideways a little to be told apart."""
+    """Draw a line with its own marker and intervals for each member, shifted sideways so that they do not overlap."""
     shifts = np.linspace(-0.2, 0.2, len(members)) if len(members) > 1 else [0.0]
     for member, marker, shift in zip(members, style.MARKERS, shifts, strict=False):
-        places = np.arange(len(names)) + shift
+        positions = np.arange(len(names)) + shift
         look = {
             "color": colour,
             "marker": marker,
@@ -149,20 +150,20 @@ def _draw_members(ax: Axes, pairs: pl.DataFrame, names: Sequence[str], members: 
             "markeredgewidth": 0,
             "alpha": 0.8,
         }
-        ax.plot(places, along(pairs, names, member, "score"), label=member, **look)
+        ax.plot(positions, along(pairs, names, member, "score"), label=member, **look)
         if {"low", "high"} <= set(pairs.columns):
             low, high = (along(pairs, names, member, side) for side in ("low", "high"))
-            ax.vlines(places, low, high, color=colour, alpha=0.5, linewidth=0.8)
+            ax.vlines(positions, low, high, color=colour, alpha=0.5, linewidth=0.8)
 
 
 def along(pairs: pl.DataFrame, names: Sequence[str], y: str, column: str) -> np.ndarray:
-    """``column`` of the pairs of model ``y`` with each of ``names`` as an array [names], NaN where there is no pair."""
+    """``column`` of the pairs of model ``y`` with each of ``names``: float64 [names], NaN without a pair."""
     values = dict(pairs.filter(pl.col("y") == y).select("x", column).iter_rows())
     return np.array([values.get(name) for name in names], dtype=float)
 
 
 def _legends(panels: dict[str, Axes], width: float) -> None:
-    """The models of each panel above it, under the family's name, all in letters that fit ``width`` inches."""
+    """Write the family and models of each panel above it, all in a font size that fits ``width`` inches."""
     entries = {family: ax.get_legend_handles_labels() for family, ax in panels.items()}
     longest = max(style.longest_width(labels, style.SMALL) for _, labels in entries.values())
     for family, (handles, labels) in entries.items():
@@ -183,7 +184,7 @@ def _legends(panels: dict[str, Axes], width: float) -> None:
 
 
 def _explain(fig: Figure, has_chance: bool, has_threshold: bool, left_out: Iterable[str], tied: Sequence[str]) -> None:
-    """The note below: what the grey lines are, the models that are not shown, and those with many ties."""
+    """Write the note below: the meaning of the grey lines, the models not shown, and those with many ties."""
     lines = ["dotted: chance"] if has_chance else []
     lines += ["bars: highest null threshold of the panel"] if has_threshold else []
     notes = [f"Grey, {'; '.join(lines)}."] if lines else []

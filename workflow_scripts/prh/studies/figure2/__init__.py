@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def targets(plan: Plan) -> Iterator[Target]:
-    """Each data set and measure with three vision models, where the experiment has probes."""
+    """One target per data set and measure with at least three vision models, if the experiment has probes."""
     for dataset, measure, models in plan.panels(controls=False):
         if not plan.experiment.probes or len(plan.of_modality("vision", models)) < 3:
             continue

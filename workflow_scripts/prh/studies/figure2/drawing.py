@@ -27,23 +27,22 @@ def draw(
 ) -> Figure:
     """Draw mean alignment per bin of solved tasks (left) and the models' map, coloured by mean score (right).
 
-    Bars carry the standard error as if pairs were independent (thick) and the jackknife interval over models (thin;
-    none for a bin of two models, which is said below). A bin of fewer than two models has no pair and no bar.
+    Each bar shows the standard error as if pairs were independent (thick) and the jackknife interval over models (thin;
+    a note says if there is none, as in a bin of two models). A bin of fewer than two models has no pair and no bar.
 
     Parameters
     ----------
     table, statistics, missing, tied
-        As ``prh.studies.figure2.table`` returns them. ``missing`` is listed under the figure, and so are the
-        models with many ties.
+        As returned by ``prh.studies.figure2.table``; ``missing`` and ``tied`` are listed below the figure.
     tasks
-        What the tasks are called on the axes.
+        Name of the tasks on the axes.
     alpha
-        Of the intervals of ``statistics``, for the note.
+        1 - confidence of the intervals in ``statistics``, for the note.
 
     Raises
     ------
     ValueError
-        A column is missing, a table is empty, or the table mixes settings.
+        If a column is missing, a table is empty, or the table mixes settings.
     """
     captions.require(table, COLUMNS, statistics, "figure 2")
     fig = style.figure(style.PAGE_WIDTH, 3.1)
@@ -72,12 +71,12 @@ def _note(rows: pl.DataFrame, alpha: float) -> str:
 def _bars(ax: Axes, table: pl.DataFrame, rows: pl.DataFrame, tasks: str) -> None:
     bins = table["bins"][0]
     for row in rows.iter_rows(named=True):
-        at, mean = int(row["group"]), row["value"]
-        ax.bar(at, mean, width=0.72, color="#9DC3E0")
+        position, mean = int(row["group"]), row["value"]
+        ax.bar(position, mean, width=0.72, color="#9DC3E0")
         if row["low"] is not None:
-            ax.plot([at, at], [row["low"], row["high"]], color=style.NEUTRAL, linewidth=0.8)
+            ax.plot([position, position], [row["low"], row["high"]], color=style.NEUTRAL, linewidth=0.8)
         if row["stderr"] is not None:
-            ax.plot([at, at], [mean - row["stderr"], mean + row["stderr"]], color="black", linewidth=2.4)
+            ax.plot([position, position], [mean - row["stderr"], mean + row["stderr"]], color="black", linewidth=2.4)
     edges = np.linspace(0, 100, bins + 1).round().astype(int)
     counts = np.bincount(table["bin"], minlength=bins)
     names = [
@@ -95,16 +94,16 @@ def _map(fig: Figure, ax: Axes, table: pl.DataFrame, tasks: str) -> None:
     ax.set_xticks([])
     ax.set_yticks([])
     ax.spines[:].set_visible(True)
-    placed = table.drop_nulls(["map_x", "map_y"])
-    if placed.is_empty():
+    mapped = table.drop_nulls(["map_x", "map_y"])
+    if mapped.is_empty():
         ax.text(0.5, 0.5, "a map needs four models", transform=ax.transAxes, ha="center", color=style.NEUTRAL)
         return
-    families = sorted(placed["family"].unique())
-    low, high = placed["average"].min(), placed["average"].max()
+    families = sorted(mapped["family"].unique())
+    low, high = mapped["average"].min(), mapped["average"].max()
     for family, marker in style.markers(families).items():
-        own = placed.filter(pl.col("family") == family)
+        members = mapped.filter(pl.col("family") == family)
         points = ax.scatter(
-            own["map_x"], own["map_y"], c=own["average"],
+            members["map_x"], members["map_y"], c=members["average"],
             cmap=style.value_map(), vmin=low, vmax=high, marker=marker, s=34,
             edgecolors="black", linewidths=0.5, label=family,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The table of Figure 2: what vision models solve, where they lie on a map, and how alike models of one bin are."""
+"""The table of Figure 2: tasks solved by vision models, their positions on a map, and alignment within bins."""
 
 from __future__ import annotations
 
@@ -40,17 +40,25 @@ def table(
     scores
         One row per model and task.
     value
-        The column of ``best`` that is shown: "score" or "calibrated".
+        The column of ``best`` to show: "score" or "calibrated".
     score_metric
-        The metric of the tasks.
+        Metric of the task scores to use.
     bins
-        How many bins there are.
+        Number of bins.
     permutations, seed
-        Of the models, for the p-value of the trend; ``seed`` is that of the map too.
+        Permutations of the models for the p-value of the trend; ``seed`` is also used for the map.
     alpha
-        Of intervals, which hold 1 - alpha.
+        Intervals have confidence 1 - alpha.
 
-    Raises ValueError for fewer than three models with scores. A model that lacks a score on any task is left out.
+    Returns
+    -------
+    StudyTables
+        A model that lacks a score on any task is left out and listed as missing.
+
+    Raises
+    ------
+    ValueError
+        If fewer than three models have scores on all tasks.
     """
     pairs = within_modality(one_setting(best, value), "vision", value)
     task_scores = one_per_model_task(scores.filter(pl.col("metric") == score_metric))
@@ -66,10 +74,10 @@ def table(
     require_models(kept, 3, f"{score_metric} scores on all {len(tasks)} tasks", "figure 2")
     alignment = square(pairs, kept, "y")
     require_complete(np.where(np.tri(len(kept), dtype=bool), 0, alignment), kept, kept)  # each pair once
-    place = model_map(alignment, seed=seed)
+    positions = model_map(alignment, seed=seed)
     counts = solved(task_scores.filter(pl.col("model").is_in(kept)))
     rows = (
-        pl.DataFrame({"model": kept, "map_x": place[:, 0], "map_y": place[:, 1]})
+        pl.DataFrame({"model": kept, "map_x": positions[:, 0], "map_y": positions[:, 1]})
         .with_columns(pl.col("map_x", "map_y").fill_nan(None))
         .join(families(pairs), on="model")
         .join(counts, on="model")
@@ -79,20 +87,21 @@ def table(
         )
         .sort("model")
     )
-    told = [*_bin_rows(rows, alignment, bins, alpha), _solved_trend(rows, alignment, permutations, seed)]
+    quoted = [*_bin_rows(rows, alignment, bins, alpha), _solved_trend(rows, alignment, permutations, seed)]
     return StudyTables(
         with_setting(rows, pairs, value),
-        statistics_table(told),
+        statistics_table(quoted),
         missing=[m for m in models if m not in kept],
         tied=tied_models(best),
     )
 
 
 def model_map(alignment: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """Places of models in the plane by UMAP on the distance -log(alignment): [models, 2], NaN for fewer than four.
+    """Two-dimensional UMAP of models with distance -log(alignment): float64 [models, 2], NaN for fewer than four
+    models.
 
-    alignment: symmetric [models, models], the diagonal not used. An alignment of zero or less, whose distance would be
-    infinite, counts as half of the smallest positive one. Raises ValueError if none is positive.
+    ``alignment`` is symmetric [models, models]; its diagonal is ignored. An alignment of zero or less, whose distance
+    would be infinite, counts as half of the smallest positive one. Raises ValueError if none is positive.
     """
     models = len(alignment)
     if models < 4:
@@ -100,7 +109,7 @@ def model_map(alignment: np.ndarray, *, seed: int = 0) -> np.ndarray:
     off_diagonal = ~np.eye(models, dtype=bool)
     positive = alignment[off_diagonal & (alignment > 0)]
     if not positive.size:
-        raise ValueError("No two models have a positive alignment, so there is no map of them to draw.")
+        raise ValueError("No two models have a positive alignment, so a map of them cannot be drawn.")
     from umap import UMAP  # slow to import, and only figure 2 needs it
 
     distance = np.zeros_like(alignment)
@@ -110,7 +119,7 @@ def model_map(alignment: np.ndarray, *, seed: int = 0) -> np.ndarray:
         reducer = UMAP(
             metric="precomputed",
             n_neighbors=min(15, models - 1),
-            init="spectral" if models > 10 else "random",  # the spectral start needs more points than it has axes
+            init="spectral" if models > 10 else "random",  # spectral initialisation needs more points than dimensions
             random_state=seed,
             n_jobs=1,
         )
@@ -118,11 +127,11 @@ def model_map(alignment: np.ndarray, *, seed: int = 0) -> np.ndarray:
 
 
 def _bin_rows(table: pl.DataFrame, alignment: np.ndarray, bins: int, alpha: float) -> list[dict]:
-    """Mean alignment within each bin that has two models or more."""
+    """Rows with the mean alignment within each bin of at least two models."""
     rows = []
-    names, which = table["model"].to_list(), table["bin"].to_numpy()
+    names, bin_of = table["model"].to_list(), table["bin"].to_numpy()
     for index in range(bins):
-        members = np.flatnonzero(which == index)
+        members = np.flatnonzero(bin_of == index)
         if len(members) < 2:
             continue
         left, right = (members[side] for side in np.triu_indices(len(members), 1))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def targets(plan: Plan) -> Iterator[Target]:
-    """Each data set and measure with three scored language models and a vision model, where there is a text."""
+    """One target per data set and measure with three scored language models and a vision model, if there is a text."""
     for dataset, measure, text in scored_panels(plan):
         for value, ending in plan.values(measure).items():
             yield Target(
@@ -24,7 +24,7 @@ def targets(plan: Plan) -> Iterator[Target]:
 
 
 def scored_panels(plan: Plan) -> Iterator[tuple[str, str, str]]:
-    """(data set, measure, text): three language models with bits per byte on the text, and a vision model."""
+    """(data set, measure, text) with three language models scored in bits per byte on the text and a vision model."""
     text = plan.experiment.figures.text or next(iter(plan.texts), None)
     for dataset, measure, models in plan.panels(controls=False):
         scored = set(models).intersection(plan.scored())

@@ -32,23 +32,22 @@ def draw(
     *,
     alpha: float = 0.05,
 ) -> Figure:
-    """Draw alignment to each vision model against 1 - bits per byte of the language model.
+    """Draw the alignment to each vision model against 1 - bits per byte of the language model.
 
-    A line (least squares, with its band) and a shade per vision model, darker for more parameters; language models are
-    named above each panel.
+    Each vision model has a least-squares line with its band, darker for more parameters; language models are named
+    above each panel.
 
     Parameters
     ----------
     table, statistics, missing, tied
-        As ``prh.studies.figure3.table`` returns them. ``missing`` is listed under the figure, and so are the
-        models with many ties.
+        As returned by ``prh.studies.figure3.table``; ``missing`` and ``tied`` are listed below the figure.
     alpha
-        Of the bands.
+        Bands have confidence 1 - alpha.
 
     Raises
     ------
     ValueError
-        A column is missing, a table is empty, or the table mixes settings.
+        If a column is missing, a table is empty, or the table mixes settings.
     """
     captions.require(table, COLUMNS, statistics, "figure 3")
     languages = table.select("language", "x").unique().sort("x", "language")
@@ -66,7 +65,10 @@ def draw(
         ax.set_title(title, fontsize=style.SMALL, pad=72 * (label_height + 0.16))
     span = np.ptp(languages["x"].to_numpy()) or 1.0
     panels[0].set_xlim(languages["x"].min() - 0.06 * span, languages["x"].max() + 0.06 * span)
-    lowest, highest = min(table["y"].min(), 0.0), table["y"].max()  # the points decide, not the bands of short lines
+    lowest, highest = (
+        min(table["y"].min(), 0.0),
+        table["y"].max(),
+    )  # set by the points, because the bands of short lines can be very wide
     margin = 0.05 * (highest - lowest)
     panels[0].set_ylim(lowest - margin, highest + margin)
     for ax in panels:
@@ -86,7 +88,7 @@ def draw(
 
 def _lines(ax: Axes, panel: pl.DataFrame, alpha: float) -> None:
     visions = panel.unique("vision").sort("vision_parameters", "vision")["vision"].to_list()
-    # the light end of the map is too pale for a thin line on white
+    # the light end of the colour map is too pale for thin lines on white
     shades = mpl.colormaps["YlGnBu"](np.linspace(1, 0.4, len(visions)))[::-1]
     for vision, label, shade in zip(visions, short_names(visions), shades, strict=True):
         points = panel.filter(pl.col("vision") == vision)
@@ -101,22 +103,26 @@ def _lines(ax: Axes, panel: pl.DataFrame, alpha: float) -> None:
 
 
 def _name_languages(ax: Axes, x: np.ndarray, names: Sequence[str], panel_width: float) -> None:
-    """Names above the panel, spread so that none touch, each with a thin line down to its place on the x axis."""
+    """Write names above the panel, spread so that none touch, each with a thin line to its position on the x axis."""
     low, high = ax.get_xlim()
-    places = (x - low) / (high - low)
-    labels = style.spread(places, LABEL_PITCH / panel_width)
-    labels += max(-labels[0], 0) + min(1 - labels[-1], 0)  # the panel is wide enough for all: shift, never squeeze
-    for place, label, name in zip(places, labels, names, strict=True):
-        ax.plot([place, label], [1.0, 1.05], transform=ax.transAxes, color=style.NEUTRAL, linewidth=0.4, clip_on=False)
+    positions = (x - low) / (high - low)
+    labels = style.spread(positions, LABEL_PITCH / panel_width)
+    labels += max(-labels[0], 0) + min(
+        1 - labels[-1], 0
+    )  # the panel is wide enough for all labels, so shifting is sufficient
+    for position, label, name in zip(positions, labels, names, strict=True):
+        ax.plot(
+            [position, label], [1.0, 1.05], transform=ax.transAxes, color=style.NEUTRAL, linewidth=0.4, clip_on=False
+        )
         ax.text(
             label, 1.06, name, transform=ax.transAxes, rotation=90, ha="center", va="bottom", fontsize=LABEL_SIZE
         ).set_in_layout(False)
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """Names without the words that all of them begin or end with, whole words only.
+    """Names without the leading and trailing words that all of them share.
 
-    A single name stays as it is, and so do all where nothing but numbers would be left of one.
+    A single name is returned unchanged; so are all names if only a number would be left of one.
     """
     if len(names) < 2:
         return list(names)
@@ -130,5 +136,5 @@ def short_names(names: Sequence[str]) -> list[str]:
 
 
 def _common(lists: Sequence[Sequence[str]]) -> int:
-    """How many of their first entries all ``lists`` share."""
+    """Number of leading entries that all ``lists`` share."""
     return sum(1 for _ in takewhile(lambda entries: len(set(entries)) == 1, zip(*lists, strict=False)))

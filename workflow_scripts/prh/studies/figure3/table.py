@@ -1,4 +1,4 @@
-"""The table of Figure 3: how well language models model text, and how they align with vision models."""
+"""The table of Figure 3: bits per byte of language models and their alignment with vision models."""
 
 from __future__ import annotations
 
@@ -40,15 +40,23 @@ def table(
     scores
         One row per model and task.
     value
-        The column of ``best`` that is shown: "score" or "calibrated".
+        The column of ``best`` to show: "score" or "calibrated".
     score_metric, task
-        The scores that stand for competence, and the name of the text, when there are several.
+        Metric of the scores that measure competence, and the name of the text if there are several.
     permutations, seed
-        Of the models, for p-values.
+        Permutations of the models for p-values.
     alpha
-        Of intervals, which hold 1 - alpha.
+        Intervals have confidence 1 - alpha.
 
-    Raises ValueError for fewer than three language models with a score.
+    Returns
+    -------
+    StudyTables
+        A language model without a score is left out and listed as missing.
+
+    Raises
+    ------
+    ValueError
+        If fewer than three language models have a score, or a pair has no alignment.
     """
     pairs = language_with_vision(best, value)
     by_model = one_task(scores, score_metric, task)
@@ -63,21 +71,21 @@ def table(
         )
         .sort("vision_family", "vision_parameters", "vision", "x", "language")
     )
-    told = [
+    quoted = [
         row
         for (family,), panel in rows.group_by("vision_family", maintain_order=True)
         for row in _panel_rows(family, panel, permutations, alpha, seed)
     ]
     return StudyTables(
         with_setting(rows, pairs, value),
-        statistics_table(told),
+        statistics_table(quoted),
         missing=sorted(set(languages) - set(kept)),
         tied=tied_models(best),
     )
 
 
 def language_with_vision(best: pl.DataFrame, value: str) -> pl.DataFrame:
-    """Each language model with each vision model: language, language_family, vision, vision_family, y, setting."""
+    """One row per language and vision model: language, language_family, vision, vision_family, y, and the setting."""
     pairs = across(one_setting(best, value), "language", "vision").sort("x", "y")
     names = {"x": "language", "family_x": "language_family", "y": "vision", "family_y": "vision_family"}
     return pairs.rename(names).select(*SETTING, *names.values(), y=pl.col(value))
@@ -94,7 +102,7 @@ def _panel_rows(family: str, panel: pl.DataFrame, permutations: int, alpha: floa
     method = f"all points; {permuted(trend)} of language models (QAP)"
     rows = [trend_row(family, None, trend, len(languages), method)]
     for vision, y in zip(visions, matrix.T, strict=True):
-        own = statistics.qap_rows(y[:, None], x, permutations=permutations, seed=seed)
+        line_trend = statistics.qap_rows(y[:, None], x, permutations=permutations, seed=seed)
         rows.append(slope_row(family, vision, statistics.linear_fit(x, y), alpha))
-        rows.append(trend_row(family, vision, own, len(languages), f"{permuted(own)} of language models"))
+        rows.append(trend_row(family, vision, line_trend, len(languages), f"{permuted(line_trend)} of language models"))
     return rows

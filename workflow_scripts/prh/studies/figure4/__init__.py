@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def targets(plan: Plan) -> Iterator[Target]:
-    """Where there is a Figure 3, and tasks of lm-eval."""
+    """One target per data set and measure that Figure 3 applies to, if the experiment has tasks of lm-eval."""
     tasks = {name: task.metric for name, task in plan.harness.items()}
     for dataset, measure, text in scored_panels(plan):
         if not tasks:

@@ -36,23 +36,22 @@ def draw(
     *,
     alpha: float = 0.05,
 ) -> Figure:
-    """Draw each task's score against alignment to vision, a disc per language model.
+    """Draw the score on each task against alignment to vision, one disc per language model.
 
-    A disc's area grows with the number of parameters, its colour with the rank in language modelling; a disc with a
-    dashed edge has a published score. Solid line: least squares with its 1 - ``alpha`` band; dashed: best monotone fit.
+    The area of a disc shows the number of parameters, its colour the rank in language modelling; a dashed edge marks a
+    published score. Solid line: least squares with its 1 - ``alpha`` band; dashed line: best monotone fit.
 
     Parameters
     ----------
     table, statistics, missing, tied
-        As ``prh.studies.figure4.table`` returns them. ``missing`` is listed under the figure, and so are the
-        models with many ties.
+        As returned by ``prh.studies.figure4.table``; ``missing`` and ``tied`` are listed below the figure.
     alpha
-        Of the bands.
+        Bands have confidence 1 - alpha.
 
     Raises
     ------
     ValueError
-        A column is missing, a table is empty, or the table mixes settings.
+        If a column is missing, a table is empty, or the table mixes settings.
     """
     captions.require(table, COLUMNS, statistics, "figure 4")
     tasks = table["task"].unique(maintain_order=True).to_list()
@@ -79,7 +78,7 @@ def draw(
         style.tied(tied),
     ]
     style.note_below(fig, " ".join(filter(None, notes)))
-    fig.draw_without_rendering()  # sets the size of the panels, on which the places of the names depend
+    fig.draw_without_rendering()  # fixes the size of the panels, which the positions of the names depend on
     for ax, task in zip(panels, tasks, strict=True):
         _name_discs(ax, table.filter(pl.col("task") == task), table["parameters"].to_numpy())
     return fig
@@ -96,26 +95,27 @@ def _panel(ax: Axes, panel: pl.DataFrame, statistics: pl.DataFrame, alpha: float
     measured = panel["source"] == "measured"
     discs = ax.scatter(
         x, y, s=_areas(panel["parameters"].to_numpy()), c=panel["rank"], cmap=style.value_map().reversed(),
-        edgecolors="black", linewidths=0.5, linestyles=["-" if here else (0, (2, 1)) for here in measured], zorder=3,
+        edgecolors="black", linewidths=0.5, zorder=3,
+        linestyles=["-" if is_own else (0, (2, 1)) for is_own in measured],
     )  # fmt: skip
     ax.set_xlim(*_widened(x, 0.15))
-    ax.set_ylim(*_widened(y, 0.1))  # the band may leave the panel
-    r2 = {kind: captions.one(statistics, task, f"R2 {kind}")["value"] for kind in ("linear", "monotone")}
-    told = ", ".join(f"{kind} R² = {value:.2f}" for kind, value in r2.items() if value is not None)
+    ax.set_ylim(*_widened(y, 0.1))  # the band may extend beyond the panel
+    r2 = {fit_name: captions.one(statistics, task, f"R2 {fit_name}")["value"] for fit_name in ("linear", "monotone")}
+    quoted_r2 = ", ".join(f"{fit_name} R² = {value:.2f}" for fit_name, value in r2.items() if value is not None)
     trend = captions.trend(captions.one(statistics, task, "Spearman"))
-    ax.set_title(f"{task}: {trend}\n{told}", fontsize=style.SMALL)
-    few = "" if shots is None else f", {shots}-shot"
-    ax.set_ylabel(f"{task}\n({metric.replace(',', ', ')}{few})")
+    ax.set_title(f"{task}: {trend}\n{quoted_r2}", fontsize=style.SMALL)
+    few_shot = "" if shots is None else f", {shots}-shot"
+    ax.set_ylabel(f"{task}\n({metric.replace(',', ', ')}{few_shot})")
     return discs
 
 
 def _widened(values: np.ndarray, share: float) -> tuple[float, float]:
-    room = share * (np.ptp(values) or 1.0)
-    return values.min() - room, values.max() + room
+    margin = share * (np.ptp(values) or 1.0)
+    return values.min() - margin, values.max() + margin
 
 
 def _areas(parameters: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
-    """Disc areas in points², linear in the logarithm of the count, from AREA[0] to AREA[1] over ``among``."""
+    """Disc areas in points², linear in the logarithm of the parameter count, from AREA[0] to AREA[1] over ``among``."""
     logs = np.log(parameters)
     span = np.log(parameters if among is None else among)
     share = (logs - span.min()) / (np.ptp(span) or 1.0)
@@ -133,7 +133,7 @@ def _size_legend(ax: Axes, parameters: np.ndarray) -> None:
 
 
 def short_count(count: float) -> str:
-    """``260k``, ``1.1B``, ``65B`` for a number of parameters."""
+    """A number of parameters as text: ``260k``, ``1.1B``, ``65B``."""
     for unit, name in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if count >= 0.9995 * unit:
             return f"{count / unit:.2g}{name}" if count < 99.5 * unit else f"{count / unit:.0f}{name}"
@@ -141,7 +141,7 @@ def short_count(count: float) -> str:
 
 
 def _name_discs(ax: Axes, panel: pl.DataFrame, parameters: np.ndarray) -> None:
-    """Write each model's name beside its disc where it covers least: discs, names already placed, the panel's edge."""
+    """Write the name of each model near its disc, where it overlaps least with discs, names and the panel edge."""
     pixels = ax.figure.dpi / 72
     centres = ax.transData.transform(panel.select("x", "y").to_numpy())
     radii = np.sqrt(_areas(panel["parameters"].to_numpy(), parameters)) / 2 * pixels
@@ -150,9 +150,9 @@ def _name_discs(ax: Axes, panel: pl.DataFrame, parameters: np.ndarray) -> None:
     legend = ax.get_legend()
     if legend is not None:
         taken.append(tuple(legend.get_window_extent().extents))
-    for at, centre, radius, model in zip(panel.select("x", "y").rows(), centres, radii, panel["model"], strict=True):
+    for point, centre, radius, model in zip(panel.select("x", "y").rows(), centres, radii, panel["model"], strict=True):
         label = ax.annotate(
-            model.rsplit("/", 1)[-1], at, (0, 0), textcoords="offset points", ha="center", va="center",
+            model.rsplit("/", 1)[-1], point, (0, 0), textcoords="offset points", ha="center", va="center",
             fontsize=LABEL_SIZE, zorder=4,
         )  # fmt: skip
         label.set_in_layout(False)
@@ -165,11 +165,11 @@ def _name_discs(ax: Axes, panel: pl.DataFrame, parameters: np.ndarray) -> None:
         if np.hypot(*(nearest - centre)) > radius + 4 * pixels:
             leader = {"arrowstyle": "-", "color": style.NEUTRAL, "linewidth": 0.4, "shrinkA": 0, "shrinkB": 0}
             offset = (nearest - centre) / pixels
-            ax.annotate("", at, offset, textcoords="offset points", arrowprops=leader).set_in_layout(False)
+            ax.annotate("", point, offset, textcoords="offset points", arrowprops=leader).set_in_layout(False)
 
 
 def _boxes(centre: np.ndarray, radius: float, size: np.ndarray, pixels: float) -> Iterator[Box]:
-    """Candidate places of a name around its disc, near ones first."""
+    """Candidate boxes for a name around its disc, nearest first."""
     for gap, angle in product(GAPS, np.linspace(0, 2 * np.pi, 16, endpoint=False)):
         towards = np.array([np.cos(angle), np.sin(angle)])
         middle = centre + towards * (radius + gap * pixels + np.abs(towards) * size / 2)
@@ -177,7 +177,7 @@ def _boxes(centre: np.ndarray, radius: float, size: np.ndarray, pixels: float) -
 
 
 def _cost(box: Box, centre: np.ndarray, taken: Sequence[Box], frame: Box) -> float:
-    """Pixels² of what ``box`` covers and of what lies outside ``frame`` (weighted), plus a little for distance."""
+    """Weighted area (pixels²) of ``box`` that overlaps with others or lies outside ``frame``, plus the distance."""
     area = (box[2] - box[0]) * (box[3] - box[1])
     covered = sum(_overlap(box, other) for other in taken)
     outside = area - _overlap(box, frame)

@@ -1,4 +1,4 @@
-"""The table of Figure 4: how language models align with vision, and what they score on tasks."""
+"""The table of Figure 4: alignment of language models with vision, and their scores on downstream tasks."""
 
 from __future__ import annotations
 
@@ -46,25 +46,33 @@ def table(
     tasks
         Task name -> metric, such as {"hellaswag": "acc_norm", "gsm8k": "exact_match,strict-match"}; a panel each.
     reference
-        The vision family (or one vision model) that language models are compared to; a model's alignment is the mean
-        over the family's models.
+        The vision family, or single vision model, that language models are compared to; the alignment of a language
+        model is the mean over the models of the family.
     value
-        The column of ``best`` that is shown: "score" or "calibrated".
+        The column of ``best`` to show: "score" or "calibrated".
     score_metric, modelling_task
-        The scores by which models are ranked, and the name of the text, when there are several.
+        Metric of the scores by which models are ranked, and the name of the text if there are several.
     permutations, seed
-        Of the models, for p-values.
+        Permutations of the models for p-values.
     alpha
-        Of intervals, which hold 1 - alpha.
+        Intervals have confidence 1 - alpha.
 
-    A model without its bits per byte or without any of the tasks' scores is left out of all panels, so that they show
-    the same models. Raises ValueError for no task, an unknown reference and fewer than three models with all scores.
+    Returns
+    -------
+    StudyTables
+        A model that lacks bits per byte or any of the task scores is left out of all panels, so that all panels show
+        the same models, and is listed as missing.
+
+    Raises
+    ------
+    ValueError
+        If there is no task, the reference is unknown, or fewer than three models have all scores.
     """
     pairs = language_with_vision(best, value)
     chosen = pairs.filter((pl.col("vision_family") == reference) | (pl.col("vision") == reference))
     if chosen.is_empty():
         known = ", ".join(sorted(pairs["vision_family"].unique()))
-        raise ValueError(f"No vision model is, or is of the family, {reference}; the families are {known}.")
+        raise ValueError(f"There is no vision model or vision family {reference}; the families are {known}.")
     if not tasks:
         raise ValueError("Figure 4 needs at least one task.")
     aligned = chosen.group_by("language", "language_family").agg(
@@ -84,17 +92,17 @@ def table(
         .join(ranked, on="model")
         .with_columns(parameters=parameters_of(models, kept, "model"), reference=pl.lit(reference))
     )
-    panels, told = [], []
+    panels, quoted = [], []
     for name, frame in by_task.items():
         panel = common.join(
             frame.select("model", "stderr", "source", "shots", task="task", task_metric="metric", y="value"), on="model"
         ).sort("x", "model")
         fitted, monotone_r2 = statistics.monotone_fit(panel["x"], panel["y"])
         panels.append(panel.with_columns(monotone=pl.Series(fitted)))
-        told += _downstream_rows(name, panel, monotone_r2, permutations, alpha, seed)
+        quoted += _downstream_rows(name, panel, monotone_r2, permutations, alpha, seed)
     return StudyTables(
         with_setting(pl.concat(panels), pairs, value),
-        statistics_table(told),
+        statistics_table(quoted),
         missing=sorted(set(languages) - set(kept)),
         tied=tied_models(best),
     )

@@ -1,4 +1,4 @@
-"""How alignment goes with k, from the nearest neighbours to all samples (Figure 10 of the paper, there with CKNNA)."""
+"""Alignment as a function of k, from the nearest neighbours to all samples (Figure 10 of the paper uses CKNNA)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def targets(plan: Plan) -> Iterator[Target]:
-    """Each data set and metric with several k, where both modalities are there."""
+    """One target per data set with both modalities and metric that uses k, if the experiment has several k."""
     settings = plan.experiment.alignment
     for dataset, models in plan.compared(least=3, controls=False):
         if len(settings.k) > 1 and {"vision", "language"} <= plan.modalities(models):

@@ -1,4 +1,4 @@
-"""Alignment against k, from the nearest neighbours to all samples (Figure 10 of the paper, there with CKNNA)."""
+"""Alignment against k, from the nearest neighbours to all samples (Figure 10 of the paper uses CKNNA)."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def draw(
     x_modality: str = "language",
     y_modality: str = "vision",
 ) -> Figure:
-    """Draw how the alignment of the models of ``x_modality`` with those of ``y_modality`` (their mean) goes with k.
+    """Draw the alignment of the models of ``x_modality`` with those of ``y_modality`` (their mean) as a function of k.
 
-    Raw: score against k, one line per model. Standardised, as in the paper's Figure 10: one line per k over the models
-    from the smallest to the largest, less the smallest model's score and divided by the standard deviation of the line;
-    a k whose scores are all equal is left out.
+    Raw: score against k, one line per model. Standardised, as in Figure 10 of the paper: one line per k over the models
+    from the smallest to the largest, minus the score of the smallest model and divided by the standard deviation of the
+    line; a k for which all scores are equal is left out.
 
     Parameters
     ----------
@@ -36,17 +36,17 @@ def draw(
         One row per model pair and k, of a single dataset, metric and n: dataset, metric, k, n, model_x, modality_x,
         model_y, modality_y, score and, optionally, chance. Pairs that lack a k are left out.
     models
-        model, modality, parameters. The models stand by parameter count if each has one, else in the order given.
+        model, modality, parameters. Models are sorted by parameter count if it is known for all of them.
     standardised
-        Which of the two to draw.
+        Whether to draw standardised rather than raw scores.
     x_modality, y_modality
         The modality whose models are compared, and the one whose models are averaged over.
 
     Raises
     ------
     ValueError
-        A column is missing, a table is empty, ``best`` mixes data sets, metrics or n, holds a pair twice, or has no
-        pair of these modalities with every k; and, standardised, no k at which two models differ.
+        If a column is missing, a table is empty, ``best`` mixes data sets, metrics or n, holds a pair twice, or has no
+        pair of these modalities with every k; and, standardised, if the models do not differ at any k.
     """
     settings = ("dataset", "metric", "n")
     style.require_columns(best, (*settings, "k", "model_x", "modality_x", "model_y", "modality_y", "score"), "best")
@@ -54,38 +54,38 @@ def draw(
     style.require_columns(models, ("model", "modality", "parameters"), "models")
     style.require_unique(best, ("model_x", "model_y", "k"), "best")
     pairs = across(best, x_modality, y_modality)
-    whole = style.complete_pairs(pairs, ("x", "y"), "k")
-    names = [name for name in by_size(models, x_modality) if name in set(whole["x"])]
+    complete = style.complete_pairs(pairs, ("x", "y"), "k")
+    names = [name for name in by_size(models, x_modality) if name in set(complete["x"])]
     if not names:
         raise ValueError(
             f"The best table has no pair of a {x_modality} and a {y_modality} model with every k; draw others."
         )
-    ks, scores = mean_scores(whole, names)
+    ks, scores = mean_scores(complete, names)
     notes = []
-    if len(whole) < len(pairs):
-        broken = pairs.join(whole, on=["x", "y"], how="anti").select("x", "y").unique(maintain_order=True)
-        notes.append(style.left_out([f"{x} × {y}" for x, y in broken.iter_rows()], "not scored at every k"))
+    if len(complete) < len(pairs):
+        incomplete = pairs.join(complete, on=["x", "y"], how="anti").select("x", "y").unique(maintain_order=True)
+        notes.append(style.left_out([f"{x} × {y}" for x, y in incomplete.iter_rows()], "not scored at every k"))
     metric, n = best.select("metric", "n").row(0)
     if standardised:
-        ks, scores, level = _standardised(ks, scores)
-        notes += [style.left_out([f"k = {k:,}" for k in level], "all scores equal")] if level else []
+        ks, scores, constant = _standardised(ks, scores)
+        notes += [style.left_out([f"k = {k:,}" for k in constant], "all scores equal")] if constant else []
         fig = _over_models(names, ks, scores)
         label = f"alignment above {names[0]}, in s.d."
     else:
-        chance = known_chance(whole, ks)
+        chance = known_chance(complete, ks)
         fig = _over_k(names, ks, scores, chance)
         label = "alignment"
     fig.axes[0].set_ylabel(label)
     title = f"Alignment of {x_modality} with {y_modality} as k grows, {best['dataset'][0]}"
     style.heading(fig, title, style.describe(metric, None, n))
-    shown = {*names, *whole["y"]}
+    shown = {*names, *complete["y"]}
     notes.append(style.tied(name for name in tied_models(best) if name in shown))
     style.note_below(fig, " ".join(filter(None, notes)))
     return fig
 
 
 def by_size(models: pl.DataFrame, modality: str) -> list[str]:
-    """The models of a modality from the smallest to the largest, or as given if one has no parameter count."""
+    """The models of a modality, sorted by parameter count if it is known for all of them."""
     chosen = models.filter(pl.col("modality") == modality)
     if chosen["parameters"].is_not_null().all():
         chosen = chosen.sort("parameters", maintain_order=True)
@@ -93,7 +93,7 @@ def by_size(models: pl.DataFrame, modality: str) -> list[str]:
 
 
 def mean_scores(pairs: pl.DataFrame, names: Sequence[str]) -> tuple[list[int], np.ndarray]:
-    """The values of k, ascending, and the scores [names, ks]: for each of ``names`` the mean over its partners."""
+    """(values of k, ascending; scores [names, ks], the mean over the partners of each of ``names``)."""
     means = pairs.group_by("x", "k").agg(pl.col("score").mean())
     ks = sorted(means["k"].unique())
     scores = {(x, k): score for x, k, score in means.iter_rows()}
@@ -101,7 +101,7 @@ def mean_scores(pairs: pl.DataFrame, names: Sequence[str]) -> tuple[list[int], n
 
 
 def known_chance(pairs: pl.DataFrame, ks: Sequence[int]) -> list[float] | None:
-    """The score of unrelated models at each k; None where it is not known."""
+    """The expected score of unrelated models at each k; None if unknown."""
     if "chance" not in pairs.columns or pairs["chance"].null_count():
         return None
     chance = dict(pairs.select("k", "chance").iter_rows())
@@ -109,14 +109,14 @@ def known_chance(pairs: pl.DataFrame, ks: Sequence[int]) -> list[float] | None:
 
 
 def standardise(scores: np.ndarray) -> np.ndarray:
-    """Each column of ``scores`` [models, ks] less its first model, over its standard deviation; NaN where that is 0."""
+    """Each column of ``scores`` [models, ks] minus its first entry, over its standard deviation; NaN if that is 0."""
     deviation = scores.std(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(deviation > 0, (scores - scores[0]) / deviation, np.nan)
 
 
 def _standardised(ks: Sequence[int], scores: np.ndarray) -> tuple[list[int], np.ndarray, list[int]]:
-    """The ks at which models differ, their standardised scores [models, ks], and the ks at which no two differ."""
+    """(the ks at which models differ, their standardised scores [models, ks], the ks at which all scores are equal)."""
     lines = standardise(scores)
     differ = np.isfinite(lines).all(axis=0)
     if not differ.any():
@@ -126,7 +126,7 @@ def _standardised(ks: Sequence[int], scores: np.ndarray) -> tuple[list[int], np.
 
 
 def _over_k(names: Sequence[str], ks: Sequence[int], scores: np.ndarray, chance: Sequence[float] | None) -> Figure:
-    """A line over k for each model, darkest for the smallest, and one for chance where it is known."""
+    """A line over k for each model, darkest for the smallest, and one for the chance level if known."""
     fig = style.figure(WIDTH, HEIGHT)
     ax = fig.subplots()
     inks = _shades(names)
@@ -158,5 +158,5 @@ def _over_models(names: Sequence[str], ks: Sequence[int], scores: np.ndarray) ->
 
 
 def _shades(names: Sequence[str]) -> dict[str, np.ndarray]:
-    """A colour for each of an ordered list, dark to light; the lightest end of the map would be lost on white."""
+    """A colour for each of ``names``, dark to light, without the lightest end of the colour map, invisible on white."""
     return dict(zip(names, style.value_map()(np.linspace(0, 0.9, len(names))), strict=True))

@@ -1,4 +1,4 @@
-"""Where in depth two models agree: a heat map layer x layer."""
+"""At which depths two models agree: a heat map layer x layer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def targets(plan: Plan) -> Iterator[Target]:
-    """The pairs that the experiment names, and the strongest one of each data set and measure."""
+    """Per data set and measure, one target for the pair that aligns most and one for each pair the experiment names."""
     chosen = {f"{x}__{y}": [x, y] for x, y in plan.experiment.figures.layer_pairs}
     for dataset, measure, models in plan.panels():
         for name, pair in {"strongest": [], **chosen}.items():

@@ -1,4 +1,4 @@
-"""Heat map layer x layer: where in depth two models agree."""
+"""Heat map layer x layer: at which depths two models agree."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from matplotlib.ticker import MaxNLocator
 
 from prh.figures import style
 
-CELL = 0.3  # inches, the side of a cell where there is room
+CELL = 0.3  # inches, the side of a cell if there is room
 
 
 @style.applied()
 def draw(
     table: pl.DataFrame, model_x: str | None = None, model_y: str | None = None, *, metric: str = "alignment"
 ) -> Figure:
-    """Draw the alignment of every layer of ``model_x`` with every layer of ``model_y``, the best pair marked.
+    """Draw the alignment of every layer of ``model_x`` with every layer of ``model_y`` and mark the best pair.
 
     Parameters
     ----------
     table
         One row per layer pair, of a single k and n: model_x, layer_x, model_y, layer_y, k, n, score.
-        It may hold other model pairs, and this one either way round.
+        It may contain other model pairs too, and this one in either order.
     model_x, model_y
-        The models on the horizontal and the vertical axis; may be left out where ``table`` holds one pair only.
+        The models on the horizontal and the vertical axis; optional if ``table`` contains a single pair.
     metric
-        What the score is called beside the colour bar.
+        Name of the score at the colour bar.
 
     Raises
     ------
     ValueError
-        A column is missing, the table is empty, or it has no finite score, several k or n, or a layer pair twice for
-        this pair of models.
+        If a column is missing, the table is empty, or this pair of models has no finite score, several k or n, or a
+        layer pair twice.
     """
     style.require_columns(table, ("model_x", "layer_x", "model_y", "layer_y", "k", "n", "score"), "alignment")
     if model_x is None or model_y is None:
@@ -66,33 +66,35 @@ def draw(
 
 
 def _fit(label: str, inches: float) -> float:
-    """The font size at which ``label`` takes at most ``inches``."""
+    """The font size at which ``label`` is at most ``inches`` wide."""
     return min(style.FONT_SIZE, style.FONT_SIZE * inches / style.text_width(label, style.FONT_SIZE))
 
 
 def _of_pair(rows: pl.DataFrame, model_x: str, model_y: str) -> pl.DataFrame:
-    """The rows of the pair, turned so that x is ``model_x``; a score is null where a layer is left out."""
-    straight = rows.filter(pl.col("model_x") == model_x, pl.col("model_y") == model_y)
-    if straight.is_empty():
-        turned = rows.filter(pl.col("model_x") == model_y, pl.col("model_y") == model_x)
-        straight = turned.rename({"layer_x": "layer_y", "layer_y": "layer_x"})
-    straight = straight.with_columns(pl.when(pl.col("score").is_finite()).then("score").alias("score"))
-    if straight["score"].count() == 0:
+    """The rows of the pair, with x and y swapped if needed so that x is ``model_x``; scores that are not finite are
+    null.
+    """
+    ordered = rows.filter(pl.col("model_x") == model_x, pl.col("model_y") == model_y)
+    if ordered.is_empty():
+        swapped = rows.filter(pl.col("model_x") == model_y, pl.col("model_y") == model_x)
+        ordered = swapped.rename({"layer_x": "layer_y", "layer_y": "layer_x"})
+    ordered = ordered.with_columns(pl.when(pl.col("score").is_finite()).then("score").alias("score"))
+    if ordered["score"].count() == 0:
         raise ValueError(
-            f"The alignment table has no score of {model_x} with {model_y}; name two models that it pairs."
+            f"The alignment table has no score of {model_x} with {model_y}; choose two models that are aligned."
         )
-    return straight
+    return ordered
 
 
 def _mark(ax: Axes, x: int, y: int, score: float) -> None:
-    """A ring around the best layer pair, white in black, so that it shows on every colour; the title names it."""
+    """Circle the best layer pair, in white on black so that it is visible on every colour, and name it in the title."""
     ax.plot(x, y, "o", markersize=9, markerfacecolor="none", markeredgecolor="black", markeredgewidth=2.6)
     ax.plot(x, y, "o", markersize=9, markerfacecolor="none", markeredgecolor="white", markeredgewidth=1.2)
     ax.set_title(f"best: {score:.3f} at layers {x} and {y}")
 
 
 def _add_depth(ax: Axes, rows: int, columns: int) -> None:
-    """Relative depth, 0 (first layer) to 1 (last), on the far axes of models that have more than one layer."""
+    """Add axes with relative depth, 0 (first layer) to 1 (last), for models with more than one layer."""
     ticks = [0, 0.25, 0.5, 0.75, 1]
     labels = ["0", "¼", "½", "¾", "1"]
     if columns > 1:

@@ -1,4 +1,4 @@
-"""Do the metrics rank the model pairs alike? (Figure 12 of the paper)"""
+"""Do the metrics rank model pairs in the same way? (Figure 12 of the paper)"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def targets(plan: Plan) -> Iterator[Target]:
-    """Each data set with three models, where the experiment has several metrics."""
+    """One target per data set with at least three models, if the experiment has several metrics."""
     if len(plan.experiment.alignment.metrics) > 1:
         for dataset, _ in plan.compared(least=3, controls=False):
             yield Target(f"{dataset}/metric_correlation", rows={"dataset": dataset})

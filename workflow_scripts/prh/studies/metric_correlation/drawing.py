@@ -1,4 +1,4 @@
-"""Heat map metric x metric: do the metrics rank the model pairs alike? (Figure 12 of the paper)"""
+"""Heat map metric x metric: do the metrics rank model pairs in the same way? (Figure 12 of the paper)"""
 
 from __future__ import annotations
 
@@ -13,27 +13,29 @@ CELL = 0.45  # inches
 
 @style.applied()
 def draw(table: pl.DataFrame) -> Figure:
-    """Draw the table of ``prh.studies.metric_correlation.table`` as a matrix with its numbers, in order of appearance.
+    """Draw the table of ``prh.studies.metric_correlation.table`` as a matrix with numbers, in order of appearance.
 
     Parameters
     ----------
     table
-        One row per two metrics: metric_x, metric_y, spearman (null: grey), pairs (the model pairs behind it).
+        One row per pair of metrics: metric_x, metric_y, spearman (null: grey), pairs (number of model pairs).
 
     Raises
     ------
     ValueError
-        A column is missing, the table is empty, gives two metrics twice, or has no correlation at all.
+        If a column is missing, the table is empty, holds a pair of metrics twice, or has no correlation at all.
     """
     style.require_columns(table, ("metric_x", "metric_y", "spearman", "pairs"), "correlation")
     style.require_unique(table, ("metric_x", "metric_y"), "correlation")
     metrics = list(dict.fromkeys(table["metric_x"]))
-    place = {metric: i for i, metric in enumerate(metrics)}
+    index = {metric: i for i, metric in enumerate(metrics)}
     values = np.full((len(metrics), len(metrics)), np.nan)
     for x, y, rho in table.select("metric_x", "metric_y", "spearman").iter_rows():
-        values[place[x], place[y]] = np.nan if rho is None else rho
+        values[index[x], index[y]] = np.nan if rho is None else rho
     if not np.isfinite(values).any():
-        raise ValueError("The correlation table has no correlation: it takes three model pairs with different scores.")
+        raise ValueError(
+            "The correlation table has no correlation; that needs at least three model pairs with different scores."
+        )
 
     room = style.longest_width(metrics, style.SMALL) + 0.3
     side = min(CELL * len(metrics), style.PAGE_WIDTH - room - 1)

@@ -17,23 +17,26 @@ def table(best: pl.DataFrame) -> StudyTables:
 
 
 def metric_correlations(best: pl.DataFrame) -> pl.DataFrame:
-    """Spearman rank correlation of every two metrics over the model pairs that both have scored.
+    """Spearman rank correlation of all pairs of metrics over the model pairs that both have scored.
 
     Parameters
     ----------
     best
         One row per model pair and metric, of a single data set and n: dataset, metric, k, n, model_x, model_y, score.
-        A metric with several k counts as several, named metric@k.
+        A metric with several k counts as several metrics, named metric@k.
 
     Returns
     -------
-    One row per two metrics (metric_x, metric_y, spearman, p, pairs), each metric with itself included, in order of
-    appearance. spearman is null below three common pairs, and where a metric is constant over them.
+    polars.DataFrame
+        One row per pair of metrics (metric_x, metric_y, spearman, p, pairs), including each metric with itself, in
+        order of appearance. spearman is null for fewer than three common model pairs, or if a metric is constant over
+        them.
 
     Raises
     ------
     ValueError
-        A column is missing, the table is empty, mixes data sets or n, or holds a model pair twice for a metric and k.
+        If a column is missing, or the table is empty, mixes data sets or n, or holds a model pair twice for a metric
+        and k.
     """
     lacking = {"dataset", "metric", "k", "n", "model_x", "model_y", "score"} - set(best.columns)
     if lacking:

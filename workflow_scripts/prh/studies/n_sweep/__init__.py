@@ -1,4 +1,4 @@
-"""How alignment goes with the number of samples, raw and calibrated."""
+"""Alignment as a function of the number of samples, raw and calibrated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def targets(plan: Plan) -> Iterator[Target]:
-    """Each data set and measure that is swept, where the experiment names sizes."""
+    """One target per data set and measure that is swept over n, if the experiment names sizes."""
     for dataset, measure, _ in plan.panels():
         if plan.is_swept(measure):
             yield Target(f"{dataset}/{measure}/n_sweep", rows=plan.rows_of(dataset, measure))

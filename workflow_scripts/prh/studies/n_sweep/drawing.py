@@ -11,8 +11,8 @@ from prh.core.ties import tied_models
 from prh.figures import style
 
 MODALITIES = ("modality_x", "modality_y")
-SINGLE_LINES = 12  # more pairs of a kind are drawn as a band
-INTERVALS = 4  # up to so many pairs of a kind carry their intervals
+SINGLE_LINES = 12  # if there are more pairs of a kind, a band replaces their lines
+INTERVALS = 4  # intervals are drawn for up to this many pairs of a kind
 PANEL_HEIGHT = 2.7  # inches
 BAND = (0.1, 0.9)
 KIND = pl.concat_str(pl.min_horizontal(*MODALITIES), pl.max_horizontal(*MODALITIES), separator=" × ")
@@ -20,23 +20,23 @@ KIND = pl.concat_str(pl.min_horizontal(*MODALITIES), pl.max_horizontal(*MODALITI
 
 @style.applied()
 def draw(sweep: pl.DataFrame) -> Figure:
-    """Draw the alignment of model pairs as n grows, coloured by the modalities they pair; beside it, calibrated.
+    """Draw the alignment of model pairs against n, raw and calibrated, coloured by the kind of pair (its modalities).
 
-    Wide lines are means over the pairs of a kind; thin ones single pairs, or a band from the 10th to the 90th
-    percentile where there are many. Dotted: chance where it is known; dashed: the mean null threshold.
+    Wide lines are means over the pairs of a kind; thin lines are single pairs, or a band from the 10th to the 90th
+    percentile if there are many. Dotted: chance level, if known; dashed: mean null threshold.
 
     Parameters
     ----------
     sweep
         One row per model pair and n, of a single dataset and metric and one k for each n: dataset, metric, k, n,
         model_x, modality_x, model_y, modality_y, score and, optionally, calibrated, chance, threshold, low, high (null
-        where not computed). Pairs that lack an n are left out. Without a calibrated score there is one panel.
+        where not computed). Pairs that lack an n are left out. Without calibrated scores there is one panel.
 
     Raises
     ------
     ValueError
-        A column is missing, the table is empty, mixes data sets or metrics, gives a pair twice at an n (filter one k),
-        or has no pair with a score at every n.
+        If a column is missing, or the table is empty, mixes data sets or metrics, holds a pair twice at an n (select
+        one k), or has no pair with a score at every n.
     """
     columns = ("dataset", "metric", "k", "n", "model_x", "modality_x", "model_y", "modality_y", "score")
     style.require_columns(sweep, columns, "sweep")
@@ -71,7 +71,7 @@ def draw(sweep: pl.DataFrame) -> Figure:
 
 
 def mean_over_pairs(pairs: pl.DataFrame, column: str) -> pl.DataFrame:
-    """For each kind of pair and n: mean of ``column`` and the ends of the band, low and high."""
+    """Mean of ``column`` and ends of the band (low, high) for each kind of pair and n."""
     values = pl.col(column)
     return (
         pairs.group_by("kind", "n")
@@ -81,7 +81,7 @@ def mean_over_pairs(pairs: pl.DataFrame, column: str) -> pl.DataFrame:
 
 
 def _draw_kinds(ax: Axes, pairs: pl.DataFrame, column: str) -> None:
-    """The mean line of each kind of pair over its single lines, or over a band if there are too many."""
+    """Draw the mean of each kind of pair on top of its single lines, or of a band if there are too many."""
     kinds = pairs["kind"].unique().sort().to_list()
     means = mean_over_pairs(pairs, column)
     for (kind, colour), marker in zip(style.colours(kinds).items(), style.MARKERS, strict=False):
@@ -100,7 +100,7 @@ def _draw_kinds(ax: Axes, pairs: pl.DataFrame, column: str) -> None:
 
 
 def _draw_null(ax: Axes, pairs: pl.DataFrame) -> None:
-    """What unrelated models would score: chance, and the mean threshold of the permutation null."""
+    """Draw the scores of unrelated models: chance level, and mean threshold of the permutation null."""
     means = [name for name in ("chance", "threshold") if name in pairs.columns]
     by_n = pairs.group_by("n").agg(pl.col(means).mean()).sort("n")
     if "chance" in means and by_n["chance"].is_not_null().any():
