@@ -21,7 +21,7 @@ from prh.jobs.devices import visible_gpus
 from prh.experiment.loading import ConfigError, load
 from prh.experiment.job_specs import JobSpecs
 from prh.datasets.local_forms import METADATA
-from prh.datasets.sources import source_of
+from prh.downloads.sources import source_of
 from prh.downloads.lockfile import adopt, lock_path
 from prh.experiment.plan import Plan
 from prh.experiment.registries import expand
@@ -165,7 +165,7 @@ def row_digests(kind):
 def local_source(wildcards):
     """What changes when a local data set changes: its metadata, or the folder or file itself."""
     entry = plan.datasets[wildcards.dataset]
-    here = source_of(entry).lies_here(entry)
+    here = source_of("datasets", entry).lies_here(entry)
     if here is None:
         return []
     metadata = (Path(here, name) for name in METADATA)
@@ -177,9 +177,10 @@ def local_weights(wildcards):
     from the folder.
     """
     entry = plan.models[wildcards.model]
-    if not getattr(entry, "path", None):
+    here = source_of("models", entry).lies_here(entry)
+    if here is None:
         return []
-    root = Path(entry.path)
+    root = Path(here)
     return [local(str(root / name if root.is_dir() else root)) for name in files.sizes(root)]
 
 
@@ -188,9 +189,16 @@ def weights_of(wildcards):
     return local("<results>/models/{model}/weights.json") if plan.has_weights(wildcards.model) else []
 
 
+def local_text(wildcards):
+    """The file or folder of a local text."""
+    entry = plan.texts[wildcards.text]
+    return local(source_of("texts", entry).lies_here(entry) or [])
+
+
 def local_task(wildcards):
     """The files of a local task of lm-eval."""
-    folder = plan.harness[wildcards.task].path
+    entry = plan.harness[wildcards.task]
+    folder = source_of("harness", entry).lies_here(entry)
     return [local(str(path)) for path in sorted(Path(folder).glob("*.*"))] if folder else []
 
 

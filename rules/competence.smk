@@ -35,7 +35,7 @@ rule probes:
 
 rule download_text:
     input:
-        source=lambda wildcards: local(plan.texts[wildcards.text].path or []),
+        source=local_text,
     output:
         local("<results>/texts/{text}.jsonl"),
     log:

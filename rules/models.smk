@@ -11,7 +11,7 @@ rule download_model:
     benchmark:
         "<timings>/download_model/{model}.tsv"
     wildcard_constraints:
-        model=one_of(plan.by_source("hub", "local", "url", "random")),
+        model=one_of(plan.fetched_models()),
     localrule: True
     conda:
         "../envs/prh.yaml"
@@ -31,7 +31,7 @@ rule train_model:
     benchmark:
         "<timings>/train_model/{model}.tsv"
     wildcard_constraints:
-        model=one_of(plan.by_source("world")),
+        model=one_of(plan.trained_models()),
     # Start only when nothing else can (below 0), most steps first, so that no long training is left to run alone at the
     # end. The values are tiny because Snakemake's ilp scheduler weighs priorities against busy cores.
     priority: lambda wildcards: -1e-6 / plan.models[wildcards.model].training.steps

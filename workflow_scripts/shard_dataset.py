@@ -7,7 +7,7 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 
 from prh.datasets import sharding
 from prh.datasets.samples import SampleColumns
-from prh.datasets.sources import source_of
+from prh.downloads.sources import source_of
 from prh.experiment.arguments import ProgramParser
 from prh.experiment.schema import Dataset
 from prh.io import files
@@ -27,7 +27,7 @@ def main() -> None:
     source = files.fetched(arguments.source, entry.name, entry.source)
     columns = SampleColumns(entry.image, entry.captions, tuple(entry.labels), entry.group, entry.sample_id)
     chosen = {"samples": entry.samples, "shuffle_seed": entry.shuffle_seed}
-    samples = resolved(source_of(entry).read)(entry, source, columns, chosen)
+    samples = resolved(source_of("datasets", entry).reader)(entry, source, columns, chosen)
     manifest = sharding.shard(
         samples,
         arguments.shards,

@@ -67,7 +67,7 @@ def test_the_schema_of_an_experiment_uses_no_other_code_of_it():
         used = {name.rpartition(".")[0] for name in imported(path) if name.startswith("prh.")}
         registries = {
             "prh.modalities.base",
-            "prh.datasets.sources.base",
+            "prh.downloads.sources",
         }  # light, and asked which entries there are besides
         assert all(name.startswith(("prh.experiment.schema.", "prh.io.")) for name in used - registries), path
 

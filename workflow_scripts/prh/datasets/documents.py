@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 
@@ -11,6 +11,11 @@ from prh.datasets.errors import DataError
 from prh.datasets.local_data import read_local
 from prh.datasets.samples import SampleColumns
 from prh.io import text_files
+
+
+def read_fetched(_entry: object, facts: Mapping) -> list[str]:
+    """`read_documents`, as a source of texts has it."""
+    return read_documents(Path(facts["root"]))
 
 
 def read_documents(path: Path) -> list[str]:

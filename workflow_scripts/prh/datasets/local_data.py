@@ -31,6 +31,11 @@ class Reading:
         return iter(self.samples)
 
 
+def read_fetched(_entry: object, facts: Mapping, columns: SampleColumns, chosen: Mapping) -> Reading:
+    """`read_local`, as a source has it: what was fetched is in one of the local forms."""
+    return read_local(Path(facts["root"]), columns, chosen)
+
+
 def read_local(root: Path, columns: SampleColumns, chosen: Mapping[str, int | None] | None = None) -> Reading:
     """Samples of a folder or file, in a stable order.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from prh.core import sample_sizes
 from prh.core.metrics import METRICS
-from prh.datasets.sources import source_of
+from prh.downloads.sources import source_of
 from prh.experiment.messages import meant
 from prh.experiment.schema import LISTS, Dataset, Experiment
 from prh.experiment.schema.base import unusable_path
@@ -177,7 +177,7 @@ def _size_mistakes(experiment: Experiment) -> list[str]:
 
 def _samples(entry: Dataset, experiment: Experiment) -> int | None:
     """How many samples a data set has at most, as far as its entry says."""
-    return source_of(entry).samples(entry, experiment.world)
+    return source_of("datasets", entry).samples(entry, experiment.world)
 
 
 def listed_for_halves(k: int) -> int:

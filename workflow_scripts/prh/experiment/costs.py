@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from prh.datasets.sources import source_of
+from prh.downloads.sources import source_of
 from prh.downloads.transfer import human
 from prh.experiment.downloads import Download, downloads, parameters
 from prh.experiment.plan import MADE, Plan, with_activations
@@ -199,7 +199,7 @@ def samples(plan: Plan, dataset: str) -> int:
 def _told_samples(plan: Plan, dataset: str) -> int | None:
     """How many samples a data set gives at most, as far as its entry says."""
     entry = plan.datasets[dataset]
-    return source_of(entry).samples(entry, plan.experiment.world)
+    return source_of("datasets", entry).samples(entry, plan.experiment.world)
 
 
 def depth(count: float) -> float:

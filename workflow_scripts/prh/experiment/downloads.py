@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prh.datasets import hub_data
-from prh.downloads import web
 from prh.downloads.failures import FetchError
 from prh.downloads.lockfile import Lock
-from prh.experiment.online import AT_ONCE, elsewhere, look_up, origin, size_of_source
+from prh.experiment.online import AT_ONCE, asked_size, elsewhere, is_repository, look_up, origin
 from prh.experiment.plan import MADE
 from prh.experiment.schema import Experiment
 from prh.modalities import known
@@ -85,10 +84,8 @@ def _download(kind: str, entry: Mapping, results: Path, lock: Path | None, onlin
 
 def _asked(kind: str, entry: Mapping, lock: Lock) -> tuple[int | None, str]:
     """The size of a source, and whether it has moved on since it was locked. Nothing is locked or downloaded."""
-    if size := size_of_source(kind, entry):
-        return size(), ""
-    if entry["source"] == "url":
-        return web.size_of_url(entry["url"]), ""
+    if not is_repository(kind, entry):
+        return asked_size(kind, entry), ""
     snapshot, note, _ = look_up(kind, entry, lock)
     if kind == "models":
         return snapshot.bytes_of(repositories.needed_files(snapshot.files)), note

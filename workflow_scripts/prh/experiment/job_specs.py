@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from prh.core.metrics import EFFECTS, METRICS
-from prh.datasets.sources import source_of
+from prh.downloads.sources import Source, source_of
 from prh.experiment import code
 from prh.experiment.plan import Plan
 from prh.experiment.specs import Spec, differences
@@ -48,24 +48,27 @@ class JobSpecs:
     def download_dataset(self, dataset: str) -> Spec:
         """The entry of a data set; with the world, for one that comes from there; with the sizes of files here."""
         entry = self.plan.datasets[dataset]
-        source = source_of(entry)
+        source = source_of("datasets", entry)
         path = source.lies_here(entry)
         settings = {"dataset": differences(entry, without=NOT_IN_DATA)}
         settings |= {} if path is None else {"files": _sizes(Path(path))}
-        settings |= {"world": self._world} if source.is_of_world else {}
+        settings |= self._world_of(source)
         return _spec(settings, "download_dataset.py", code.home(source.fetch))
 
     def shard_dataset(self, dataset: str) -> Spec:
         """The entry of a data set: what it consists of, and how it is cut."""
         entry = self.plan.datasets[dataset]
         settings = {"dataset": differences(entry, without=NOT_IN_DATA)}
-        return _spec(settings, "shard_dataset.py", code.home(source_of(entry).read))
+        return _spec(settings, "shard_dataset.py", code.home(source_of("datasets", entry).reader))
 
     def download_model(self, model: str) -> Spec:
         """What the weights of a model depend on; with the files, for one that lies here."""
         entry = self.plan.models[model]
-        watched = {"files": _contents(Path(entry.path))} if getattr(entry, "path", None) else {}
-        return _spec({"model": differences(entry, only=IN_WEIGHTS), **watched}, "download_model.py")
+        source = source_of("models", entry)
+        path = source.lies_here(entry)
+        watched = {"files": _contents(Path(path))} if path else {}
+        settings = {"model": differences(entry, only=IN_WEIGHTS), **watched}
+        return _spec(settings, "download_model.py", code.home(source.fetch))
 
     def train_model(self, model: str) -> Spec:
         """What the training of a model of the world depends on."""
@@ -128,7 +131,10 @@ class JobSpecs:
 
     def download_text(self, text: str) -> Spec:
         """What a text depends on, with the world it may come from."""
-        return _spec(self._with_world("text", self.plan.texts[text], NOT_IN_TEXT), "download_text.py")
+        entry = self.plan.texts[text]
+        source = source_of("texts", entry)
+        settings = {"text": differences(entry, without=NOT_IN_TEXT), **self._world_of(source)}
+        return _spec(settings, "download_text.py", code.home(source.fetch), code.home(source.reader))
 
     def bits_per_byte(self, text: str, model: str) -> Spec:
         """How a text is shown to a model, and the model."""
@@ -137,7 +143,10 @@ class JobSpecs:
 
     def download_task(self, task: str) -> Spec:
         """The entry of a task of lm-eval, with the world it may come from."""
-        return _spec(self._with_world("task", self.plan.harness[task], NOT_IN_TASK), "download_task.py")
+        entry = self.plan.harness[task]
+        source = source_of("harness", entry)
+        settings = {"task": differences(entry, without=NOT_IN_TASK), **self._world_of(source)}
+        return _spec(settings, "download_task.py", code.home(source.fetch))
 
     def harness(self, task: str, model: str) -> Spec:
         """The entry of a task of lm-eval, and the model."""
@@ -184,9 +193,9 @@ class JobSpecs:
     def _world(self) -> dict[str, object]:
         return differences(self.experiment.world)
 
-    def _with_world(self, key: str, entry: Any, without: set[str]) -> dict[str, object]:
-        world = {"world": self._world} if entry.source == "world" else {}
-        return {key: differences(entry, without=without), **world}
+    def _world_of(self, source: Source) -> dict[str, object]:
+        """The settings of the world, for what comes from it."""
+        return {"world": self._world} if source.is_of_world else {}
 
     def _alignment(self, *names: str) -> dict[str, object]:
         return differences(self.experiment.alignment, only=names)

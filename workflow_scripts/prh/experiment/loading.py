@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from prh.datasets import local_forms
-from prh.datasets.sources import source_of
+from prh.downloads.sources import source_of
 from prh.experiment import checks, plugins
 from prh.experiment.messages import ConfigError, sentence
 from prh.experiment.schema import Experiment
@@ -56,7 +56,7 @@ def _with_forms(experiment: Experiment, folder: Path) -> Experiment:
     entries = []
     for entry in experiment.datasets:
         open_keys = {"image", "captions"} - entry.model_fields_set
-        path = source_of(entry).lies_here(entry)
+        path = source_of("datasets", entry).lies_here(entry)
         if path is not None and open_keys:
             lacking = open_keys & local_forms.not_there(folder / path)
             entry = entry.model_copy(update=dict.fromkeys(lacking))

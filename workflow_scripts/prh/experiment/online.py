@@ -6,10 +6,9 @@ card of a data set). Nothing is kept, and nothing is locked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -17,12 +16,11 @@ from types import SimpleNamespace
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
-from prh.competence import harness_tasks
 from prh.datasets import hub_data
-from prh.datasets.sources import known as known_sources
-from prh.downloads import hub, web
+from prh.downloads import hub
 from prh.downloads.hub import Snapshot
 from prh.downloads.lockfile import Lock
+from prh.downloads.sources import Source, source_of
 from prh.downloads.transfer import human
 from prh.experiment.plan import MADE, is_elsewhere
 from prh.experiment.schema import Experiment
@@ -62,7 +60,7 @@ def elsewhere(experiment: Experiment) -> list[tuple[str, dict]]:
         (kind, entry.model_dump(mode="json"))
         for kind in MADE
         for entry in getattr(experiment, kind)
-        if is_elsewhere(entry)
+        if is_elsewhere(kind, entry)
     ]
 
 
@@ -79,29 +77,32 @@ def _finding(kind: str, entry: Mapping, lock: Path | None) -> Finding:
 
 def origin(kind: str, entry: Mapping) -> str:
     """Where an entry is fetched from, in a word."""
-    if entry["source"] == "hub":
-        return entry["id"]
-    return entry.get("url") or ("lm-eval's own" if kind == "harness" else entry["source"])
+    entry = SimpleNamespace(**entry)
+    return source_of(kind, entry).origin(entry)
 
 
-def size_of_source(kind: str, entry: Mapping) -> Callable[[], int | None] | None:
-    """What asks for the size of a data set whose source is from outside; None for all else, of which more is known."""
-    source = known_sources()[entry["source"]] if kind == "datasets" else None
-    if source is None or isinstance(source.entry, str):
-        return None
-    return partial(source.size or (lambda _entry: None), SimpleNamespace(**entry))
+def asked_size(kind: str, entry: Mapping) -> int | None:
+    """The bytes of a download that is in no repository of the hub; None where nothing tells them."""
+    entry = SimpleNamespace(**entry)
+    size = source_of(kind, entry).size
+    return None if size is None else size(entry)
+
+
+def is_repository(kind: str, entry: Mapping) -> bool:
+    """Whether an entry is fetched from a repository of the hub, which can be asked for more than a size."""
+    return _source(kind, entry).repository is not None
+
+
+def _source(kind: str, entry: Mapping) -> Source:
+    return source_of(kind, SimpleNamespace(**entry))
 
 
 def _answers(kind: str, entry: Mapping, lock: Lock) -> Iterator[tuple[bool, str]]:
     """(whether it is a problem, what there is to say) of a source. Raises an error of prh where no more can be told."""
-    if own_size := size_of_source(kind, entry):
-        size = own_size()
+    if not is_repository(kind, entry):
+        size = asked_size(kind, entry)
         yield False, "of unknown size" if size is None else human(size)
-        return
-    if entry["source"] == "url":
-        size = web.size_of_url(entry["url"])
-        yield False, "of unknown size" if size is None else human(size)
-        if not entry["sha256"]:
+        if entry.get("sha256", "") is None:
             yield False, "its hash is not pinned: that of the first download will be locked"
         return
     snapshot, note, revision = look_up(kind, entry, lock)
@@ -121,11 +122,7 @@ def look_up(kind: str, entry: Mapping, lock: Lock) -> tuple[Snapshot, str, str |
 
     Nothing is locked or downloaded. Raises an error of prh where it is not there.
     """
-    repository, revision = entry.get("id"), entry.get("revision")
-    if kind == "models":
-        repository = repositories.hub_repository(entry["library"], entry["id"])
-    elif kind == "harness":
-        repository, revision = harness_tasks.source_of_task(entry["name"])
+    repository, revision = _source(kind, entry).repository(SimpleNamespace(**entry))
     what = "model" if kind == "models" else "dataset"
     return *hub.peek(repository, kind=what, revision=revision, lock=lock), revision
 

@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from prh.core.metrics import METRICS
 from prh.core.preparation import preparation_arguments
 from prh.core.sweeps import can_sweep
-from prh.datasets.sources import source_of
-from prh.experiment.schema import DatasetEntry, Experiment
+from prh.downloads import sources
+from prh.experiment.schema import Experiment
 from prh.io.addresses import is_commit
 from prh.modalities import modality_of
 from prh.studies import Study, Target, known
@@ -26,9 +26,6 @@ MADE = {
     "texts": "texts/{0}.jsonl",
     "harness": "tasks/{0}/{0}.yaml",
 }
-
-ELSEWHERE = ("hub", "url", "lm_eval")
-"""Sources of models, texts and tasks that are fetched."""
 
 WEIGHT_BYTES = {"4bit": 0.5, "8bit": 1, "float32": 4, "bfloat16": 2, "float16": 2}
 SPARE = 6000
@@ -45,11 +42,9 @@ def _is_exact(entry: BaseModel) -> bool:
     return bool(sha256 or (revision and is_commit(revision)))
 
 
-def is_elsewhere(entry: BaseModel) -> bool:
-    """Whether an entry is fetched from elsewhere."""
-    if isinstance(entry, DatasetEntry):
-        return source_of(entry).is_elsewhere
-    return getattr(entry, "source", None) in ELSEWHERE
+def is_elsewhere(kind: str, entry: BaseModel) -> bool:
+    """Whether an entry of a list of the experiment is fetched over the network."""
+    return hasattr(entry, "source") and sources.source_of(kind, entry).is_elsewhere
 
 
 class Plan:
@@ -85,9 +80,16 @@ class Plan:
         """Every (dataset, model) that has a row in the alignment matrix."""
         return [(dataset, model) for dataset, model in self.runs() if self.datasets[dataset].use != "probe"]
 
-    def by_source(self, *sources: str) -> list[str]:
-        """The models that are seen through weights from one of ``sources``."""
-        return [name for name in self.models if self.has_weights(name) and self.models[name].source in sources]
+    def fetched_models(self) -> list[str]:
+        """The models whose weights are fetched, or lie here, or are random: all but those that are trained."""
+        return [name for name in self.models if self.has_weights(name) and not self._is_trained(name)]
+
+    def trained_models(self) -> list[str]:
+        """The models that are trained in the idealised world."""
+        return [name for name in self.models if self.has_weights(name) and self._is_trained(name)]
+
+    def _is_trained(self, model: str) -> bool:
+        return sources.source_of("models", self.models[model]).fetch is None
 
     def has_weights(self, model: str) -> bool:
         """Whether a model has weights; an encoder that learned nothing, or what is given, has none."""
@@ -105,7 +107,7 @@ class Plan:
             (kind, entry.name): results / made.format(entry.name)
             for kind, made in MADE.items()
             for entry in getattr(self.experiment, kind)
-            if is_elsewhere(entry) and not _is_exact(entry)
+            if is_elsewhere(kind, entry) and not _is_exact(entry)
         }
 
     def given(self) -> list[str]:

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import TypeVar
 
 GROUPS = ("prh.metrics", "prh.modalities", "prh.sources", "prh.studies")
-KINDS = {"Modality": "prh.modalities", "Source": "prh.datasets.sources", "Study": "prh.studies"}
+KINDS = {"Modality": "prh.modalities", "Source": "prh.downloads.sources", "Study": "prh.studies"}
 """What can be registered, and where its registry is."""
 VARIABLE = "PRH_PLUGINS"
 

@@ -59,6 +59,10 @@ class Spec:
             raise ValueError(f"--spec has no '{key}'; it has {', '.join(self.settings) or 'nothing'}.")
         return filled(kind, self.settings[key])
 
+    def optional(self, key: str, kind: Any) -> Any | None:
+        """`entry`, or None where the spec has no such setting."""
+        return self.entry(key, kind) if key in self.settings else None
+
     @classmethod
     def parse(cls, text: str) -> Spec:
         """The spec that ``text`` writes; for argparse."""

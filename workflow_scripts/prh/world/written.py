@@ -14,7 +14,14 @@ from prh.world.idealised import IdealisedWorld
 
 if TYPE_CHECKING:
     from prh.experiment.schema import World as Settings
-    from prh.experiment.schema import WorldDataset
+    from prh.experiment.schema import WorldDataset, WorldTask, WorldText
+
+WALKS, WALK_LENGTH = 64, 31
+"""Documents of a text, and the words of each."""
+QUESTIONS = 200
+"""Of a task."""
+HELD_OUT = 2**31
+"""Seed of the walks of a text; no learner is trained with it."""
 
 
 def fetch(entry: WorldDataset, folder: Path, *, world: Settings, **_how: Any) -> Path:
@@ -36,6 +43,22 @@ def write_dataset(world: IdealisedWorld, folder: str | Path, *, density: float =
         answers = {task: int(values[event]) for task, values in labels.items()}
         rows.append({"file_name": name, "text": caption, **answers})
     files.write_json_lines(folder / "metadata.jsonl", rows)
+    return folder
+
+
+def fetch_text(entry: WorldText, folder: Path, *, world: Settings, **_how: Any) -> Path:
+    """Walks that no learner has read, a line each, as the source of texts that the world is."""
+    walks = idealised.build(**world.model_dump()).text(entry.documents or WALKS, WALK_LENGTH, seed=HELD_OUT)
+    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder / "walks.txt") as part:
+        part.write_text(walks, encoding="utf-8")
+    return folder / "walks.txt"
+
+
+def fetch_task(entry: WorldTask, folder: Path, *, world: Settings, **_how: Any) -> Path:
+    """Walks to be continued, as the source of tasks that the world is: see `write_multiple_choice`."""
+    questions = idealised.build(**world.model_dump()).multiple_choice(entry.limit or QUESTIONS, seed=0)
+    write_multiple_choice(questions, folder, task=entry.name)
     return folder
 
 

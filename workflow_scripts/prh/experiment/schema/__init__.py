@@ -20,8 +20,8 @@ from prh.experiment.schema.models import (
 )
 from prh.experiment.schema.probes import Probe
 from prh.experiment.schema.registry import LISTS, From
-from prh.experiment.schema.tasks import HarnessTask
-from prh.experiment.schema.texts import Text
+from prh.experiment.schema.tasks import HarnessTask, LmEvalTask, LocalTask, TaskEntry, WorldTask
+from prh.experiment.schema.texts import HubText, LocalText, Text, TextEntry, WorldText
 from prh.experiment.schema.training import LanguageTraining, VisionTraining
 from prh.experiment.schema.world import World
 
@@ -37,19 +37,27 @@ __all__ = [
     "From",
     "HarnessTask",
     "HubDataset",
+    "HubText",
     "LanguageModel",
     "LanguageTraining",
+    "LmEvalTask",
     "LocalDataset",
+    "LocalTask",
+    "LocalText",
     "Model",
     "ModelEntry",
     "Probe",
     "Reality",
     "Section",
+    "TaskEntry",
     "Text",
+    "TextEntry",
     "UrlDataset",
     "VisionModel",
     "VisionTraining",
     "WeightsEntry",
     "World",
     "WorldDataset",
+    "WorldTask",
+    "WorldText",
 ]

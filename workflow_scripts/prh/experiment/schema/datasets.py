@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from prh.datasets.sources.base import SOURCES
+from prh.downloads.sources import SOURCES
 from prh.experiment.schema.base import Name, Section, Seed, Sha256, Url
 from prh.experiment.schema.brought import Brought
 
@@ -104,5 +104,7 @@ class WorldDataset(DatasetEntry):
 
 
 Dataset = Annotated[
-    LocalDataset | HubDataset | UrlDataset | WorldDataset, Field(discriminator="source"), Brought("source", SOURCES)
+    LocalDataset | HubDataset | UrlDataset | WorldDataset,
+    Field(discriminator="source"),
+    Brought("source", SOURCES["datasets"]),
 ]

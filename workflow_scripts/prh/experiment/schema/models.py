@@ -5,8 +5,9 @@ from __future__ import annotations
 from string import Formatter
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
+from prh.downloads import sources
 from prh.experiment.schema.base import Name, Pattern, Section, Seed, Sha256, Url
 from prh.experiment.schema.brought import Brought
 from prh.experiment.schema.training import LanguageTraining, VisionTraining, _Training
@@ -24,6 +25,19 @@ def _are_of_architecture(arguments: dict[str, object]) -> dict[str, object]:
         if name in TAKEN_ARGUMENTS or not name.isidentifier() or name.startswith("_"):
             raise ValueError(f"{name!r} is not an argument of an architecture; leave it out")
     return arguments
+
+
+def _is_source(name: str) -> str:
+    if name not in sources.known("models"):
+        raise ValueError(f"{name!r} is not one of {', '.join(map(repr, sources.names('models')))}")
+    return name
+
+
+SourceName = Annotated[
+    str,
+    AfterValidator(_is_source),
+    WithJsonSchema({"type": "string", "enum": ["hub", "local", "url", "random", "world"]}),
+]
 
 
 class Checkpoint(Section):
@@ -49,7 +63,7 @@ class ModelEntry(Section):
 class WeightsEntry(ModelEntry):
     """Keys of every model with weights."""
 
-    source: Literal["hub", "local", "url", "random", "world"]
+    source: SourceName
     """Where the weights come from: the Hugging Face hub, a local folder or file, a checkpoint on the web, a random
     initialisation, or training in the idealised world."""
     id: str | None = None
@@ -104,15 +118,10 @@ class WeightsEntry(ModelEntry):
     substitute: it replaces a model of theirs that is not public."""
 
     @model_validator(mode="after")
-    def _source_is_told(self) -> WeightsEntry:
-        if self.source == "local" and not self.path:
-            raise ValueError("source 'local' needs 'path', the folder or file with the weights")
-        if self.source == "hub" and not self.id:
-            raise ValueError("source 'hub' needs 'id', the repository or timm name")
-        if self.source == "url" and not (self.url and self.id):
-            raise ValueError("source 'url' needs 'url', the checkpoint, and 'id', the timm architecture that it fits")
-        if self.source == "random" and not (self.id or self.path):
-            raise ValueError("source 'random' needs 'id' (timm architecture) or 'path' (folder with config.json)")
+    def _has_what_its_source_needs(self) -> WeightsEntry:
+        source = sources.source_of("models", self)
+        if mistake := source.mistake(self):
+            raise ValueError(mistake)
         if (self.source == "world") != (self.training is not None):
             raise ValueError("source 'world' and 'training' belong together: only models of the world are trained")
         for key in ("device_map", "quantisation"):

@@ -1,23 +1,21 @@
-"""Competence in language: tasks of lm-eval."""
+"""Competence in language: tasks of EleutherAI's lm-eval; a class for each source."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from prh.downloads.sources import SOURCES
 from prh.experiment.schema.base import Name, Section
+from prh.experiment.schema.brought import Brought
 
 
-class HarnessTask(Section):
-    """A task of EleutherAI's lm-eval."""
+class TaskEntry(Section):
+    """Keys of every task of lm-eval."""
 
     name: Name
     """lm-eval's name of the task."""
-    source: Literal["lm_eval", "local", "world"]
-    """lm-eval's own tasks, a local folder with a task file, or walks of the idealised world to be continued."""
-    path: str | None = None
-    """local: folder with the task's YAML file."""
     metric: str = "acc"
     """Which of the task's metrics the figures show."""
     shots: Annotated[int, Field(ge=0)] | None = None
@@ -25,8 +23,27 @@ class HarnessTask(Section):
     limit: Annotated[int, Field(ge=1)] | None = None
     """Maximum number of questions (null: all; world: 200)."""
 
-    @model_validator(mode="after")
-    def _source_is_told(self) -> HarnessTask:
-        if (self.source == "local") != (self.path is not None):
-            raise ValueError("source 'local' and 'path' belong together")
-        return self
+
+class LmEvalTask(TaskEntry):
+    """One of lm-eval's own tasks."""
+
+    source: Literal["lm_eval"]
+
+
+class LocalTask(TaskEntry):
+    """A task of your own."""
+
+    source: Literal["local"]
+    path: str
+    """Folder with the task's YAML file."""
+
+
+class WorldTask(TaskEntry):
+    """Walks of the idealised world to be continued."""
+
+    source: Literal["world"]
+
+
+HarnessTask = Annotated[
+    LmEvalTask | LocalTask | WorldTask, Field(discriminator="source"), Brought("source", SOURCES["harness"])
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prh.datasets.sources.base import Source, register
+from prh.downloads.sources import Source, register
 
 if TYPE_CHECKING:
     from prh.downloads.lockfile import Lock
@@ -20,4 +20,19 @@ def fetch(entry: UrlDataset, folder: Path, *, lock: Lock, **_how: Any) -> Path:
     return archives.unpack(archive, folder.with_name("content")) / entry.folder
 
 
-register(Source("url", entry="prh.experiment.schema:UrlDataset", fetch=fetch, is_elsewhere=True))
+def size(entry: UrlDataset) -> int | None:
+    from prh.downloads import web
+
+    return web.size_of_url(entry.url)
+
+
+register(
+    Source(
+        "url",
+        entry="prh.experiment.schema:UrlDataset",
+        fetch=fetch,
+        is_elsewhere=True,
+        origin=lambda entry: entry.url,
+        size=size,
+    )
+)

@@ -1,6 +1,6 @@
 """The events of the idealised world, as a data set."""
 
-from prh.datasets.sources.base import Source, register
+from prh.downloads.sources import Source, register
 
 register(
     Source(

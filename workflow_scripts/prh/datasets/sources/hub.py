@@ -1,6 +1,6 @@
 """Data sets of the Hugging Face hub."""
 
-from prh.datasets.sources.base import Source, register
+from prh.downloads.sources import Source, register
 
 register(
     Source(
@@ -9,5 +9,7 @@ register(
         fetch="prh.datasets.hub_data:fetch_source",
         read="prh.datasets.hub_reading:read_source",
         is_elsewhere=True,
+        origin=lambda entry: entry.id,
+        repository=lambda entry: (entry.id, entry.revision),
     )
 )

@@ -1,0 +1,153 @@
+r"""What a source declares, and the registry of sources: of data sets, models, texts and tasks.
+
+A source fetches what an entry of the experiment names. It is declared by a light module::
+
+    class Generated(prh.DatasetEntry):
+        source: Literal["generated"]
+        seed: int = 0
+
+    def fetch(entry, folder, **_):
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = ({"text": text} for text in texts_of(entry.seed))
+        (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return folder
+
+    prh.register(prh.Source("generated", entry=Generated, fetch=fetch))
+
+The workflow's own sources lie in the rooms of what they fetch (`HOMES`), a file each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from prh.io.functions import Function, import_members, resolved
+
+HOMES = {
+    "datasets": "prh.datasets.sources",
+    "models": "prh.models.sources",
+    "texts": "prh.datasets.text_sources",
+    "harness": "prh.competence.task_sources",
+}
+"""The lists of an experiment whose entries have a source, and the packages that declare the workflow's own."""
+READERS = {
+    "datasets": "prh.datasets.local_data:read_fetched",
+    "texts": "prh.datasets.documents:read_fetched",
+}
+"""How what was fetched is read, where a source does not say."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source of data sets, models, texts or tasks, as the workflow knows it.
+
+    Attributes
+    ----------
+    name : str
+        Its name, the value of the key ``source`` of its entries.
+    of : str
+        The list of the experiment that its entries stand in: ``datasets``, ``models``, ``texts`` or ``harness``.
+    entry : class or str, optional
+        The class of its entries, or where it is. Entries of models have that of their modality instead.
+    fetch : function, optional
+        Makes or finds what an entry names: from (entry, folder to write to, and by name lock, a
+        `prh.downloads.lockfile.Lock`, and world, the settings of the world or None) to the folder or file where it
+        lies, or to that and a mapping of further facts, such as the revision. It alone may use the network. Without it
+        the model is trained in the idealised world. A text that is fetched is a .txt file, or any local data set with
+        captions, unless ``read`` says otherwise; a task is a folder with a task file of lm-eval by its name.
+    read : function, optional
+        Reads what was fetched, in a stable order. The samples of a data set: from (entry, the facts of ``fetch`` with
+        its root, `prh.datasets.samples.SampleColumns`, {"samples": ..., "shuffle_seed": ...}); by default those of a
+        local data set. The documents of a text: from (entry, facts).
+    mistake : callable
+        What is wrong with an entry that its class cannot see, as a sentence; None for nothing.
+    lies_here : callable
+        The folder or file on this machine that an entry names, whose changes are watched; None for none.
+    is_elsewhere : bool
+        Whether it is fetched over the network, so that a lock file holds its version.
+    is_of_world : bool
+        Whether it comes from the idealised world, and so depends on the settings of that.
+    has_files : bool
+        Whether what it fetches lies in files; random weights do not.
+    samples : callable
+        How many samples a data set has at most, as far as its entry tells: from (entry, settings of the world).
+    size : callable, optional
+        The bytes of a download, asked where it lies: from (entry) to their number, or to None where nothing tells.
+    repository : callable, optional
+        The repository of the hub that is fetched, which can be asked for more than its size: from (entry) to its id and
+        the revision that is wanted, or None.
+    origin : callable
+        Where an entry is fetched from, in a word: from (entry).
+
+    Examples
+    --------
+    >>> generated = Source("generated", entry="my_source:Generated", fetch="my_source:fetch")
+    >>> generated.of, generated.is_elsewhere, generated.lies_here(None)
+    ('datasets', False, None)
+    """
+
+    name: str
+    of: str = "datasets"
+    entry: type | str | None = None
+    fetch: Function | None = None
+    read: Function | None = None
+    mistake: Callable[[Any], str | None] = lambda entry: None
+    lies_here: Callable[[Any], str | None] = lambda entry: None
+    is_elsewhere: bool = False
+    is_of_world: bool = False
+    has_files: bool = True
+    samples: Callable[[Any, Any], int | None] = lambda entry, world: entry.samples
+    size: Callable[[Any], int | None] | None = None
+    repository: Callable[[Any], tuple[str, str | None]] | None = None
+    origin: Callable[[Any], str] = lambda entry: entry.source
+
+    @property
+    def reader(self) -> Function:
+        """``read``, or the default of its list."""
+        return self.read or READERS[self.of]
+
+
+class Fetched(NamedTuple):
+    """Where something lies (None: nowhere, as random weights), and further facts about it."""
+
+    root: Path | None
+    facts: Mapping[str, Any]
+
+
+SOURCES: dict[str, dict[str, Source]] = {kind: {} for kind in HOMES}
+
+
+def register(source: Source) -> Source:
+    """Make a source known. Raises ValueError for an unknown list, and for a name that is taken."""
+    if source.of not in HOMES:
+        raise ValueError(f"source {source.name!r} is of {source.of!r}; a source is of {', '.join(HOMES)}.")
+    if source.name in SOURCES[source.of]:
+        raise ValueError(f"there is a source {source.name!r} of {source.of} already; give this one another name.")
+    SOURCES[source.of][source.name] = source
+    return source
+
+
+def known(kind: str | None = None) -> Mapping[str, Any]:
+    """The sources of a list of the experiment, by name, plugins among them; without a list those of all."""
+    for home in HOMES.values() if kind is None else (HOMES[kind],):
+        import_members(home)
+    return SOURCES if kind is None else SOURCES[kind]
+
+
+def source_of(kind: str, entry: Any) -> Source:
+    """The source of an entry in a list of the experiment."""
+    return known(kind)[entry.source]
+
+
+def fetch(kind: str, entry: Any, folder: Path, **how: Any) -> Fetched:
+    """What the source of an entry fetches into ``folder``; ``how``: lock and world, see `Source`."""
+    fetched = resolved(source_of(kind, entry).fetch)(entry, folder, **how)
+    return Fetched(*fetched) if isinstance(fetched, tuple) else Fetched(fetched, {})
+
+
+def names(kind: str, has: Callable[[Source], bool] = lambda source: True) -> Iterable[str]:
+    """The names of the sources of a list that have a property."""
+    return [name for name, source in known(kind).items() if has(source)]

@@ -1,0 +1,23 @@
+"""Models on this machine: a folder as a library saved it, or a file of weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prh.downloads.sources import Source, register
+
+if TYPE_CHECKING:
+    from prh.experiment.schema import WeightsEntry
+
+
+def fetch(entry: WeightsEntry, _folder: Path, **_how: Any) -> Path:
+    """Where it lies."""
+    return Path(entry.path)
+
+
+def mistake(entry: WeightsEntry) -> str | None:
+    return None if entry.path else "source 'local' needs 'path', the folder or file with the weights"
+
+
+register(Source("local", of="models", fetch=fetch, mistake=mistake, lies_here=lambda entry: entry.path))
