@@ -1,4 +1,4 @@
-"""A metric, a modality, a source of data and a study, each a file in a folder of the user's, run for real."""
+"""A metric, a modality, sources of all kinds and a study, each a file in a folder of the user's, run for real."""
 
 import os
 import re
@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import yaml
 
-from tests.workflow.conftest import WORDS, lay_out, vision, words, write_data, write_word_vectors
+from tests.workflow.conftest import WORDS, lay_out, vision, write_data
 
 pytestmark = pytest.mark.slow
 
@@ -81,6 +81,50 @@ def fetch(entry, folder, **how):
 
 prh.register(prh.Source("generated", entry=Generated, fetch=fetch))
 '''
+SHELF = '''
+"""Sources of one's own of weights, of texts and of tasks."""
+import json
+from typing import Literal
+
+import prh
+import torch
+from safetensors.torch import save_file
+
+
+class Shelved(prh.TextEntry):
+    source: Literal["shelf"]
+    words: list[str]
+
+
+class Quiz(prh.TaskEntry):
+    source: Literal["shelf"]
+
+
+def weights(entry, folder, **how):
+    folder.mkdir(parents=True, exist_ok=True)
+    words = entry.id.split("+")
+    vectors = torch.randn(len(words), 6, generator=torch.Generator().manual_seed(entry.seed))
+    save_file({"vectors": vectors}, folder / "vectors.safetensors")
+    (folder / "vocab.txt").write_text("\\n".join(words))
+    return folder, {"revision": "third board"}
+
+
+def text(entry, folder, **how):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "text.txt").write_text("\\n".join(entry.words))
+    return folder / "text.txt"
+
+
+def task(entry, folder, **how):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{entry.name}.yaml").write_text(json.dumps({"task": entry.name}))
+    return folder
+
+
+prh.register(prh.Source("shelf", of="models", fetch=weights, mistake=lambda e: None if e.id else "give it an 'id'"))
+prh.register(prh.Source("shelf", of="texts", entry=Shelved, fetch=text))
+prh.register(prh.Source("shelf", of="harness", entry=Quiz, fetch=task))
+'''
 STUDY = '''
 """A study of one's own: in one file, which draws with whatever it likes."""
 from matplotlib.figure import Figure
@@ -111,7 +155,6 @@ prh.register(prh.Study("spread", targets=targets, reads=("best",), table=table, 
 def own(repository, tmp_path_factory):
     folder = tmp_path_factory.mktemp("own")
     write_data(folder / "data")
-    write_word_vectors(folder / "words", 0)
     experiment = {
         "datasets": [
             {"name": "colours", "source": "local", "path": "data"},
@@ -120,7 +163,13 @@ def own(repository, tmp_path_factory):
         "models": [
             vision("vit", "test_vit"),
             vision("resnet", "test_resnet"),
-            words("words", "words"),
+            {
+                "name": "words",
+                "modality": "language",
+                "library": "word_vectors",
+                "source": "shelf",
+                "id": "+".join(WORDS),
+            },
             {"name": "vowels", "modality": "letters", "alphabet": "aeiou"},
         ],
         "alignment": {
@@ -131,10 +180,12 @@ def own(repository, tmp_path_factory):
             "subsamples": 0,
             "splits": 0,
         },
-        "plugins": ["own/my metric.py", "own/letters.py", "own/generated.py", "my_studies.spread"],
+        "texts": [{"name": "read", "source": "shelf", "words": ["a red circle", "", "a blue one"], "documents": 2}],
+        "harness": [{"name": "quiz", "source": "shelf"}],
+        "plugins": ["own/my metric.py", "own/letters.py", "own/generated.py", "own/shelf.py", "my_studies.spread"],
     }
     workflow = lay_out(repository, folder, experiment)
-    for name, text in {"own/my metric.py": METRIC, "own/beside.py": "SHARE = 1.0\n", "own/letters.py": MODALITY, "own/generated.py": SOURCE, "my_studies/__init__.py": "",
+    for name, text in {"own/my metric.py": METRIC, "own/beside.py": "SHARE = 1.0\n", "own/letters.py": MODALITY, "own/generated.py": SOURCE, "own/shelf.py": SHELF, "my_studies/__init__.py": "",
                        "my_studies/spread.py": STUDY}.items():  # fmt: skip
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
@@ -164,6 +215,34 @@ def test_what_comes_from_outside_runs_through_the_workflow(own):
     assert own.would_run() == {}
 
 
+def test_weights_texts_and_tasks_come_from_sources_from_outside(own):
+    assert '"revision": "third board"' in (own.folder / "results/models/words/weights.json").read_text()
+    own.snakemake("--cores", "2", "--", "results/texts/read.jsonl", "results/tasks/quiz/quiz.yaml")
+    assert (own.folder / "results/texts/read.jsonl").read_text() == '"a red circle"\n"a blue one"\n'
+    assert (own.folder / "results/tasks/quiz/quiz.yaml").read_text() == '{"task": "quiz"}'
+
+
+@pytest.mark.parametrize(
+    ("key", "entry", "message"),
+    [
+        ("models", {"name": "bare", "modality": "vision", "source": "shelf"}, "models, entry 'bare': give it an 'id'"),
+        ("models", {"name": "far", "modality": "vision", "source": "cellar"}, "'cellar' is not one of .*'hub'.*'shelf'"),
+        ("texts", {"name": "far", "source": "cellar"}, "texts, entry 'far': unknown 'source' 'cellar'; known: .*'shelf'"),
+        ("texts", {"name": "mute", "source": "shelf"}, "texts, entry 'mute': the key 'words' is missing"),
+        ("harness", {"name": "far", "source": "cellar"}, "unknown 'source' 'cellar'; known: .*'shelf'"),
+    ],
+)  # fmt: skip
+def test_an_entry_that_does_not_fit_its_source_is_refused(own, key, entry, message):
+    before = own.experiment[key]
+    own.experiment[key] = [*before, entry]
+    try:
+        done = own.snakemake("-n", check=False)
+    finally:
+        own.experiment[key] = before
+    assert done.returncode
+    assert re.search(message, done.stdout + done.stderr), done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "jobs"),
     [
@@ -176,6 +255,8 @@ def test_what_comes_from_outside_runs_through_the_workflow(own):
         ("own/generated.py", "A source of data of one's own", "My data", {}),
         ("own/generated.py", "{first} {second}", "{second} {first}",
          {"download_dataset": 1, "shard_dataset": 1, "features": 2, "neighbours": 2, "alignment": 2, "best_layers": 1}),
+        ("own/shelf.py", "manual_seed(entry.seed)", "manual_seed(entry.seed + 1)",
+         {"download_model": 1, "features": 2, "neighbours": 2, "alignment": 3, "best_layers": 1}),
         ("my_studies/spread.py", "figure.subplots().hist(", "figure.subplots().plot(", {"study": 2, "draw": 2}),
     ],
 )  # fmt: skip
@@ -207,7 +288,9 @@ def test_a_plugin_is_watched_as_the_code_of_the_workflow_is(own, file, old, new,
         ("sees.py", "import prh\nprh.register(prh.Modality('vision', prh.ModelEntry, print))\n",
          "there is a modality 'vision' already"),
         ("hubs.py", "import prh\nprh.register(prh.Source('hub', prh.DatasetEntry, print))\n",
-         "there is a source 'hub' already"),
+         "there is a source 'hub' of datasets already"),
+        ("sells.py", "import prh\nprh.register(prh.Source('mine', of='shops', fetch=print))\n",
+         "source 'mine' is of 'shops'; a source is of datasets, models, texts, harness"),
         ("registers.py", "import prh\nprh.register(print)\n", "cannot be registered; it must be a Modality or a"),
         ("reads.py", "import prh\nprh.register(prh.Study('s', lambda plan: (), reads=('tea',), draw=print))\n",
          "study 's' reads 'tea'; it can read best, models"),
@@ -236,7 +319,7 @@ def test_prh_plan_imports_no_plugin_unless_it_is_told_to(own):
     refused = subprocess.run(command, cwd=own.folder, env=environment, capture_output=True, text=True)
     assert refused.returncode
     assert (
-        "names plugins, which are code (own/my metric.py, own/letters.py, own/generated.py, my_studies.spread): read them"
+        "names plugins, which are code (own/my metric.py, own/letters.py, own/generated.py, own/shelf.py, my_studies.spread): read them"
         in refused.stderr
     )
     assert subprocess.run([*command, "--plugins"], cwd=own.folder, env=environment).returncode == 0

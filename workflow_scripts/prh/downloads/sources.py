@@ -19,7 +19,7 @@ The workflow's own sources lie in the rooms of what they fetch (`HOMES`), a file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -146,8 +146,3 @@ def fetch(kind: str, entry: Any, folder: Path, **how: Any) -> Fetched:
     """What the source of an entry fetches into ``folder``; ``how``: lock and world, see `Source`."""
     fetched = resolved(source_of(kind, entry).fetch)(entry, folder, **how)
     return Fetched(*fetched) if isinstance(fetched, tuple) else Fetched(fetched, {})
-
-
-def names(kind: str, has: Callable[[Source], bool] = lambda source: True) -> Iterable[str]:
-    """The names of the sources of a list that have a property."""
-    return [name for name, source in known(kind).items() if has(source)]

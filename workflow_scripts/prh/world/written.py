@@ -50,7 +50,7 @@ def fetch_text(entry: WorldText, folder: Path, *, world: Settings, **_how: Any) 
     """Walks that no learner has read, a line each, as the source of texts that the world is."""
     walks = idealised.build(**world.model_dump()).text(entry.documents or WALKS, WALK_LENGTH, seed=HELD_OUT)
     folder.mkdir(parents=True, exist_ok=True)
-    with writing(folder / "walks.txt") as part:
+    with files.writing(folder / "walks.txt") as part:
         part.write_text(walks, encoding="utf-8")
     return folder / "walks.txt"
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
-from prh.downloads import sources
+from prh.downloads.sources import known, source_of
 from prh.experiment.schema.base import Name, Pattern, Section, Seed, Sha256, Url
 from prh.experiment.schema.brought import Brought
 from prh.experiment.schema.training import LanguageTraining, VisionTraining, _Training
@@ -28,8 +28,8 @@ def _are_of_architecture(arguments: dict[str, object]) -> dict[str, object]:
 
 
 def _is_source(name: str) -> str:
-    if name not in sources.known("models"):
-        raise ValueError(f"{name!r} is not one of {', '.join(map(repr, sources.names('models')))}")
+    if name not in known("models"):
+        raise ValueError(f"{name!r} is not one of {', '.join(map(repr, known('models')))}")
     return name
 
 
@@ -119,8 +119,7 @@ class WeightsEntry(ModelEntry):
 
     @model_validator(mode="after")
     def _has_what_its_source_needs(self) -> WeightsEntry:
-        source = sources.source_of("models", self)
-        if mistake := source.mistake(self):
+        if mistake := source_of("models", self).mistake(self):
             raise ValueError(mistake)
         if (self.source == "world") != (self.training is not None):
             raise ValueError("source 'world' and 'training' belong together: only models of the world are trained")
