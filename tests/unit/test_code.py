@@ -144,7 +144,7 @@ print(json.dumps(loaded))
 REGISTRIES = (
     *("prh.core.metrics", "prh.studies"),
     *("prh.modalities.base", "prh.modalities.registry", "prh.modalities.loading", "prh.io.functions"),
-    "prh.datasets.sources",
+    "prh.downloads.sources",
 )
 """What the ``__init__`` of a registry imports for whoever asks it."""
 
