@@ -256,7 +256,7 @@ def test_an_entry_that_does_not_fit_its_source_is_refused(own, key, entry, messa
         ("own/generated.py", "{first} {second}", "{second} {first}",
          {"download_dataset": 1, "shard_dataset": 1, "features": 2, "neighbours": 2, "alignment": 2, "best_layers": 1}),
         ("own/shelf.py", "manual_seed(entry.seed)", "manual_seed(entry.seed + 1)",
-         {"download_model": 1, "features": 2, "neighbours": 2, "alignment": 3, "best_layers": 1}),
+         {"download_model": 1, "features": 2, "neighbours": 2, "alignment": 4, "best_layers": 1}),
         ("my_studies/spread.py", "figure.subplots().hist(", "figure.subplots().plot(", {"study": 2, "draw": 2}),
     ],
 )  # fmt: skip
