@@ -1,6 +1,6 @@
-"""Start a forkserver for the programs of a folder, and say by which shell commands reach it.
+"""Starts a forkserver for the programs of a folder.
 
-A program that is to be forked says what it wants imported beforehand, in a constant at its top::
+A program opts in by a constant that lists the modules to import before it is forked::
 
     PRELOAD = ["torch", "timm"]
 """
@@ -20,31 +20,37 @@ from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 SHELL = HERE / "forkshell"
-"""A shell that asks the server to fork for a command."""
-ONE_THREAD = ("OMP", "OPENBLAS", "GOTO", "MKL", "NUMEXPR")  # more would forbid forks; each gets its own number
+"""The shell that sends commands to the server."""
+ONE_THREAD = (
+    "OMP",
+    "OPENBLAS",
+    "GOTO",
+    "MKL",
+    "NUMEXPR",
+)  # a process with more threads cannot fork safely; each fork sets its own number
 
 
 class Launched(NamedTuple):
-    """A server that runs, and what the environment of a command must hold that is to reach it by `SHELL`."""
+    """A running server, and the environment variables that a command needs to reach it through `SHELL`."""
 
     server: subprocess.Popen
     environment: dict[str, str]
 
 
 def launch(programs: Path, anew: Collection[str] = ()) -> Launched:
-    """Start a server that forks for the programs in a folder, but for those named in ``anew``.
+    """Start a server that forks for the programs in a folder, except those named in ``anew``.
 
-    It ends when this process does, however it does. Raises OSError where there can be none.
+    It ends when this process ends, for whatever reason. Raises OSError if it cannot be started.
     """
     modules = {path.name: names for path in programs.glob("*.py") if (names := preload_of(path)) is not None}
     modules = {name: names for name, names in modules.items() if name not in anew}
     settings = {
         **{f"{library}_NUM_THREADS": "1" for library in ONE_THREAD},
-        "JE_ARROW_MALLOC_CONF": "background_thread:false",  # likewise; sklearn imports pandas, which imports pyarrow
+        "JE_ARROW_MALLOC_CONF": "background_thread:false",  # likewise for pyarrow, which sklearn imports
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_OFFLINE": "1",
-        # A fork copies the page table, and unmaps it when it ends: with huge pages, where programs may ask for them, in
-        # little more than half the time. Forks ask for them too.
+        # A fork copies the page table and unmaps it at its end, which takes little more than half the time with huge
+        # pages, if the system allows programs to request them. Forks inherit this setting.
         "GLIBC_TUNABLES": ":".join(filter(None, ["glibc.malloc.hugetlb=1", os.environ.get("GLIBC_TUNABLES")])),
     }
     name = f"prh-{secrets.token_hex(8)}"
@@ -53,7 +59,7 @@ def launch(programs: Path, anew: Collection[str] = ()) -> Launched:
         listener.listen()
         server = subprocess.Popen(
             [sys.executable, str(HERE / "forkserver.py"), str(listener.fileno()), json.dumps(modules)],
-            stdin=subprocess.PIPE,  # the server ends when this is closed: when this process ends
+            stdin=subprocess.PIPE,  # the server ends when this is closed, which happens when this process ends
             pass_fds=[listener.fileno()],
             env=os.environ | settings,
         )
@@ -61,7 +67,7 @@ def launch(programs: Path, anew: Collection[str] = ()) -> Launched:
 
 
 def preload_of(program: Path) -> list[str] | None:
-    """What a program wants imported beforehand, read without running it; None if it is not to be forked."""
+    """The modules to import before forking a program, read without running it; None if it has not opted in."""
     for statement in ast.parse(program.read_bytes()).body:
         if isinstance(statement, ast.Assign) and [ast.unparse(target) for target in statement.targets] == ["PRELOAD"]:
             return ast.literal_eval(statement.value)

@@ -188,7 +188,7 @@ def test_no_program_outlives_the_server_and_later_ones_start_anew(server, tmp_pa
     wait_for(lambda: not is_alive(job))
     _, error = client.communicate(timeout=60)
     assert client.returncode == 1
-    assert error == "error: a job ended with the process that it was forked from; run it again.\n"
+    assert error == "error: the process that a job was forked from has ended, and the job with it; run it again.\n"
     assert not server.forks()
 
 

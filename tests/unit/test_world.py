@@ -228,7 +228,7 @@ def test_kernels_are_drawn_in_one_order(small):
     ("call", "message"),
     [
         (lambda w: draw_events({}), "at least one row"),
-        (lambda w: draw_events({"a": [(w.pixels()[0], "x")], "b": []}), "all of one length"),
+        (lambda w: draw_events({"a": [(w.pixels()[0], "x")], "b": []}), "all of the same length"),
         (lambda w: draw_kernels(w.pmi, {}), "0 learnt kernels"),
         (lambda w: draw_kernels(w.pmi, {"bad": w.pmi[:3]}), "kernel bad"),
         (lambda w: draw_kernels(w.pmi, {"bad": w.pmi * np.nan}), "kernel bad"),

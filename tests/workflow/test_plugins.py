@@ -319,7 +319,7 @@ def test_prh_plan_imports_no_plugin_unless_it_is_told_to(own):
     refused = subprocess.run(command, cwd=own.folder, env=environment, capture_output=True, text=True)
     assert refused.returncode
     assert (
-        "names plugins, which are code (own/my metric.py, own/letters.py, own/generated.py, own/shelf.py, my_studies.spread): read them"
+        "names plugins, which run code (own/my metric.py, own/letters.py, own/generated.py, own/shelf.py, my_studies.spread); read them"
         in refused.stderr
     )
     assert subprocess.run([*command, "--plugins"], cwd=own.folder, env=environment).returncode == 0

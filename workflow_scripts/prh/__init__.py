@@ -1,7 +1,7 @@
 """prh: measure how far the representations of vision and language models converge.
 
-The library behind the workflow; it takes arrays and tables and returns arrays and tables.
-Names are loaded on first use, so that a job that draws a figure never imports torch.
+The library behind the workflow: it takes arrays and tables and returns arrays and tables. Public names are imported on
+first use, so that a job that only draws a figure does not import torch.
 """
 
 from importlib import import_module

@@ -1,4 +1,6 @@
-"""``prh plan --configfile experiments/paper.yaml``: what an experiment will download, and what it will cost."""
+"""The command ``prh plan --configfile experiments/paper.yaml``: what an experiment will download, and what it will
+cost.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +20,19 @@ from prh.jobs.command import failing_in_one_sentence
 def main() -> None:
     parser = argparse.ArgumentParser(prog="prh", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    plan = commands.add_parser("plan", help="what an experiment will download and cost, estimated; nothing is run")
+    plan = commands.add_parser("plan", help="estimate what an experiment will download and cost, without running it")
     plan.add_argument("--configfile", type=Path, default=Path("config.yaml"), help="experiment file")
-    plan.add_argument("--tflops", type=float, help="what the device sustains, not its peak (default: measured here)")
-    plan.add_argument("--bandwidth", type=float, default=50e6, help="bytes a second from the hub (default: 5e7)")
-    plan.add_argument("--offline", action="store_true", help="do not ask the hub for sizes")
+    plan.add_argument("--tflops", type=float, help="sustained (not peak) speed of the device (default: measured here)")
+    plan.add_argument("--bandwidth", type=float, default=50e6, help="bytes per second from the hub (default: 5e7)")
+    plan.add_argument("--offline", action="store_true", help="do not query the hub for sizes")
     plan.add_argument(
         "--online",
         action="store_true",
-        help="instead of costs: check by metadata that everything to be fetched is there and can be read",
+        help="instead of costs, check from metadata that every source exists and can be read",
     )
-    plan.add_argument("--plugins", action="store_true", help="import the plugins of the experiment, which are code")
+    plan.add_argument(
+        "--plugins", action="store_true", help="import the plugins of the experiment, which runs their code"
+    )
     plan.set_defaults(run=_plan)
     arguments = parser.parse_args()
     with failing_in_one_sentence(job=False):
@@ -39,11 +43,11 @@ def _plan(arguments: argparse.Namespace) -> None:
     raw = expand(read(arguments.configfile))
     if raw.get("plugins") and not arguments.plugins:
         raise ConfigError(
-            f"{arguments.configfile} names plugins, which are code ({', '.join(map(str, raw['plugins']))}): read them, "
-            "then give --plugins."
+            f"{arguments.configfile} names plugins, which run code ({', '.join(map(str, raw['plugins']))}); read them, "
+            "then pass --plugins."
         )
     experiment = load(raw)
-    os.environ[addresses.ADDRESSES] = addresses.kept(experiment.urls())  # entries are handed on without their secrets
+    os.environ[addresses.ADDRESSES] = addresses.kept(experiment.urls())  # entries themselves are redacted
     if arguments.online:
         _check(experiment, lock_path(arguments.configfile))
         return
@@ -55,14 +59,14 @@ def _plan(arguments: argparse.Namespace) -> None:
 
 
 def _check(experiment: Experiment, lock: Path) -> None:
-    """Print a line for each source; end with status 1 if one of them cannot be used."""
+    """Print a line per source; exit with status 1 if any of them cannot be used."""
     from prh.experiment import online
 
     findings = online.check(experiment, lock)
     print(*findings, sep="\n")
-    bad = sum(bool(finding.problems) for finding in findings)
-    print(f"{len(findings)} sources, {bad} with a problem; nothing was fetched.")
-    if bad:
+    failed = sum(bool(finding.problems) for finding in findings)
+    print(f"{len(findings)} sources, {failed} with a problem; nothing was fetched.")
+    if failed:
         sys.exit(1)
 
 

@@ -1,1 +1,1 @@
-"""The idealised world, whose true kernel is known, and the models that learn it."""
+"""An idealised world whose true kernel is known, and small models trained on it: a test of the whole workflow."""

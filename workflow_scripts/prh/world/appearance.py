@@ -1,4 +1,4 @@
-"""How events of the idealised world look: a disc that says which event it is, on a pattern that says nothing."""
+"""Images of the events of the idealised world: an informative disc on an uninformative pattern."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ TEXTURES = ("plain", "stripes", "checks", "dots", "noise")
 
 
 def nuisance(rng: np.random.Generator, size: int, side: int) -> dict[str, np.ndarray]:
-    """What images of ``side`` pixels show besides their event; arrays of length ``size``."""
+    """Random properties of ``size`` images of ``side`` pixels that do not depend on the event: arrays [size, ...]."""
     return {
         "texture": rng.integers(len(TEXTURES), size=size),
         "background_hue": rng.random(size),
-        "second_hue": rng.normal(0, 0.06, size),  # of the pattern, from the background's
+        "second_hue": rng.normal(0, 0.06, size),  # of the pattern, relative to the background
         "disc_hue": rng.random(size),
-        "saturation": rng.uniform(0.3, 1.0, (size, 3)),  # of background, pattern and disc
-        # the pattern is the lightest and the background the darkest, so that both outshout the disc
+        "saturation": rng.uniform(0.3, 1.0, (size, 3)),  # of background, pattern, disc
+        # the pattern is the brightest and the background the darkest, so that both stand out more than the disc
         "brightness": np.sort(rng.uniform(0.2, 1.0, (size, 3)), axis=1)[:, [0, 2, 1]],
         "angle": rng.uniform(0, np.pi, size),
         "period": rng.uniform(3, 9, size) * side / 32,
@@ -31,7 +31,7 @@ def nuisance(rng: np.random.Generator, size: int, side: int) -> dict[str, np.nda
 
 
 def draw(position: np.ndarray, of: Mapping[str, Any], side: int) -> np.ndarray:
-    """The image of the event at ``position`` [3], uint8 [side, side, 3]; ``of`` is its nuisance.
+    """The image of the event at ``position`` [3], uint8 [side, side, 3]; ``of`` is its row of ``nuisance``.
 
     The centre of the disc is (x, y), and its radius grows with z.
     """
@@ -47,13 +47,13 @@ def draw(position: np.ndarray, of: Mapping[str, Any], side: int) -> np.ndarray:
     distance = np.hypot(columns - centre_x, rows - centre_y)
     outline = np.clip(radius + 0.8 * side / 32 - distance, 0, 1)[..., None]
     inside = np.clip(radius - distance, 0, 1)[..., None]
-    canvas = canvas * (1 - outline)  # a black rim: seen on every background
+    canvas = canvas * (1 - outline)  # a black rim, visible on every background
     canvas = canvas * (1 - inside) + disc * inside
     return np.rint(canvas * 255).astype(np.uint8)
 
 
 def _texture(kind: str, rows: np.ndarray, columns: np.ndarray, of: Mapping[str, Any]) -> np.ndarray:
-    """The share of the second colour at each pixel, float in 0..1, shape of ``rows``."""
+    """Share of the second colour at each pixel, from 0 to 1: float64 of the shape of ``rows``."""
     along = (columns * np.cos(of["angle"]) + rows * np.sin(of["angle"])) / of["period"] + of["phase"][0]
     across = (rows * np.cos(of["angle"]) - columns * np.sin(of["angle"])) / of["period"] + of["phase"][1]
     if kind == "plain":
@@ -68,7 +68,7 @@ def _texture(kind: str, rows: np.ndarray, columns: np.ndarray, of: Mapping[str, 
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """An image as a PNG file."""
+    """Encode an image as PNG."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG")
     return buffer.getvalue()

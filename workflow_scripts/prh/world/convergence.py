@@ -1,4 +1,4 @@
-"""What came out of the idealised world, in numbers: does alignment rise with competence, and is the control silent?"""
+"""Report on the idealised world: does alignment rise with competence, and is the negative control at chance?"""
 
 from __future__ import annotations
 
@@ -11,35 +11,41 @@ COMPETENCE = {"vision": ("top1", 1), "language": ("bits_per_byte", -1)}
 
 
 def competence(scores: pl.DataFrame, modality: str) -> dict[str, float]:
-    """Competence of each model: mean accuracy over the probes, or bits per byte with its sign turned."""
+    """Competence of each model: mean accuracy over the probes, or minus the bits per byte."""
     metric, sign = COMPETENCE[modality]
     means = scores.filter(pl.col("metric") == metric).group_by("model").agg(sign * pl.col("value").mean())
     return dict(means.sort("model").iter_rows())
 
 
 def between(best: pl.DataFrame, modality: str, other: str) -> dict[str, dict[str, float]]:
-    """Alignment of each model of ``modality`` with each of ``other``, of the rows of one data set, metric and k."""
-    found: dict[str, dict[str, float]] = {}
+    """Alignment of each model of ``modality`` with each of ``other``: {model: {other model: score}}.
+
+    ``best`` holds the rows of one data set, metric and k.
+    """
+    alignment: dict[str, dict[str, float]] = {}
     columns = ("model_x", "modality_x", "model_y", "modality_y", "score")
     for x, modality_x, y, modality_y, score in best.select(columns).iter_rows():
-        for a, b, kinds in ((x, y, (modality_x, modality_y)), (y, x, (modality_y, modality_x))):
-            if kinds == (modality, other):
-                found.setdefault(a, {})[b] = score
-    return found
+        for a, b, modalities in ((x, y, (modality_x, modality_y)), (y, x, (modality_y, modality_x))):
+            if modalities == (modality, other):
+                alignment.setdefault(a, {})[b] = score
+    return alignment
 
 
 def report(best: pl.DataFrame, scores: pl.DataFrame, control: pl.DataFrame) -> Iterator[str]:
-    """The findings, line by line. ``best``, ``control``: rows of the world and of its shuffled twin, of one measure."""
+    """Yield the lines of the report.
+
+    ``best`` and ``control`` are the rows of the world and of its copy with shuffled captions, for one measure.
+    """
     k, n = best.select("k", "n").row(0)
     yield f"chance level k / (n - 1) = {k / (n - 1):.3f}"
     strongest = {}
     for modality in COMPETENCE:
-        able = competence(scores, modality)
+        competence_of = competence(scores, modality)
         aligned = {model: next(iter(row.values())) for model, row in between(best, modality, "world").items()}
-        models = sorted(set(able) & set(aligned), key=lambda model: able[model])
+        models = sorted(set(competence_of) & set(aligned), key=lambda model: competence_of[model])
         strongest[modality] = models[-1]
         ladder = ", ".join(f"{aligned[model]:.2f}" for model in models)
-        rho = spearmanr([able[m] for m in models], [aligned[m] for m in models]).statistic
+        rho = spearmanr([competence_of[m] for m in models], [aligned[m] for m in models]).statistic
         yield f"{modality} with reality, by rising competence: {ladder} (Spearman {rho:.2f})"
     vision, language = strongest["vision"], strongest["language"]
     score = between(best, "vision", "language")[vision][language]

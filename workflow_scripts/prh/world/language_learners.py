@@ -1,6 +1,6 @@
-"""Language models of the idealised world: small causal transformers, trained from scratch on walks told in words.
+"""Language models of the idealised world: small causal transformers, trained from scratch on walks in words.
 
-They are saved in the form in which published models come, a Hugging Face folder.
+They are saved as Hugging Face folders, so that they are loaded in the same way as published models.
 """
 
 from __future__ import annotations
@@ -46,57 +46,65 @@ def train_language(
     seed: int = 0,
     checkpoint_every: int = 100,
 ) -> Path:
-    """Train a causal language model on walks told in words; save it and its tokeniser as a Hugging Face folder.
+    """Train a causal language model on walks in words; save it and its tokeniser as a Hugging Face folder.
 
-    Half of the sequences open with the start token; half begin in the middle of a walk, as captions do.
+    Half of the sequences begin with the start token; the others begin in the middle of a walk, as captions do.
 
     Parameters
     ----------
     world
-        What there is to learn.
+        The world to learn.
     out_dir
-        Appears when training is finished. Until then ``{out_dir}.part`` holds a checkpoint: a call with the same
-        arguments goes on from it and ends with the same weights, a call with others starts anew.
+        Created when training is finished. Until then ``{out_dir}.part`` contains a checkpoint: a call with the same
+        arguments resumes from it and ends with the same weights; a call with other arguments starts over.
     architecture
         "gpt2" or "llama", built by transformers.
     width, depth, heads
-        Of the transformer; ``heads`` divides ``width``.
+        Dimensions of the transformer; ``width`` must be a multiple of ``heads``.
     steps, batch, context, learning_rate
-        ``steps`` of AdamW on ``batch`` sequences of ``context`` words; the rate warms up, then falls to 0.
+        ``steps`` of AdamW on ``batch`` sequences of ``context`` words; the learning rate warms up, then decays to 0.
     density
-        How events are told: see :meth:`prh.world.idealised.IdealisedWorld.captions`.
+        Density of the captions: see :meth:`prh.world.idealised.IdealisedWorld.captions`.
     seed
-        Of the weights, the walks and the batches. With one seed, learners of different settings still begin with
-        different weights.
+        Seed of the weights, walks and batches. Models with the same seed but other settings still start from different
+        weights.
     checkpoint_every
-        Steps between checkpoints.
+        Number of steps between checkpoints.
 
     Returns
     -------
-    ``out_dir``, which ``AutoModelForCausalLM`` and ``AutoTokenizer`` load.
+    Path
+        ``out_dir``, for ``AutoModelForCausalLM`` and ``AutoTokenizer``.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range or the loss is not finite.
     """
     settings = {**locals(), "learner": "language"}
     if architecture not in LANGUAGE_ARCHITECTURES:
-        raise ValueError(f"language architecture is {architecture!r}; give one of {', '.join(LANGUAGE_ARCHITECTURES)}.")
+        raise ValueError(
+            f"language architecture is {architecture!r}; it must be one of {', '.join(LANGUAGE_ARCHITECTURES)}."
+        )
     training.require_positive(
         width=width, depth=depth, heads=heads, steps=steps, batch=batch, learning_rate=learning_rate
     )
     if width % heads:
         raise ValueError(f"width {width} is not a multiple of {heads} heads; change one of them.")
     if not 2 <= context < training.EXPERIENCE[1]:
-        raise ValueError(f"context is {context}; give from 2 to {training.EXPERIENCE[1] - 1} words.")
+        raise ValueError(f"context is {context}; it must be from 2 to {training.EXPERIENCE[1] - 1} words.")
 
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # saving a few kilobytes is no news
+    logging.disable_progress_bar()  # pointless for saving a few kilobytes
     tokenizer = _word_tokenizer(world, context)
     config = _language_config(tokenizer, architecture, width, depth, heads, context)
     settings = training.settings_of(settings)
     with training.seeded(training.weight_seed(settings)):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
     lines = text_files.split_lines(world.text(*training.EXPERIENCE, density=density, seed=seed))
-    # told at length (density > 1), an event has more words than one: cut to the shortest line
+    # with density > 1 an event has several words, so lines differ in length: cut them to the shortest
     encoded = [line.ids for line in tokenizer.backend_tokenizer.encode_batch(lines)]
     length = min(map(len, encoded))
     tokens = torch.tensor([ids[:length] for ids in encoded])
@@ -119,7 +127,7 @@ def train_language(
 
 
 def _word_tokenizer(world: IdealisedWorld, context: int) -> PreTrainedTokenizerFast:
-    """One token per word. It adds nothing to a text, so the features of a caption are of its words alone."""
+    """A tokeniser with one token per word and no special tokens added, so that captions consist of their words only."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -138,7 +146,11 @@ def _language_config(
     special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     common = {"vocab_size": len(tokenizer), "tie_word_embeddings": True, **special}
     if architecture == "gpt2":
-        no_dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}  # a world without end needs none
+        no_dropout = {
+            "resid_pdrop": 0.0,
+            "embd_pdrop": 0.0,
+            "attn_pdrop": 0.0,
+        }  # training data is unlimited, so no regularisation is needed
         return GPT2Config(n_embd=width, n_layer=depth, n_head=heads, n_positions=context, **no_dropout, **common)
     return LlamaConfig(
         hidden_size=width,

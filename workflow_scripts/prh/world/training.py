@@ -1,7 +1,8 @@
-"""How learners of the idealised world are trained, and what decides their weights.
+"""Training of the models of the idealised world, reproducible and resumable.
 
-Weights and the batch of every step come from the seed alone: a training that was stopped goes on from its last
-checkpoint to the same result. Numbers repeat on one machine with one number of threads (``torch.set_num_threads``).
+Initial weights and the batch of every step depend on the seed alone, so a training that was interrupted resumes from
+its last checkpoint and ends with the same result. Results are reproducible on one machine with a fixed number of
+threads (``torch.set_num_threads``).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from prh.io.files import writing
 from prh.jobs.progress import Progress
 
 EXPERIENCE = (4096, 64)
-"""The walks, and their length, that a learner lives through: 262,144 events."""
+"""Number and length of the walks that a model is trained on: 262,144 events."""
 log = logging.getLogger(__name__)
 _CHECKPOINT = "checkpoint.pt"
 
@@ -38,7 +39,11 @@ def train(
     settings: dict[str, Any],
     checkpoint_every: int,
 ) -> Path:
-    """Train ``model`` for ``settings["steps"]`` steps and ``save`` it; ``loss`` draws its batch from its generator."""
+    """Train ``model`` for ``settings["steps"]`` steps, ``save`` it to ``out_dir`` and return that.
+
+    ``loss`` draws the batch of a step from the generator it is called with. Resumes from a checkpoint made with the
+    same ``settings``. Raises ValueError if the loss is not finite.
+    """
     require_positive(checkpoint_every=checkpoint_every)
     part = out_dir.with_name(out_dir.name + ".part")
     part.mkdir(parents=True, exist_ok=True)
@@ -51,14 +56,14 @@ def train(
         for step in range(done, steps):
             for group in optimizer.param_groups:
                 group["lr"] = peak * min(10 * (step + 1) / steps, 1 - step / steps)
-            # Each step has a seed of its own, for its batch and for any dropout: nothing random outlives a stop.
+            # Each step has its own seed, for its batch and any dropout, so that resuming needs no random state.
             step_seed = int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
             with seeded(step_seed):
                 value = loss(torch.Generator().manual_seed(step_seed))
                 optimizer.zero_grad(set_to_none=True)
                 value.backward()
             if not value.isfinite():
-                raise ValueError(f"loss of {out_dir.name} is {value} at step {step}; give a smaller learning_rate.")
+                raise ValueError(f"the loss of {out_dir.name} is {value} at step {step}; use a smaller learning_rate.")
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             progress.advance()
@@ -81,7 +86,7 @@ def _checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, 
 
 
 def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, settings: dict) -> int:
-    """Load the checkpoint at ``path`` and return its steps; 0 if there is none of these settings, or a damaged one."""
+    """Load the checkpoint at ``path`` and return its step; 0 if it is absent, damaged or has other settings."""
     if not path.exists():
         return 0
     before = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
@@ -92,8 +97,8 @@ def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, sett
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         return int(state["done"])
-    except Exception as error:  # torch has a dozen for damaged files
-        log.warning("%s is damaged, so that the training begins anew: %s", path, type(error).__name__)
+    except Exception as error:  # torch raises many kinds for damaged files
+        log.warning("%s is damaged, so training starts over: %s", path, type(error).__name__)
         model.load_state_dict(before[0])
         optimizer.load_state_dict(before[1])
         return 0
@@ -101,31 +106,31 @@ def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, sett
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draw from ``seed`` inside the block, and leave torch's own generator as it was."""
+    """Seed torch's generator inside the block, and restore it afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
 
 
 def settings_of(arguments: dict[str, Any]) -> dict[str, Any]:
-    """What decides the trained weights, as JSON can hold it: the arguments of a learner, and its world as a digest."""
+    """All that determines the trained weights, as JSON values: the arguments of the model and a digest of its world."""
     world = arguments["world"]
-    facts = hashlib.sha256(world.positions.tobytes())
-    facts.update(repr((world.step, world.names, world.image_size, world.seed)).encode())
-    without = {name: value for name, value in arguments.items() if name not in ("out_dir", "checkpoint_every")}
-    return {**without, "world": facts.hexdigest()[:16]}
+    digest = hashlib.sha256(world.positions.tobytes())
+    digest.update(repr((world.step, world.names, world.image_size, world.seed)).encode())
+    relevant = {name: value for name, value in arguments.items() if name not in ("out_dir", "checkpoint_every")}
+    return {**relevant, "world": digest.hexdigest()[:16]}
 
 
 def weight_seed(settings: dict[str, Any]) -> int:
-    """Seed of the first weights: another for any other setting.
+    """Seed of the initial weights, which differs between any two settings.
 
-    Two learners that began with the same weights would agree in their first layers whatever they learnt.
+    Two models with the same initial weights would agree in their first layers, whatever they learn.
     """
     return int(hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8], 16)
 
 
 def require_positive(**numbers: float) -> None:
-    """ValueError for the first of some arguments that is not above 0."""
+    """Raise ValueError for the first of ``numbers`` that is not positive."""
     for name, number in numbers.items():
         if not number > 0:
-            raise ValueError(f"{name} is {number}; give a positive number.")
+            raise ValueError(f"{name} is {number}; it must be positive.")

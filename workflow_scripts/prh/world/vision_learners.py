@@ -1,7 +1,6 @@
 """Vision models of the idealised world: small timm networks, trained from scratch on images of events.
 
-They learn which events come next, or what else their objective asks, and are saved in the form in which published
-models come, a timm ``local-dir`` folder.
+They are saved as timm ``local-dir`` folders, so that they are loaded in the same way as published models.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 OBJECTIVES = ("temporal_contrastive", "next_event", "autoencoder", "supervised", "random")
 
 _PIXEL_MEAN = _PIXEL_STD = 0.5
-_EMBEDDING = 64  # numbers that the contrastive loss compares
+_EMBEDDING = 64  # dimensions of the vectors that the contrastive loss compares
 
 
 def train(world: IdealisedWorld, folder: Path, entry: VisionModel) -> None:
@@ -53,37 +52,43 @@ def train_vision(
     Parameters
     ----------
     world
-        What there is to learn.
+        The world to learn.
     out_dir
-        As for :func:`train_language`.
+        As for :func:`prh.world.language_learners.train_language`.
     architecture, model_args
         Name of a timm model and its arguments. A vision transformer needs ``img_size=world.image_size``.
     objective
         "temporal_contrastive"
-            Tell which images of the batch come next to which (InfoNCE, whose optimum is the PMI).
+            Predict which images of the batch are neighbours in time (InfoNCE, whose optimum is the PMI).
         "next_event"
-            Say which event comes next.
+            Predict the next event.
         "autoencoder"
-            Draw the image again from one feature vector.
+            Reconstruct the image from one feature vector.
         "supervised"
-            Name the region of the event, a label of :meth:`prh.world.idealised.IdealisedWorld.tasks`.
+            Predict the region of the event, a label of :meth:`prh.world.idealised.IdealisedWorld.tasks`.
         "random"
-            Keep the weights as they were drawn; ``steps`` is not looked at.
+            Keep the initial weights; ``steps`` is ignored.
     steps, batch, learning_rate
-        ``steps`` of AdamW on the images of ``batch`` different events; the rate warms up, then falls to 0.
+        ``steps`` of AdamW on the images of ``batch`` different events; the learning rate warms up, then decays to 0.
     seed, checkpoint_every
-        As for :func:`train_language`.
+        As for :func:`prh.world.language_learners.train_language`.
 
     Returns
     -------
-    ``out_dir``, with config.json and model.safetensors (no head).
+    Path
+        ``out_dir``, with config.json and model.safetensors (no head).
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, timm cannot build the model, or the loss is not finite.
     """
     settings = {**locals(), "learner": "vision", "model_args": dict(model_args or {})}
     if objective not in OBJECTIVES:
-        raise ValueError(f"vision objective is {objective!r}; give one of {', '.join(OBJECTIVES)}.")
+        raise ValueError(f"vision objective is {objective!r}; it must be one of {', '.join(OBJECTIVES)}.")
     training.require_positive(steps=steps, learning_rate=learning_rate)
     if batch < 2:
-        raise ValueError(f"vision batch is {batch}; give at least 2 images.")
+        raise ValueError(f"vision batch is {batch}; it must be at least 2 images.")
 
     images = torch.from_numpy(world.pixels()).permute(0, 3, 1, 2).float() / 255
     images = (images - _PIXEL_MEAN) / _PIXEL_STD
@@ -109,7 +114,7 @@ def train_vision(
 
 
 def _backbone(architecture: str, model_args: dict, images: torch.Tensor) -> nn.Module:
-    """The timm model without a head; ValueError if there is none of that name and arguments, or it cannot see."""
+    """The timm model without a head; ValueError if timm cannot build it or it cannot process ``images``."""
     import timm
 
     try:
@@ -118,8 +123,8 @@ def _backbone(architecture: str, model_args: dict, images: torch.Tensor) -> nn.M
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         size = f"{images.shape[-1]} x {images.shape[-1]}"
         raise ValueError(
-            f"timm cannot make {architecture!r} with {model_args} for images of {size} pixels ({error}); "
-            "give another architecture or other model_args."
+            f"timm cannot build {architecture!r} with {model_args} for images of {size} pixels ({error}); "
+            "use another architecture or other model_args."
         ) from error
     return backbone.train()
 
@@ -127,10 +132,10 @@ def _backbone(architecture: str, model_args: dict, images: torch.Tensor) -> nn.M
 def _objective(
     name: str, width: int, world: IdealisedWorld, images: torch.Tensor, seed: int
 ) -> tuple[nn.Module, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]:
-    """The head that an objective puts on features [batch, width], and its loss of the head's output and the events.
+    """(head on features [batch, width], loss of the output of the head and the events) of an objective.
 
-    What follows what is counted over all walks at once: every event of a batch learns from all of its successors, at
-    the price of one image. A few hundred steps are then enough.
+    Transitions are counted over all walks beforehand, so that each image of a batch is trained on all successors of its
+    event at once. A few hundred steps are then sufficient.
     """
     if name == "random":
         return nn.Identity(), lambda output, events: output.sum()
@@ -153,16 +158,16 @@ def _objective(
 
 
 class _Embedding(nn.Module):
-    """Vectors on a sphere for the contrastive loss, longer the surer the learner is (a learnt temperature).
+    """Vectors on a sphere of learnt radius (the temperature) for the contrastive loss.
 
-    Standardising each number over the batch keeps the vectors from falling together first, where the loss rests at
-    log(batch) for hundreds of steps.
+    Standardising each dimension over the batch prevents an initial collapse of the vectors, in which the loss would
+    stay at log(batch) for hundreds of steps.
     """
 
     def __init__(self, width: int):
         super().__init__()
         self.linear = nn.Linear(width, _EMBEDDING)
-        self.log_length = nn.Parameter(torch.tensor(1.15))  # inner products up to 10 at first
+        self.log_length = nn.Parameter(torch.tensor(1.15))  # inner products of up to 10 initially
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         standardised = F.batch_norm(self.linear(features), None, None, training=True)
@@ -170,18 +175,18 @@ class _Embedding(nn.Module):
 
 
 def _info_nce(embedded: torch.Tensor, together: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of which event of a batch goes with which; an event is not asked for itself.
+    """Cross-entropy of predicting, for each event of a batch, which others are its neighbours in time.
 
-    ``embedded`` is [batch, numbers]; ``together`` [batch, batch] counts how often two events are neighbours in time.
+    ``embedded`` is [batch, dimensions]; ``together`` [batch, batch] counts how often two events are neighbours in time.
     """
     itself = torch.eye(len(embedded), dtype=torch.bool)
-    guess = (embedded @ embedded.T).masked_fill(itself, -1e4).log_softmax(dim=1)
+    predicted = (embedded @ embedded.T).masked_fill(itself, -1e4).log_softmax(dim=1)
     together = together.masked_fill(itself, 0)
-    return -(together * guess).sum() / together.sum().clamp(min=1)
+    return -(together * predicted).sum() / together.sum().clamp(min=1)
 
 
 def _timm_config(world: IdealisedWorld, architecture: str, model_args: dict, backbone: nn.Module) -> dict:
-    """The config.json of a timm ``local-dir`` folder: images go in as they are, neither resized nor cropped."""
+    """The config.json of a timm ``local-dir`` folder; images are neither resized nor cropped."""
     known = backbone.pretrained_cfg
     return {
         "architecture": architecture,

@@ -1,4 +1,4 @@
-"""The idealised world as files: a data set as people have one, and a task of lm-eval."""
+"""The idealised world as files: a data set in the form of users' data sets, and a task of lm-eval."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ HELD_OUT = 2**31
 
 
 def fetch(entry: WorldDataset, folder: Path, *, world: Settings, **_how: Any) -> Path:
-    """The data set of an entry, as the source of data sets that the world is: see `write_dataset`."""
-    place = idealised.build(**world.model_dump())
-    return write_dataset(place, folder, density=entry.density, shuffled=entry.shuffled)
+    """Fetch function of the source "world": write the data set of an entry (`write_dataset`)."""
+    built = idealised.build(**world.model_dump())
+    return write_dataset(built, folder, density=entry.density, shuffled=entry.shuffled)
 
 
 def write_dataset(world: IdealisedWorld, folder: str | Path, *, density: float = 1.0, shuffled: bool = False) -> Path:
-    """Write the events as a folder of images with metadata.jsonl: file_name, text, and the label of every task."""
+    """Write images of all events and metadata.jsonl (file_name, text, label of each task) to a folder; return it."""
     folder = Path(folder)
     (folder / "images").mkdir(parents=True, exist_ok=True)
     labels = {name: values for name, (_, values) in world.tasks().items()}
@@ -63,18 +63,19 @@ def fetch_task(entry: WorldTask, folder: Path, *, world: Settings, **_how: Any) 
 
 
 def events_of(sample_ids: Sequence[str]) -> np.ndarray:
-    """The events of the samples of a data set that :func:`write_dataset` wrote: int64 [samples]."""
+    """The events of the samples of a data set written by :func:`write_dataset`: int64 [samples]."""
     return np.array([int(Path(name).stem) for name in sample_ids])
 
 
 def write_multiple_choice(questions: list[dict], folder: str | Path, *, task: str = "world_continuation") -> Path:
-    """Write ``questions`` (of `IdealisedWorld.multiple_choice`) as a task of lm-evaluation-harness without a network.
+    """Write ``questions`` (from `IdealisedWorld.multiple_choice`) as a task of lm-evaluation-harness that works
+    offline.
 
-    Returns the task file ``folder/{task}.yaml``; give ``folder`` as ``TaskManager(include_path=...)`` and ask for
-    ``task``.
+    Returns the task file ``folder/{task}.yaml``; pass ``folder`` to ``TaskManager(include_path=...)`` to use it. Raises
+    ValueError if there are no questions.
     """
     if not questions:
-        raise ValueError(f"task {task} has no question; give at least one.")
+        raise ValueError(f"task {task} has no questions; pass at least one.")
     folder = Path(folder).resolve()
     data = folder / f"{task}.jsonl"
     files.write_json_lines(data, questions)
