@@ -55,15 +55,15 @@ def test_a_file_that_is_the_weights(ending, resnet, tmp_path):
     [
         (
             {"state": None},
-            r"is not a mapping of names to tensors \(its keys are arch, epoch, optimizer, state_dict\); give",
+            r"is not a mapping of names to tensors \(its keys are arch, epoch, optimizer, state_dict\); set",
         ),
-        ({"state": "model"}, "no weights under checkpoint.state 'model'; there keys are arch, epoch"),
+        ({"state": "model"}, "no weights under checkpoint.state 'model'; its keys are arch, epoch"),
         ({"state": "epoch"}, "no weights under checkpoint.state 'epoch'"),
         ({"state": "optimizer"}, "is not a mapping of names to tensors"),
         ({"prefix": "encoder."}, "no weight whose name begins with 'encoder.' .*; it has module.encoder_k.bn1.bias"),
-        ({"drop": None}, "does not fit ResNet: it has besides fc.0.weight; see 'checkpoint'"),
-        ({"drop": r"(fc|conv1)\..*"}, r"does not fit ResNet: it misses conv1\."),
-        ({"drop": r"(fc|bn1|layer1)\..*"}, r"it misses bn1\.bias, bn1\..* and \d+ more; see"),
+        ({"drop": None}, "does not fit ResNet: it also has fc.0.weight; see 'checkpoint'"),
+        ({"drop": r"(fc|conv1)\..*"}, r"does not fit ResNet: it lacks conv1\."),
+        ({"drop": r"(fc|bn1|layer1)\..*"}, r"it lacks bn1\.bias, bn1\..* and \d+ more; see"),
     ],
 )
 def test_wrong_settings_are_one_sentence(moco, changes, message):
@@ -74,7 +74,7 @@ def test_wrong_settings_are_one_sentence(moco, changes, message):
 def test_another_shape_is_named(resnet, tmp_path):
     weights = {name: value[:1] if name == "bn1.weight" else value for name, value in resnet.state_dict().items()}
     torch.save(weights, tmp_path / "w.pth")
-    with pytest.raises(ModelError, match=r"it has in another shape bn1\.weight;"):
+    with pytest.raises(ModelError, match=r"it has the wrong shape for bn1\.weight;"):
         filled(tmp_path / "w.pth")
 
 
@@ -96,7 +96,7 @@ class Code:
 def test_a_file_with_code_in_it_is_not_opened(tmp_path):
     torch.save({"model": Code()}, tmp_path / "w.pth")
     with pytest.raises(
-        ModelError, match="holds more than weights, or is damaged, and is not opened since that could run"
+        ModelError, match="holds more than weights, or is damaged, and is not opened because that could run"
     ):
         filled(tmp_path / "w.pth")
 

@@ -274,7 +274,7 @@ def test_what_only_a_job_would_have_found_is_told_before_any(raw, tmp_path, plac
 @pytest.mark.parametrize("name", ["local-dir:/etc", "../x", "hf-hub:me/x"])
 def test_random_weights_are_of_an_architecture_by_name(raw, tmp_path, name):
     raw["models"][0] |= {"source": "random", "id": name}
-    with pytest.raises(ConfigError, match=re.escape(f"{name!r} is no name of an architecture of timm")):
+    with pytest.raises(ConfigError, match=re.escape(f"{name!r} is not the name of a timm architecture")):
         load(raw, tmp_path)
 
 

@@ -56,7 +56,7 @@ def _unpack_zip(archive: Path, part: Path) -> None:
     with zipfile.ZipFile(archive) as content:
         for member in content.infolist():
             if not (part / member.filename).resolve().is_relative_to(part.resolve()):
-                raise ArchiveError(f"{archive} is not unpacked: {member.filename!r} would lie outside of the folder.")
+                raise ArchiveError(f"{archive} is not unpacked: {member.filename!r} would be outside the folder.")
             allow(member.file_size)
         content.extractall(part)
 
@@ -76,16 +76,14 @@ def _unpack_tar(archive: Path, part: Path) -> None:
             allow(len(rest))
         for member in links:
             if not _is_inside((part / member.name).parent, part):
-                raise ArchiveError(
-                    f"{archive} is not unpacked: its link {member.name!r} would lie outside of the folder."
-                )
+                raise ArchiveError(f"{archive} is not unpacked: its link {member.name!r} would be outside the folder.")
             content.extract(member, part, filter="data")
         for member in links:
             if not (part / member.name).exists():
                 log.warning("%s: its link %s leads nowhere and is left out", archive, member.name)
                 (part / member.name).unlink(missing_ok=True)
             elif not _is_inside(part / member.name, part):
-                raise ArchiveError(f"{archive} is not unpacked: its link {member.name!r} leads outside of the folder.")
+                raise ArchiveError(f"{archive} is not unpacked: its link {member.name!r} leads outside the folder.")
 
 
 def _is_inside(path: Path, folder: Path) -> bool:

@@ -155,5 +155,5 @@ def _listing(repository: str, kind: str, commit: str, attempts: int) -> dict[str
 def _inside(path: str, repository: str) -> str:
     """``path`` of a file in a repository. Raises FetchError if it would lead out of the folder of the download."""
     if path.startswith("/") or ".." in PurePosixPath(path).parts or "\\" in path or "\0" in path:
-        raise FetchError(f"{repository} is not fetched: its file {path!r} would lie outside of the folder.")
+        raise FetchError(f"{repository} is not fetched: its file {path!r} would be outside the folder.")
     return path

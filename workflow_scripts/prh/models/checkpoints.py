@@ -85,7 +85,7 @@ def read_json(path: Path) -> dict:
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path} is not valid JSON ({error}); fetch it again.") from None
     if not isinstance(content, dict):
-        raise ModelError(f"{path} holds no JSON object; fetch it again.")
+        raise ModelError(f"{path} is not a JSON object; fetch it again.")
     return content
 
 
@@ -93,14 +93,14 @@ def _shards(index: Path) -> dict[str, Stored]:
     """The tensors in the files that an index lists. Raises ModelError if a file or a tensor is missing."""
     file_names = read_json(index).get("weight_map")
     if not (isinstance(file_names, dict) and file_names):
-        raise ModelError(f"{index} names no files of weights (weight_map); fetch it again.")
+        raise ModelError(f"{index} lists no weight files (weight_map); fetch it again.")
     files = [index.parent / name for name in sorted(set(map(str, file_names.values())))]
     absent = [file.name for file in files if not file.is_file()]
     if absent:
-        raise ModelError(f"{index.parent} lacks weights: {index.name} {few('names', absent)}, absent; fetch them.")
+        raise ModelError(f"{index.parent} lacks weight files that {index.name} lists: {some(absent)}; fetch them.")
     held = {name: stored for file in files for name, stored in _stored(file).items()}
     if lost := file_names.keys() - held.keys():
-        raise ModelError(f"{index} {few('names', lost)}, which its files do not hold; fetch them again.")
+        raise ModelError(f"{index} {few('lists', lost)}, which its files do not hold; fetch them again.")
     return held
 
 
@@ -113,7 +113,7 @@ def _stored(file: Path) -> dict[str, Stored]:
     from safetensors import safe_open
 
     with _whole_safetensors(file), safe_open(file, "pt") as opened:
-        slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 (it is no mapping)
+        slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 (not a mapping)
         return {name: Stored(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
 
 
@@ -153,9 +153,12 @@ def fill(model: nn.Module, path: Path, *, state: str | None = None, prefix: str 
     weights = _named(tensors(path, state), path, prefix, drop)
     wanted = model.state_dict()
     complaints = [
-        few("misses", wanted.keys() - weights.keys()),
-        few("has besides", weights.keys() - wanted.keys()),
-        few("has in another shape", (n for n in wanted.keys() & weights.keys() if wanted[n].shape != weights[n].shape)),
+        few("lacks", wanted.keys() - weights.keys()),
+        few("also has", weights.keys() - wanted.keys()),
+        few(
+            "has the wrong shape for",
+            (n for n in wanted.keys() & weights.keys() if wanted[n].shape != weights[n].shape),
+        ),
     ]
     if any(complaints):
         raise ModelError(
@@ -170,8 +173,8 @@ def tensors(path: Path, state: str | None = None) -> Mapping[str, Tensor]:
     content = _read(path)
     if state is not None:
         if not (isinstance(content, Mapping) and isinstance(content.get(state), Mapping)):
-            keys = few("keys are", map(str, content)) if isinstance(content, Mapping) else "no keys"
-            raise ModelError(f"{path} holds no weights under checkpoint.state {state!r}; there {keys or 'are none'}.")
+            keys = few("its keys are", map(str, content)) if isinstance(content, Mapping) else ""
+            raise ModelError(f"{path} holds no weights under checkpoint.state {state!r}; {keys or 'it has no keys'}.")
         content = content[state]
     if not (isinstance(content, Mapping) and content and all(isinstance(value, Tensor) for value in content.values())):
         keys = (
@@ -180,7 +183,7 @@ def tensors(path: Path, state: str | None = None) -> Mapping[str, Tensor]:
             else f"it is a {type(content).__name__}"
         )
         raise ModelError(
-            f"{path} is not a mapping of names to tensors ({keys or 'it is empty'}); give checkpoint.state."
+            f"{path} is not a mapping of names to tensors ({keys or 'it is empty'}); set checkpoint.state."
         )
     return content
 
@@ -197,8 +200,8 @@ def _read(path: Path) -> object:
     except pickle.UnpicklingError as error:
         reason = str(error).split("\n", 1)[0]
         raise ModelError(
-            f"{path} holds more than weights, or is damaged, and is not opened since that could run code ({reason}); "
-            "save its state_dict in a file of its own and give that as source 'local'."
+            f"{path} holds more than weights, or is damaged, and is not opened because that could run code ({reason}); "
+            "save its state_dict in a file of its own and use that with source 'local'."
         ) from None
     except (RuntimeError, EOFError, UnicodeDecodeError, OSError) as error:
         if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL comes from seeking in a truncated file

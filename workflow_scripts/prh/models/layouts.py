@@ -209,7 +209,7 @@ def _with_tokens(
     of_class: Mapping[int, int],
     before: Sequence[Layout],
 ) -> Layout:
-    """``layout`` with the tokens that are no places of the image: counted at several sizes, found among ``learned``."""
+    """``layout`` with its extra tokens, which are not places of the image: counted, and found among ``learned``."""
     if len(layout.places) != 1:
         return layout
     axis = layout.places[0]

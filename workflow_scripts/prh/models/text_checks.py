@@ -126,7 +126,7 @@ def _constant_layers(together: Sequence[Tensor], names: Sequence[str]) -> list[s
 def probe_items(encoder: LanguageEncoder, template: str = "{caption}") -> list[Item]:
     """Tokenized texts of several lengths, shortest first, in the prompt ``template`` of the entry.
 
-    If the tokenizer knows too few of their words (that of the idealised world does), the ids are drawn at random.
+    If the tokenizer knows too few of their words, as the idealised world's does, the ids are drawn at random.
     """
     longest = encoder.limit or 64
     try:

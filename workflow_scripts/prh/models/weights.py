@@ -44,11 +44,11 @@ def prove(report: LoadReport | None, used: nn.Module, run: Pass, name: str, *, h
         read = _read_by(report.missing, report.model, used, run)
     if read:
         shapes = [f"{key} ({report.shapes[key]})" for key in sorted(read) if key in (report.shapes or {})]
-        fault = f"has in another shape {', '.join(shapes[:4])}" if shapes else few("lacks", read)
-        besides = f"; it has besides {some(report.unexpected)}" if report.unexpected else ""
+        fault = f"has the wrong shape for {', '.join(shapes[:4])}" if shapes else few("lacks", read)
+        besides = f"; it also has {some(report.unexpected)}" if report.unexpected else ""
         raise ModelError(
-            f"model {name!r}: the checkpoint {report.root} {fault}, which {type(report.model).__name__} computes with "
-            f"and which would be random numbers{besides}{_remedy(read, report.unexpected, hint)}."
+            f"model {name!r}: the checkpoint {report.root} {fault}, which {type(report.model).__name__} uses and "
+            f"would fill with random numbers{besides}{_remedy(read, report.unexpected, hint)}."
         )
     _refuse_lost(report, used, name)
     _refuse_damaged(used, name)
@@ -246,7 +246,7 @@ def _refuse_damaged(used: nn.Module, name: str) -> None:
     for key, weight in used.named_parameters():
         if weight.device.type == "meta":
             if not _is_offloaded(used, key):
-                raise ModelError(f"model {name!r}: the weight {key} was never filled (it lies on the meta device).")
+                raise ModelError(f"model {name!r}: the weight {key} was never filled (it is on the meta device).")
             continue
         if not weight.is_floating_point() or weight.numel() == 0 or weight.element_size() < 2:
             continue

@@ -24,7 +24,7 @@ def mistake(entry: VisionModel) -> str | None:
     if named is None or not is_read:
         return None
     if entry.source != "hub" and ("/" in named or ":" in named):
-        return f"{named!r} is no name of an architecture of timm"
+        return f"{named!r} is not the name of a timm architecture"
     return timm_names.mistake(named)
 
 
