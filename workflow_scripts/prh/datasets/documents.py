@@ -14,7 +14,7 @@ from prh.io import text_files
 
 
 def read_fetched(_entry: object, facts: Mapping) -> list[str]:
-    """`read_documents`, as a source of texts has it."""
+    """`read_documents` in the form of `prh.downloads.sources.Source.read`."""
     return read_documents(Path(facts["root"]))
 
 

@@ -15,13 +15,13 @@ from prh.downloads import hub
 from prh.downloads.lockfile import Lock
 
 if TYPE_CHECKING:
-    from prh.experiment.schema import HubDataset, Text
+    from prh.experiment.schema import HubDataset, HubText
 
 CARDS = ("README.md", "dataset_infos.json")
 """Files in which a repository describes itself, such as which file belongs to which subset and split."""
 
 
-def fetch(entry: HubDataset | Text, folder: Path, lock: Lock | None = None) -> tuple[str, list[str] | None]:
+def fetch(entry: HubDataset | HubText, folder: Path, lock: Lock | None = None) -> tuple[str, list[str] | None]:
     """Download into ``folder`` the files of a data set repository that an entry needs.
 
     These are its ``files`` if it names some, otherwise the files of its split, or all if it is unknown which those are.
@@ -40,8 +40,10 @@ def fetch(entry: HubDataset | Text, folder: Path, lock: Lock | None = None) -> t
     return snapshot.commit, split
 
 
-def fetch_source(entry: HubDataset, folder: Path, *, lock: Lock, **_how: Any) -> tuple[Path, dict[str, object]]:
-    """`fetch` in the form of `prh.datasets.sources.Source.fetch`: the folder, and what `read_source` needs to know."""
+def fetch_source(
+    entry: HubDataset | HubText, folder: Path, *, lock: Lock, **_how: Any
+) -> tuple[Path, dict[str, object]]:
+    """`fetch` in the form of `prh.downloads.sources.Source.fetch`: the folder, and what reading it needs."""
     revision, split = fetch(entry, folder, lock)
     return folder, {"revision": revision, "split": split}
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def read_source(entry: HubDataset, fetched: Mapping, columns: SampleColumns, chosen: Mapping) -> Iterator[Sample]:
-    """`read_hub` in the form of `prh.datasets.sources.Source.read`, for what `hub_data.fetch_source` returned."""
+    """`read_hub` in the form of `prh.downloads.sources.Source.read`, for what `hub_data.fetch_source` returned."""
     return read_hub(Path(fetched["root"]), entry.split, entry.subset, columns, chosen, fetched["split"])
 
 

@@ -32,7 +32,7 @@ class Reading:
 
 
 def read_fetched(_entry: object, facts: Mapping, columns: SampleColumns, chosen: Mapping) -> Reading:
-    """`read_local`, as a source has it: what was fetched is in one of the local forms."""
+    """`read_local` in the form of `prh.downloads.sources.Source.read`."""
     return read_local(Path(facts["root"]), columns, chosen)
 
 

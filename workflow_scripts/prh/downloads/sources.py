@@ -1,6 +1,6 @@
-r"""What a source declares, and the registry of sources: of data sets, models, texts and tasks.
+r"""What a source declares, and the registry of sources of data sets, models, texts and tasks.
 
-A source fetches what an entry of the experiment names. It is declared by a light module::
+A source fetches what an entry of the experiment names. It is declared in a light module::
 
     class Generated(prh.DatasetEntry):
         source: Literal["generated"]
@@ -14,7 +14,7 @@ A source fetches what an entry of the experiment names. It is declared by a ligh
 
     prh.register(prh.Source("generated", entry=Generated, fetch=fetch))
 
-The workflow's own sources lie in the rooms of what they fetch (`HOMES`), a file each.
+The workflow's own sources are in the packages of what they fetch (`HOMES`), one file each.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ HOMES = {
     "texts": "prh.datasets.text_sources",
     "harness": "prh.competence.task_sources",
 }
-"""The lists of an experiment whose entries have a source, and the packages that declare the workflow's own."""
+"""The lists of an experiment whose entries have a source, with the packages of the workflow's own sources."""
 READERS = {
     "datasets": "prh.datasets.local_data:read_fetched",
     "texts": "prh.datasets.documents:read_fetched",
 }
-"""How what was fetched is read, where a source does not say."""
+"""The default for ``Source.read``, by list."""
 
 
 @dataclass(frozen=True)
@@ -49,36 +49,38 @@ class Source:
     name : str
         Its name, the value of the key ``source`` of its entries.
     of : str
-        The list of the experiment that its entries stand in: ``datasets``, ``models``, ``texts`` or ``harness``.
+        The list of the experiment that has its entries: ``datasets``, ``models``, ``texts`` or ``harness``.
     entry : class or str, optional
-        The class of its entries, or where it is. Entries of models have that of their modality instead.
+        The class of its entries, or the path to it, ``package.module:Class``. Entries of models have the class of their
+        modality instead.
     fetch : function, optional
         Makes or finds what an entry names: from (entry, folder to write to, and by name lock, a
-        `prh.downloads.lockfile.Lock`, and world, the settings of the world or None) to the folder or file where it
-        lies, or to that and a mapping of further facts, such as the revision. It alone may use the network. Without it
-        the model is trained in the idealised world. A text that is fetched is a .txt file, or any local data set with
-        captions, unless ``read`` says otherwise; a task is a folder with a task file of lm-eval by its name.
+        `prh.downloads.lockfile.Lock`, and world, the settings of the world or None) to the folder or file that holds
+        it, or to (folder or file, mapping of further facts such as the revision). No other function of a source may
+        use the network, except ``size``. A model without it is trained in the idealised world. A text must be a .txt
+        file or a local data set with captions, unless ``read`` reads something else; a task must be a folder with an
+        lm-eval task file of its name.
     read : function, optional
         Reads what was fetched, in a stable order. The samples of a data set: from (entry, the facts of ``fetch`` with
-        its root, `prh.datasets.samples.SampleColumns`, {"samples": ..., "shuffle_seed": ...}); by default those of a
-        local data set. The documents of a text: from (entry, facts).
+        the folder or file as root, `prh.datasets.samples.SampleColumns`, {"samples": ..., "shuffle_seed": ...}); by
+        default those of a local data set. The documents of a text: from (entry, facts).
     mistake : callable
-        What is wrong with an entry that its class cannot see, as a sentence; None for nothing.
+        What is wrong with an entry beyond what its class checks, as a sentence; None if nothing is.
     lies_here : callable
-        The folder or file on this machine that an entry names, whose changes are watched; None for none.
+        The folder or file on this machine that an entry names and whose changes are watched, or None.
     is_elsewhere : bool
         Whether it is fetched over the network, so that a lock file holds its version.
     is_of_world : bool
-        Whether it comes from the idealised world, and so depends on the settings of that.
+        Whether it comes from the idealised world and depends on the world's settings.
     has_files : bool
-        Whether what it fetches lies in files; random weights do not.
+        Whether it fetches files; random weights have none.
     samples : callable
-        How many samples a data set has at most, as far as its entry tells: from (entry, settings of the world).
+        The largest number of samples that an entry can give, or None if it is unknown: from (entry, settings of the
+        world).
     size : callable, optional
-        The bytes of a download, asked where it lies: from (entry) to their number, or to None where nothing tells.
+        The size of a download in bytes, which it may ask over the network, or None if it is unknown: from (entry).
     repository : callable, optional
-        The repository of the hub that is fetched, which can be asked for more than its size: from (entry) to its id and
-        the revision that is wanted, or None.
+        The hub repository that is fetched, which can be checked in more detail: from (entry) to (id, revision or None).
     origin : callable
         Where an entry is fetched from, in a word: from (entry).
 
@@ -111,7 +113,7 @@ class Source:
 
 
 class Fetched(NamedTuple):
-    """Where something lies (None: nowhere, as random weights), and further facts about it."""
+    """The folder or file that was fetched (None for random weights), and further facts about it."""
 
     root: Path | None
     facts: Mapping[str, Any]
@@ -121,7 +123,7 @@ SOURCES: dict[str, dict[str, Source]] = {kind: {} for kind in HOMES}
 
 
 def register(source: Source) -> Source:
-    """Make a source known. Raises ValueError for an unknown list, and for a name that is taken."""
+    """Add a source to the registry and return it. Raises ValueError if its list is unknown or its name is taken."""
     if source.of not in HOMES:
         raise ValueError(f"source {source.name!r} is of {source.of!r}; a source is of {', '.join(HOMES)}.")
     if source.name in SOURCES[source.of]:
@@ -131,7 +133,7 @@ def register(source: Source) -> Source:
 
 
 def known(kind: str | None = None) -> Mapping[str, Any]:
-    """The sources of a list of the experiment, by name, plugins among them; without a list those of all."""
+    """The sources of a list of the experiment by name, including plugins; without a list, those of all lists."""
     for home in HOMES.values() if kind is None else (HOMES[kind],):
         import_members(home)
     return SOURCES if kind is None else SOURCES[kind]
@@ -143,6 +145,6 @@ def source_of(kind: str, entry: Any) -> Source:
 
 
 def fetch(kind: str, entry: Any, folder: Path, **how: Any) -> Fetched:
-    """What the source of an entry fetches into ``folder``; ``how``: lock and world, see `Source`."""
+    """Fetch an entry into ``folder`` with its source; ``how``: lock and world, see `Source`."""
     fetched = resolved(source_of(kind, entry).fetch)(entry, folder, **how)
     return Fetched(*fetched) if isinstance(fetched, tuple) else Fetched(fetched, {})

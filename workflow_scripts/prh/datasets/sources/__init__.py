@@ -1,1 +1,1 @@
-"""The workflow's own sources of data sets, a file each: see `prh.downloads.sources`."""
+"""The workflow's own sources of data sets, one file each; see `prh.downloads.sources`."""

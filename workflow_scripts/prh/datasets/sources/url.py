@@ -21,6 +21,7 @@ def fetch(entry: UrlDataset, folder: Path, *, lock: Lock, **_how: Any) -> Path:
 
 
 def size(entry: UrlDataset) -> int | None:
+    """The size of the archive in bytes, if its server says so."""
     from prh.downloads import web
 
     return web.size_of_url(entry.url)

@@ -1,1 +1,1 @@
-"""The workflow's own sources of texts, a file each: see `prh.downloads.sources`."""
+"""The workflow's own sources of texts, one file each; see `prh.downloads.sources`."""

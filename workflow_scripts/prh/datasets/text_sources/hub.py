@@ -1,4 +1,4 @@
-"""A column of a data set of the Hugging Face hub, as a text."""
+"""Texts from a column of a data set on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def read(entry: HubText, facts: Mapping) -> Iterable[str]:
-    """The column with the documents."""
+    """The documents in the entry's column."""
     from prh.datasets.hub_reading import hub_documents
 
     return hub_documents(facts["root"], entry.split, entry.subset, entry.column, facts["split"])

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def fetch(entry: LocalText, _folder: Path, **_how: Any) -> Path:
-    """Where it lies."""
+    """The path that the entry names; nothing is copied."""
     return Path(entry.path)
 
 

@@ -1,4 +1,4 @@
-"""Walks through the idealised world that no model has read, as a text."""
+"""Walks through the idealised world that no model was trained on, as a text."""
 
 from prh.downloads.sources import Source, register
 

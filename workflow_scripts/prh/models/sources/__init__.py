@@ -1,1 +1,1 @@
-"""The workflow's own sources of models, a file each: see `prh.downloads.sources`."""
+"""The workflow's own sources of models, one file each; see `prh.downloads.sources`."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def fetch(entry: WeightsEntry, folder: Path, *, lock: Lock, **_how: Any) -> tuple[Path, dict[str, object]]:
-    """Download the files of a repository that are loaded, and note its commit."""
+    """Download the files of a repository that loading needs, and return its commit."""
     from prh.downloads import hub
     from prh.models import repositories
 
@@ -24,13 +24,14 @@ def fetch(entry: WeightsEntry, folder: Path, *, lock: Lock, **_how: Any) -> tupl
 
 
 def repository(entry: WeightsEntry) -> tuple[str, str | None]:
-    """The repository of an entry, which may be a name of timm, and its revision."""
+    """The repository of an entry, whose id may be a timm name, and the revision."""
     from prh.models import repositories
 
     return repositories.hub_repository(entry.library, entry.id), entry.revision
 
 
 def mistake(entry: WeightsEntry) -> str | None:
+    """A sentence if the id is missing."""
     return None if entry.id else "source 'hub' needs 'id', the repository or timm name"
 
 

@@ -1,4 +1,4 @@
-"""Models on this machine: a folder as a library saved it, or a file of weights."""
+"""Models on this machine: a folder saved by a library, or a checkpoint file."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 
 
 def fetch(entry: WeightsEntry, _folder: Path, **_how: Any) -> Path:
-    """Where it lies."""
+    """The path that the entry names; nothing is copied."""
     return Path(entry.path)
 
 
 def mistake(entry: WeightsEntry) -> str | None:
+    """A sentence if the path is missing."""
     return None if entry.path else "source 'local' needs 'path', the folder or file with the weights"
 
 

@@ -1,4 +1,4 @@
-"""Architectures with random weights: what a model is before it has learned anything."""
+"""Architectures with random weights: models before any training."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
 
 def fetch(entry: WeightsEntry, _folder: Path, **_how: Any) -> tuple[None, dict[str, object]]:
-    """Nothing but, for transformers, the configuration: a changed one makes other random weights."""
+    """Fetch nothing; a transformers configuration is listed, because changing it changes the random weights."""
     return None, {"configuration": files.listing(Path(entry.path))} if entry.path else {}
 
 
 def mistake(entry: WeightsEntry) -> str | None:
+    """A sentence if the architecture is missing."""
     if entry.id or entry.path:
         return None
     return "source 'random' needs 'id' (timm architecture) or 'path' (folder with config.json)"

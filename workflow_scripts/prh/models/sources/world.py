@@ -1,4 +1,4 @@
-"""Models that are trained in the idealised world, by their modality's ``train``."""
+"""Models that their modality's ``train`` trains in the idealised world."""
 
 from prh.downloads.sources import Source, register
 
