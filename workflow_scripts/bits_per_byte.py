@@ -6,19 +6,16 @@ from pathlib import Path
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 
-import polars as pl
 import torch
 
-from prh.competence import causal_models, scores
-from prh.competence.bits_per_byte import bits_per_byte
+from prh.competence import bits_per_byte
 from prh.experiment.arguments import ProgramParser
 from prh.experiment.schema import Model, Text
 from prh.io import files, tables
 from prh.jobs.about import about
 from prh.jobs.command import batch_size, failing_in_one_sentence
 from prh.jobs.devices import holding_gpus
-from prh.modalities import language
-from prh.models import loading, text_checks
+from prh.models import loading
 
 PRELOAD = ["torch", "timm", "transformers.modeling_utils", "scipy.stats", "sklearn.linear_model", "sklearn.isotonic"]
 
@@ -44,38 +41,10 @@ def run(arguments: argparse.Namespace) -> None:
     with about(str(arguments.text)):
         documents = files.read_json_lines(arguments.text)
     device = loading.choose_device(arguments.device)
-    facts = {**arguments.spec.provenance, "model": entry.name, "text": text.name, "device": device}
-    try:
-        loaded = causal_models.load_causal(entry, root, device, texts=documents)
-    except text_checks.NotCausal as error:
-        reason = causal_models.reason_not_scored(error, entry)
-        tables.write(scores.SCORES.empty_table(), arguments.output, tables.provenance(**facts, not_scored=reason))
-        return
-    window = min(text.window, language.longest_text(loaded.model) or text.window)
-    with about(f"model {entry.name!r}"):
-        found = bits_per_byte(
-            loaded.model,
-            loaded.tokenizer,
-            documents,
-            window=window,
-            stride=text.stride,
-            batch_size=loaded.batch_size(arguments.batch_size),
-            progress=True,
-            name=entry.name,
-        )
-    print(f"{entry.name} on {text.name}: {found}")
-    row = {
-        "model": entry.name,
-        "task": text.name,
-        "metric": "bits_per_byte",
-        "value": found.value,
-        "stderr": found.stderr,
-        "n": found.bytes,
-        "altered": found.altered_share,
-        "source": scores.MEASURED,
-    }
-    made_by = tables.provenance(**facts, selftest=loaded.selftest.as_footer())
-    tables.write(scores.scores_table(pl.DataFrame([row])), arguments.output, made_by)
+    batch = arguments.batch_size
+    scored = bits_per_byte.score_text(entry, root, text, documents, device=device, batch_size=batch)
+    facts = {"model": entry.name, "text": text.name, "device": device, **scored.facts}
+    tables.write(scored.table, arguments.output, tables.provenance(**arguments.spec.provenance, **facts))
 
 
 if __name__ == "__main__":

@@ -19,16 +19,23 @@ import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
+import polars as pl
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from prh.competence import causal_models, scores
 from prh.competence.causal_models import fitting_batch
+from prh.competence.scores import Scored
 from prh.jobs.about import about
 from prh.jobs.progress import Progress
 from prh.modalities import language
 from prh.models import memory, tokenizer_files, tokenizer_proofs
+
+if TYPE_CHECKING:
+    from prh.experiment.schema import LanguageModel, Text
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +143,71 @@ def bits_per_byte(
         altered=altered,
         altered_share=altered_share,
     )
+
+
+def score_text(
+    entry: LanguageModel,
+    root: str | Path | None,
+    text: Text,
+    documents: Sequence[str],
+    *,
+    device: str = "cpu",
+    batch_size: int | None = None,
+) -> Scored:
+    """Bits per byte of the ``documents`` of a text under the model of an entry, with weights from ``root``.
+
+    Parameters
+    ----------
+    entry : prh.experiment.schema.LanguageModel
+        The model.
+    root : path or None
+        Where its weights lie; None for random ones.
+    text : prh.experiment.schema.Text
+        Name of the text, and window and stride; the window is no longer than what the model sees.
+    documents : sequence of str
+        The text.
+    device : str
+        Where the model computes.
+    batch_size : int, optional
+        Windows in a batch; by default as many as fit.
+
+    Returns
+    -------
+    Scored
+        No row for a model that turns out not to be causal, unless its entry says that it is.
+
+    Raises
+    ------
+    ValueError, ModelError, NotCausal
+        See `bits_per_byte` and `prh.competence.causal_models.load_causal`.
+    """
+    try:
+        loaded = causal_models.load_causal(entry, root, device, texts=documents)
+    except causal_models.NotCausal as error:
+        return scores.not_scored(causal_models.reason_not_scored(error, entry))
+    window = min(text.window, language.longest_text(loaded.model) or text.window)
+    with about(f"model {entry.name!r}"):
+        bits = bits_per_byte(
+            loaded.model,
+            loaded.tokenizer,
+            documents,
+            window=window,
+            stride=text.stride,
+            batch_size=loaded.batch_size(batch_size),
+            progress=True,
+            name=entry.name,
+        )
+    log.info("%s on %s: %s", entry.name, text.name, bits)
+    row = {
+        "model": entry.name,
+        "task": text.name,
+        "metric": "bits_per_byte",
+        "value": bits.value,
+        "stderr": bits.stderr,
+        "n": bits.bytes,
+        "altered": bits.altered_share,
+    }
+    return scores.measured(pl.DataFrame([row]), selftest=loaded.selftest.as_footer())
 
 
 def _prefix(tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from prh.competence import causal_models, scores
 from prh.competence.causal_models import fitting_batch
 from prh.competence.harness_proofs import proving
 from prh.competence.harness_tasks import task_settings
+from prh.competence.scores import Scored
 from prh.io import files
+from prh.jobs.about import about
 from prh.modalities import language
 from prh.models import memory
+
+if TYPE_CHECKING:
+    from prh.experiment.schema import HarnessTask, LanguageModel
+
+log = logging.getLogger(__name__)
 
 PROMPT = 1024
 """Tokens of a question of lm-eval with its examples, of which few have more."""
@@ -70,6 +80,70 @@ def run_harness(
     results, _ = memory.halving(evaluate, fitting_batch(model, tokens) if batch_size is None else batch_size)
     files.write_json(out_json, results, sort_keys=True, default=str)
     return files.read_json(out_json)
+
+
+def score_task(
+    entry: LanguageModel,
+    root: str | Path | None,
+    task: HarnessTask,
+    path: Path,
+    out_json: Path,
+    *,
+    device: str = "cpu",
+    batch_size: int | None = None,
+) -> Scored:
+    """Scores of the model of an entry on a task of lm-eval, whose results are kept in ``out_json``.
+
+    Parameters
+    ----------
+    entry : prh.experiment.schema.LanguageModel
+        The model.
+    root : path or None
+        Where its weights lie; None for random ones.
+    task : prh.experiment.schema.HarnessTask
+        Name of the task, examples in its prompt, and how many documents are scored.
+    path : Path
+        What its download wrote: the task file, or, for one of lm-eval's own, a file beside the folder ``data``.
+    out_json : Path
+        lm-eval's results, or why there are none, to write.
+    device : str
+        Where the model computes.
+    batch_size : int, optional
+        Sequences in a batch; by default as many as fit.
+
+    Returns
+    -------
+    Scored
+        No row for a model that turns out not to be causal, unless its entry says that it is.
+
+    Raises
+    ------
+    ValueError, ModelError, NotCausal
+        See `run_harness` and `prh.competence.causal_models.load_causal`.
+    """
+    try:
+        loaded = causal_models.load_causal(entry, root, device)
+    except causal_models.NotCausal as error:
+        reason = causal_models.reason_not_scored(error, entry)
+        files.write_json(out_json, {"results": {}, "not_scored": reason})
+        return scores.not_scored(reason)
+    own = task.source == "lm_eval"
+    with about(f"model {entry.name!r}"), about(f"task {task.name!r}"):
+        run_harness(
+            loaded.model,
+            loaded.tokenizer,
+            [task.name],
+            include_path=None if own else path.parent,
+            data=path.parent / "data" if own else None,
+            num_fewshot=task.shots,
+            limit=task.limit,
+            batch_size=loaded.batch_size(batch_size),
+            name=entry.name,
+            out_json=out_json,
+        )
+    rows = harness_scores(out_json)
+    log.info("%s on %s:\n%s", entry.name, task.name, rows)
+    return scores.measured(rows.with_columns(model=pl.lit(entry.name)), selftest=loaded.selftest.as_footer())
 
 
 def _read_from(data: str | Path) -> dict:

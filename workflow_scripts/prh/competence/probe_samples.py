@@ -48,10 +48,10 @@ class Labelled:
 
 def require_classes(labels: Iterable[str | None], classes: int, where: str) -> None:
     """Raise ValueError unless ``labels`` (None: no label) of the data set ``where`` hold exactly so many classes."""
-    found = {label for label in labels if label is not None}
-    if len(found) != classes:
-        some = ", ".join(sorted(found)[:5])
-        raise ValueError(f"{where} must have {classes} classes and has {len(found)} ({some} ...); mend 'classes'.")
+    names = {label for label in labels if label is not None}
+    if len(names) != classes:
+        some = ", ".join(sorted(names)[:5])
+        raise ValueError(f"{where} must have {classes} classes and has {len(names)} ({some} ...); mend 'classes'.")
 
 
 def merged(labels: Iterable[str | None], classes: int, bins: int) -> list[str | None]:

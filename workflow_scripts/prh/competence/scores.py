@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import polars as pl
 import pyarrow as pa
@@ -36,6 +37,23 @@ def scores_table(rows: pl.DataFrame) -> pa.Table:
         for name, dtype in columns.items()
     ]
     return rows.select(present).to_arrow().cast(SCORES)
+
+
+class Scored(NamedTuple):
+    """Scores of a model (schema `SCORES`), and what the footer of their table says of how they were made."""
+
+    table: pa.Table
+    facts: dict[str, Any]
+
+
+def measured(rows: pl.DataFrame, **facts: Any) -> Scored:
+    """Scores that were measured here, from the columns of `SCORES` that ``rows`` has."""
+    return Scored(scores_table(rows.with_columns(source=pl.lit(MEASURED))), facts)
+
+
+def not_scored(reason: str) -> Scored:
+    """No scores, and why."""
+    return Scored(SCORES.empty_table(), {"not_scored": reason})
 
 
 def published_scores(path: str | Path) -> pl.DataFrame:
