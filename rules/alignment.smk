@@ -31,8 +31,8 @@ rule neighbours:
 
 rule alignment:
     input:
-        features=row_tables("features"),
-        neighbours=row_tables("neighbours"),
+        features=row_tables("alignment", "features"),
+        neighbours=row_tables("alignment", "neighbours"),
         # only for the groups of samples; the neighbours already tell whether the samples are the same
         shards=lambda wildcards: ancient(local(f"<results>/datasets/{wildcards.dataset}/shards")),
     output:
@@ -51,11 +51,12 @@ rule alignment:
         program=program("alignment.py"),
         spec=spec("alignment", "dataset", "metric"),
         lists=lists(
-            models=lambda wildcards: plan.row(wildcards.dataset, wildcards.model),
+            models=row_models("alignment"),
+            removed=removed_of("alignment"),
             features="features",
-            features_specs=row_digests("features"),
+            features_specs=row_digests("alignment", "features"),
             neighbours="neighbours",
-            neighbours_specs=row_digests("neighbours"),
+            neighbours_specs=row_digests("alignment", "neighbours"),
             groups_from=groups_of,
         ),
         device=untracked(row_device),
@@ -102,10 +103,7 @@ rule best_layers:
 
 rule n_sweep:
     input:
-        features=lambda wildcards: [
-            f"<results>/features/{wildcards.dataset}/{name}.parquet"
-            for name in plan.row(wildcards.dataset, wildcards.model)
-        ],
+        features=row_tables("n_sweep", "features"),
         shards=lambda wildcards: ancient(local(f"<results>/datasets/{wildcards.dataset}/shards")),
     output:
         "<results>/alignment/{dataset}/{metric}/{model}.sweep.parquet",
@@ -123,12 +121,10 @@ rule n_sweep:
         program=program("n_sweep.py"),
         spec=spec("n_sweep", "dataset", "metric"),
         lists=lists(
-            models=lambda wildcards: plan.row(wildcards.dataset, wildcards.model),
+            models=row_models("n_sweep"),
+            removed=removed_of("n_sweep"),
             features="features",
-            features_specs=lambda wildcards: [
-                spec_of("features", wildcards.dataset, name).digest
-                for name in plan.row(wildcards.dataset, wildcards.model)
-            ],
+            features_specs=row_digests("n_sweep", "features"),
             groups_from=groups_of,
         ),
         device=untracked(search_device),

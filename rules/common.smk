@@ -25,6 +25,7 @@ from prh.downloads.sources import source_of
 from prh.downloads.lockfile import adopt, lock_path
 from prh.experiment.plan import Plan
 from prh.experiment.registries import expand
+from prh.experiment.removed_models import RemovedModels
 from prh.experiment.specs import Spec
 
 # Snakemake keeps every object of its thousands of jobs: searching them for garbage takes a sixth of the planning time.
@@ -73,6 +74,9 @@ wildcard_constraints:
 def spec_of(stage, *names):
     """What a job depends on besides its inputs: its settings and its code. See prh/experiment/job_specs.py."""
     return getattr(specs, stage)(*names)
+
+
+removed_models = RemovedModels(plan, spec_of)
 
 
 def spec(stage, *wildcards_of_spec):
@@ -148,16 +152,25 @@ def digest(stage, *wildcards_of_spec):
     return text
 
 
-def row_digests(kind):
+def removed_of(stage):
+    """The models of an existing row that are no longer in the experiment: see prh/experiment/removed_models.py."""
+    return lambda wildcards: removed_models.of_row(stage, wildcards.dataset, wildcards.metric, wildcards.model)
+
+
+def row_models(stage):
+    """The models of a row: its own, those before it, and those that are no longer in the experiment."""
+    return lambda wildcards: [*plan.row(wildcards.dataset, wildcards.model), *removed_of(stage)(wildcards)]
+
+
+def row_digests(stage, kind):
     """The digests of the settings of the tables of a kind (features or neighbours) that a row reads, if any."""
 
     def texts(wildcards):
-        if not plan.row_needs(wildcards.metric, kind):
+        if kind not in removed_models.kinds(stage, wildcards.metric):
             return []
         names = plan.row(wildcards.dataset, wildcards.model)
-        if kind == "neighbours":
-            return [spec_of(kind).digest] * len(names)
-        return [spec_of(kind, wildcards.dataset, name).digest for name in names]
+        digests = [spec_of(kind, *((wildcards.dataset, name) if kind == "features" else ())).digest for name in names]
+        return digests + [removed_models.digest(kind, wildcards.dataset, name) for name in removed_of(stage)(wildcards)]
 
     return texts
 
@@ -202,16 +215,18 @@ def local_task(wildcards):
     return [local(str(path)) for path in sorted(Path(folder).glob("*.*"))] if folder else []
 
 
-def row_tables(kind):
-    """The tables of a kind (features or neighbours) that a row of the alignment matrix reads, if any."""
+def row_tables(stage, kind):
+    """The tables of a kind (features or neighbours) that a row of the alignment matrix reads, if any.
+
+    Those of models that are no longer in the experiment are taken as they are: no job makes them.
+    """
 
     def paths(wildcards):
-        if not plan.row_needs(wildcards.metric, kind):
+        if kind not in removed_models.kinds(stage, wildcards.metric):
             return []
-        return [
-            f"<results>/{kind}/{wildcards.dataset}/{name}.parquet"
-            for name in plan.row(wildcards.dataset, wildcards.model)
-        ]
+        table = f"<results>/{kind}/{wildcards.dataset}/{{}}.parquet".format
+        names, removed = plan.row(wildcards.dataset, wildcards.model), removed_of(stage)(wildcards)
+        return [*map(table, names), *(before_update(table(name)) for name in removed)]
 
     return paths
 

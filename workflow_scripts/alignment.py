@@ -3,16 +3,12 @@
 import argparse
 from pathlib import Path
 
-from prh.alignment import comparisons, representations
-from prh.core import sample_sizes
-from prh.core.metrics import METRICS
-from prh.core.preparation import preparation_arguments
+from prh.alignment import comparisons, stored
 from prh.experiment.arguments import ProgramParser
 from prh.experiment.schema import Alignment
 from prh.io import tables
 from prh.jobs.command import failing_in_one_sentence
 from prh.jobs.devices import holding_gpus
-from prh.jobs.progress import Progress
 
 PRELOAD = ["torch"]
 
@@ -21,6 +17,9 @@ def main() -> None:
     parser = ProgramParser(__doc__, spec="metric and settings")
     parser.add_argument("--dataset", help="data set that the tables must be of")
     parser.add_argument("--models", nargs="+", required=True, help="this model, then those before it")
+    parser.add_argument(
+        "--removed", nargs="*", default=[], help="models that are left out if their samples are not those of the others"
+    )
     parser.add_argument("--features", nargs="*", default=[], type=Path, help="their features, if the metric needs them")
     parser.add_argument("--neighbours", nargs="*", default=[], type=Path, help="their neighbours, likewise")
     parser.add_argument("--features-specs", nargs="*", default=[], help="digests of their settings")
@@ -37,41 +36,19 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     spec, names = arguments.spec, arguments.models
-    metric, wanted = spec.settings["metric"], spec.entry("alignment", Alignment)
-    preparation = preparation_arguments(wanted.model_dump())
-    features = arguments.features or [None] * len(names)
-    neighbours = arguments.neighbours or [None] * len(names)
-    files = [found or table for found, table in zip(neighbours, features, strict=True)]
     for kind in ("features", "neighbours"):
         if paths := getattr(arguments, kind):
             tables.require_each(paths, names, getattr(arguments, f"{kind}_specs"), dataset=arguments.dataset)
-    ids = representations.read_samples(files[0])
-    halved = bool(wanted.subsamples or wanted.splits)
-    sample_sizes.require(len(ids), metric, wanted.k if METRICS[metric].needs_k else (), halved=halved)
-    groups = (
-        None if arguments.groups_from is None else representations.read_groups(arguments.groups_from, ids, files[0])
+    scores, best, facts = stored.row(
+        stored.RowModels.of(names, arguments.features, arguments.neighbours, arguments.removed),
+        spec.settings["metric"],
+        spec.entry("alignment", Alignment),
+        arguments.groups_from,
+        device=arguments.device,
+        memory_gb=arguments.memory_gb,
     )
-    place = {"device": arguments.device, "memory_gb": arguments.memory_gb}
-
-    def opened(progress: Progress):  # one model at a time: the row needs no more memory for more models
-        for name, *paths, file in zip(names[1:], features[1:], neighbours[1:], files[1:], strict=True):
-            tables.require_same_samples(ids, representations.read_samples(file), (str(files[0]), str(file)))
-            yield representations.representation(name, *paths, preparation, **place)
-            progress.advance()
-
-    x = representations.representation(names[0], features[0], neighbours[0], preparation, **place)
-    settings = comparisons.Settings.of(wanted)
-    with Progress(f"{metric} of {names[0]}", total=len(names) - 1, unit="model") as progress:
-        scores, best = comparisons.row(x, opened(progress), metric, settings, groups)
-    made_by = tables.provenance(
-        **spec.provenance,
-        dataset=arguments.dataset,
-        model=names[0],
-        models=names,
-        metric=metric,
-        samples=tables.digest_of_samples(ids),
-        left_out=comparisons.left_out(best),
-    )
+    facts |= {"dataset": arguments.dataset, "model": names[0], "models": names, "metric": spec.settings["metric"]}
+    made_by = tables.provenance(**spec.provenance, **facts)
     tables.write(scores, arguments.scores, made_by)
     tables.write(best.to_arrow(), arguments.best, made_by)
     print(best.select("model_y", "k", "score", "threshold", "p", "layer_x", "layer_y"))

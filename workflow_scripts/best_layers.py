@@ -4,10 +4,9 @@ from pathlib import Path
 
 import polars as pl
 
-from prh.alignment import comparisons
+from prh.alignment import best_layers
 from prh.experiment.arguments import ProgramParser, matched
 from prh.io import tables
-from prh.jobs.about import about
 from prh.jobs.command import failing_in_one_sentence
 
 PRELOAD = ["scipy.stats"]
@@ -27,23 +26,11 @@ def main() -> None:
     parser.add_argument("--best", type=Path, required=True, help="table of best layer pairs to write")
     arguments = parser.parse_args()
 
-    facts, samples = {}, {}
-    for path, spec in matched(arguments.features, arguments.features_specs):
-        model, dataset = path.stem, path.parent.name
-        with about(str(path)):
-            footer = tables.require(path, model=model, dataset=dataset, samples=samples.get(dataset), spec=spec)
-        samples.setdefault(dataset, footer.get("samples"))
-        facts[model] = {"parameters": footer["parameters"], "layers": len(footer["layer_names"])}
-    # an entry's own number of parameters goes before the counted one
-    told = arguments.spec.settings["models"]
-    models = pl.DataFrame([{**facts.get(model["model"], {}), **model} for model in told], schema=comparisons.MODELS)
-    rows = []
-    for path, spec in matched(arguments.rows, arguments.rows_specs):
-        dataset, metric, model = path.parent.parent.name, path.parent.name, path.with_suffix("").stem
-        with about(str(path)):
-            tables.require(path, model=model, dataset=dataset, metric=metric, samples=samples.get(dataset), spec=spec)
-            rows.append((dataset, metric, pl.from_arrow(tables.read(path))))
-    best = comparisons.collect(rows, models)
+    models, samples = best_layers.table_of_models(
+        arguments.spec.settings["models"], matched(arguments.features, arguments.features_specs)
+    )
+    rows = best_layers.read_rows(matched(arguments.rows, arguments.rows_specs), samples)
+    best = best_layers.collect(rows, models)
     made_by = tables.provenance(**arguments.spec.provenance)
     tables.write(models.to_arrow(), arguments.models, made_by)
     tables.write(best.to_arrow(), arguments.best, made_by)

@@ -5,14 +5,12 @@ from pathlib import Path
 
 import torch
 
-from prh.alignment import comparisons, representations
-from prh.core.preparation import preparation_arguments
+from prh.alignment import comparisons, stored
 from prh.experiment.arguments import ProgramParser
 from prh.experiment.schema import Alignment
 from prh.io import tables
 from prh.jobs.command import failing_in_one_sentence
 from prh.jobs.devices import holding_gpus
-from prh.jobs.progress import Progress
 
 PRELOAD = ["torch"]
 
@@ -21,6 +19,9 @@ def main() -> None:
     parser = ProgramParser(__doc__, spec="metric, sizes and settings")
     parser.add_argument("--dataset", help="data set that the tables must be of")
     parser.add_argument("--models", nargs="+", required=True, help="this model, then those before it")
+    parser.add_argument(
+        "--removed", nargs="*", default=[], help="models that are left out if their samples are not those of the others"
+    )
     parser.add_argument("--features", nargs="+", type=Path, required=True, help="their features")
     parser.add_argument("--features-specs", nargs="*", default=[], help="digests of their settings")
     parser.add_argument("--groups-from", type=Path, help="folder of the shards, if samples are grouped")
@@ -35,44 +36,18 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
-    spec, names, paths = arguments.spec, arguments.models, arguments.features
-    metric, wanted = spec.settings["metric"], spec.entry("alignment", Alignment)
-    preparation = preparation_arguments(wanted.model_dump())
-    tables.require_each(paths, names, arguments.features_specs, dataset=arguments.dataset)
-    ids = representations.read_samples(paths[0])
-    groups = (
-        None if arguments.groups_from is None else representations.read_groups(arguments.groups_from, ids, paths[0])
+    spec, names = arguments.spec, arguments.models
+    tables.require_each(arguments.features, names, arguments.features_specs, dataset=arguments.dataset)
+    best, facts = stored.sweep_row(
+        stored.RowModels.of(names, arguments.features, removed=arguments.removed),
+        spec.settings["metric"],
+        spec.entry("alignment", Alignment),
+        arguments.groups_from,
+        device=arguments.device,
+        memory_gb=arguments.memory_gb,
     )
-
-    def opened(progress: Progress):
-        for name, path in zip(names[1:], paths[1:], strict=True):
-            tables.require_same_samples(ids, representations.read_samples(path), (str(paths[0]), str(path)))
-            yield name, list(representations.prepared(path, preparation))
-            progress.advance()
-
-    x = names[0], list(representations.prepared(paths[0], preparation))
-    settings = comparisons.Settings.of(wanted)
-    with Progress(f"{metric} of {names[0]} over n", total=len(names) - 1, unit="model") as progress:
-        best = comparisons.sweep_row(
-            x,
-            opened(progress),
-            metric,
-            wanted.n,
-            settings,
-            groups,
-            device=arguments.device,
-            memory_gb=arguments.memory_gb,
-            precision=preparation.get("precision", "float32"),
-        )
-    made_by = tables.provenance(
-        **spec.provenance,
-        dataset=arguments.dataset,
-        model=names[0],
-        models=names,
-        metric=metric,
-        samples=tables.digest_of_samples(ids),
-    )
-    tables.write(best.to_arrow(), arguments.output, made_by)
+    facts |= {"dataset": arguments.dataset, "model": names[0], "models": names, "metric": spec.settings["metric"]}
+    tables.write(best.to_arrow(), arguments.output, tables.provenance(**spec.provenance, **facts))
     for sentence in comparisons.remarks(best):
         print(sentence)
 

@@ -155,18 +155,16 @@ def test_tables_of_models_and_of_best_layers_tell_the_quantisation(tmp_path):
         facts = {"model": model["model"], "dataset": "d", "layer_names": ["a", "b"], "parameters": 3}
         tables.write(pl.DataFrame({"sample_id": ["s"]}).to_arrow(), path, facts)
         features.append(str(path))
-    row = tmp_path / "d" / "mutual_knn" / "q.best.parquet"
     best = {"model_x": "q", "model_y": "v", "score": 0.5, "layer_x": 0, "layer_y": 1}
-    row.parent.mkdir(parents=True)
-    tables.write(
-        pl.DataFrame([best], schema=comparisons.BEST).to_arrow(),
-        row,
-        {"model": "q", "dataset": "d", "metric": "mutual_knn"},
-    )
+    rows = []
+    for model, content in (("v", []), ("q", [best])):
+        rows.append(tmp_path / "d" / "mutual_knn" / f"{model}.best.parquet")
+        made_by = {"model": model, "dataset": "d", "metric": "mutual_knn"}
+        tables.write(pl.DataFrame(content, schema=comparisons.BEST).to_arrow(), rows[-1], made_by)
     script = REPOSITORY / "workflow_scripts" / "best_layers.py"
     places = [
         "--rows",
-        row,
+        *rows,
         "--features",
         *features,
         "--models",

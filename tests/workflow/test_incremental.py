@@ -120,7 +120,7 @@ def test_comments_formatting_and_docstrings_run_nothing(workflow):
         ("prh/jobs/devices.py", "import os\n", "import os\n\nEDITED = 1\n"),
         ("prh/jobs/timings.py", "rows = []", "rows = list()"),
         ("prh/models/loading.py", '"device: %s (%s)"', '"the device is %s (%s)"'),
-        ("neighbours.py", "neighbours of {", "neighbourhoods of {"),
+        ("prh/alignment/representations.py", "neighbours of {", "neighbourhoods of {"),
         ("features.py", 'help="folder of the shards"', 'help="where the shards are"'),
         ("prh/features/extraction.py", "lower it.", "ask for another."),
         ("prh/figures/style.py", "import numpy as np\n", "import numpy as np  # numbers\n"),

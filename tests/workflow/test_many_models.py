@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 import pytest
 
 from prh.alignment import comparisons
@@ -40,8 +39,8 @@ def crowd(repository, tmp_path_factory):
     neighbours = (orders[:, :DEPTH] + np.arange(SAMPLES)[:, None]) % SAMPLES
     table = tables.layers_table(ids, [neighbours.astype(np.int32)])
     features = tables.layers_table(ids, [np.ones((SAMPLES, 2), np.float32)])
-    best = pl.DataFrame(schema=comparisons.BEST).to_arrow()
-    for name in NAMES:
+    best = pl.DataFrame(schema=comparisons.BEST)
+    for count, name in enumerate(NAMES):
         for kind, content, spec in (
             ("features", features, specs.features("colours", name)),
             ("neighbours", table, specs.neighbours()),
@@ -50,8 +49,8 @@ def crowd(repository, tmp_path_factory):
             tables.write(content, folder / f"results/{kind}/colours/{name}.parquet", made_by)
         row = folder / f"results/alignment/colours/mutual_knn/{name}"
         made_by = {"model": name, "metric": "mutual_knn", "spec": specs.alignment("colours", "mutual_knn").digest}
-        tables.write(best, row.with_suffix(".best.parquet"), made_by | facts)
-    assert isinstance(best, pa.Table)
+        pairs = best.clear(count).with_columns(model_x=pl.lit(name), model_y=pl.Series(NAMES[:count], dtype=pl.String))
+        tables.write(pairs.to_arrow(), row.with_suffix(".best.parquet"), made_by | facts)
     return workflow
 
 

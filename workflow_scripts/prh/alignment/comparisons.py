@@ -1,4 +1,4 @@
-"""Comparisons of many models as tables: one model's row of the alignment matrix, and the matrix of best layer pairs."""
+"""Comparisons of one model with others, as tables: a row of the alignment matrix, also in growing galleries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import polars as pl
 import pyarrow as pa
 
 from prh.core.alignment import PairAlignment, compare
-from prh.core.calibration import benjamini_hochberg
 from prh.core.metrics import METRICS, Representation
 from prh.core.preparation import Precision
 from prh.core.sweeps import in_gallery
@@ -49,15 +48,6 @@ BEST = {
     "left_out_y": pl.List(pl.Int16),
 }
 
-MODELS = {
-    "model": pl.String,
-    "modality": pl.String,
-    "family": pl.String,
-    "parameters": pl.Int64,
-    "quantisation": pl.String,
-    "layers": pl.Int32,
-}
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -93,7 +83,7 @@ def row(
         for left, right in [(x, other)] if traits.symmetric else [(x, other), (other, x)]:
             for k in settings.k if traits.needs_k else (None,):
                 with about(f"models {left.name!r} and {right.name!r}"):
-                    found = compare(
+                    alignment = compare(
                         left,
                         right,
                         metric,
@@ -105,8 +95,8 @@ def row(
                         splits=settings.splits,
                         seed=settings.seed,
                     )
-                scores.append(_score_table(left.name, right.name, found))
-                best.append(_best_row(left.name, right.name, found))
+                scores.append(_score_table(left.name, right.name, alignment))
+                best.append(_best_row(left.name, right.name, alignment))
     return pa.concat_tables(scores), pl.DataFrame(best, schema=BEST, orient="row")
 
 
@@ -135,15 +125,15 @@ def sweep_row(
     order = _sweep_order(count, settings.seed, groups)
     if max(sizes) > len(order):
         raise ValueError(f"alignment.n asks for {max(sizes)} samples, there are {len(order)}; lower it.")
-    place = (device, memory_gb, precision)
-    left = {size: in_gallery(*x, order[:size], queries, depth, *place) for size in sizes}
+    how = (device, memory_gb, precision)
+    left = {size: in_gallery(*x, order[:size], queries, depth, *how) for size in sizes}
     best = []
     for name, layers in others:
         for size in sizes:
-            right = in_gallery(name, layers, order[:size], queries, depth, *place)
+            right = in_gallery(name, layers, order[:size], queries, depth, *how)
             for k in settings.k:
                 with about(f"models {x[0]!r} and {name!r}, {size} samples"):
-                    found = compare(
+                    alignment = compare(
                         left[size],
                         right,
                         metric,
@@ -153,7 +143,7 @@ def sweep_row(
                         alpha=settings.alpha,
                         seed=settings.seed,
                     )
-                best.append(_best_row(x[0], name, found))
+                best.append(_best_row(x[0], name, alignment))
     return pl.DataFrame(best, schema=BEST, orient="row")
 
 
@@ -169,50 +159,50 @@ def _sweep_order(n: int, seed: int, groups: np.ndarray | None) -> np.ndarray:
     return order[np.argsort(rng.permutation(len(kinds))[label], kind="stable")]
 
 
-def _score_table(model_x: str, model_y: str, found: PairAlignment) -> pa.Table:
-    layer_x, layer_y = np.indices(found.scores.shape)
-    count = found.scores.size
+def _score_table(model_x: str, model_y: str, alignment: PairAlignment) -> pa.Table:
+    layer_x, layer_y = np.indices(alignment.scores.shape)
+    count = alignment.scores.size
     columns = {
         "model_x": [model_x] * count,
         "layer_x": layer_x.ravel(),
         "model_y": [model_y] * count,
         "layer_y": layer_y.ravel(),
-        "k": [found.k] * count,
-        "n": [found.n] * count,
-        "score": pa.array(found.scores.ravel(), from_pandas=True),  # null where a layer is left out
+        "k": [alignment.k] * count,
+        "n": [alignment.n] * count,
+        "score": pa.array(alignment.scores.ravel(), from_pandas=True),  # null where a layer is left out
     }
     return pa.table(columns, schema=tables.ALIGNMENT)
 
 
-def _best_row(model_x: str, model_y: str, found: PairAlignment) -> dict[str, object]:
-    chance = METRICS[found.metric].chance
-    (low, high), (ties_x, ties_y) = found.interval or (None, None), found.ties or (None, None)
-    chosen_low, chosen_high = found.chosen_interval or (None, None)
+def _best_row(model_x: str, model_y: str, alignment: PairAlignment) -> dict[str, object]:
+    chance = METRICS[alignment.metric].chance
+    (low, high), (ties_x, ties_y) = alignment.interval or (None, None), alignment.ties or (None, None)
+    chosen_low, chosen_high = alignment.chosen_interval or (None, None)
     return {
         "model_x": model_x,
         "model_y": model_y,
-        "k": found.k,
-        "n": found.n,
-        "score": found.best,
-        "layer_x": found.layers[0],
-        "layer_y": found.layers[1],
-        "threshold": found.threshold,
-        "p": found.p,
-        "calibrated": found.calibrated,
+        "k": alignment.k,
+        "n": alignment.n,
+        "score": alignment.best,
+        "layer_x": alignment.layers[0],
+        "layer_y": alignment.layers[1],
+        "threshold": alignment.threshold,
+        "p": alignment.p,
+        "calibrated": alignment.calibrated,
         "low": low,
         "high": high,
         "chosen_low": chosen_low,
         "chosen_high": chosen_high,
-        "crossfitted": found.crossfitted,
-        "optimism": found.optimism,
-        "null_mean": None if found.null is None else float(found.null.mean()),
-        "chance": None if chance is None else chance(found.k, found.n),
+        "crossfitted": alignment.crossfitted,
+        "optimism": alignment.optimism,
+        "null_mean": None if alignment.null is None else float(alignment.null.mean()),
+        "chance": None if chance is None else chance(alignment.k, alignment.n),
         "ties_x": ties_x,
         "ties_y": ties_y,
         "tied_x": None if ties_x is None else ties_x > BOUND,
         "tied_y": None if ties_y is None else ties_y > BOUND,
-        "left_out_x": list(found.left_out[0]),
-        "left_out_y": list(found.left_out[1]),
+        "left_out_x": list(alignment.left_out[0]),
+        "left_out_y": list(alignment.left_out[1]),
     }
 
 
@@ -237,30 +227,3 @@ def _by_model(best: pl.DataFrame, *columns: str) -> pl.DataFrame:
     return pl.concat(
         best.select(model=f"model_{side}", **{column: f"{column}_{side}" for column in columns}) for side in ("x", "y")
     )
-
-
-def collect(rows: Sequence[tuple[str, str, pl.DataFrame]], models: pl.DataFrame) -> pl.DataFrame:
-    """The table of best layer pairs from the rows of all models.
-
-    ``rows`` holds (dataset, metric, best table of a row); ``models`` has the columns of MODELS. Adds q, the
-    Benjamini-Hochberg value over the grid of model pairs of each (dataset, metric, k, n).
-    """
-    parts = [best.with_columns(dataset=pl.lit(dataset), metric=pl.lit(metric)) for dataset, metric, best in rows]
-    whole = pl.concat(parts).with_columns(q=pl.lit(None, pl.Float64))
-    graded = [
-        grid.with_columns(q=pl.Series(benjamini_hochberg(grid["p"].to_numpy())))
-        if grid["p"].null_count() == 0
-        else grid
-        for _, grid in whole.group_by("dataset", "metric", "k", "n", maintain_order=True)
-    ]
-    whole = pl.concat(graded) if graded else whole
-    for side in ("x", "y"):
-        traits = models.select(
-            pl.col("model").alias(f"model_{side}"),
-            pl.col("modality").alias(f"modality_{side}"),
-            pl.col("family").alias(f"family_{side}"),
-            pl.col("quantisation").alias(f"quantisation_{side}"),
-        )
-        whole = whole.join(traits, on=f"model_{side}", how="left", maintain_order="left")
-    first = ["dataset", "metric", "k", "n", "model_x", "modality_x", "family_x", "model_y", "modality_y", "family_y"]
-    return whole.select(*first, pl.exclude(first))

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from prh.core import sample_sizes
 from prh.core.metrics import Representation
-from prh.core.preparation import Precision, prepared_layers
+from prh.core.preparation import Precision, preparation_arguments, prepared_layers
 from prh.core.ties import key_of
 from prh.io import tables
 from prh.jobs.about import about
+from prh.jobs.progress import Progress
+
+if TYPE_CHECKING:
+    from prh.experiment.schema import Alignment
 
 
 def read_samples(path: Path) -> list[str]:
     """The sample_ids of a features or neighbours table."""
     return tables.read(path, ["sample_id"])["sample_id"].to_pylist()
+
+
+def has_samples(path: Path, samples: Sequence[str], of: Path, *, required: bool = True) -> bool:
+    """Whether a table holds the ``samples`` of the table ``of``; TableError where that is ``required`` and not so."""
+    ids = read_samples(path)
+    if required:
+        tables.require_same_samples(samples, ids, (str(of), str(path)))
+    return list(samples) == ids
 
 
 def read_groups(shards: Path, samples: Sequence[str], of: str | Path = "the features") -> np.ndarray:
@@ -49,13 +63,13 @@ def representation(
 
     Layers that are the same for all samples are left out, and keep their numbers.
     """
-    layers = found = ties = None
+    layers = lists = ties = None
     if features is not None:
         layers = list(prepared(features, preparation))
     if neighbours is not None:
-        found, ties = _layers(neighbours), tables.made_by(neighbours).get("ties")
+        lists, ties = _layers(neighbours), tables.made_by(neighbours).get("ties")
     settings = {"device": device, "memory_gb": memory_gb, "precision": preparation.get("precision", "float32")}
-    return Representation(name, layers, found, ties=ties, **settings)
+    return Representation(name, layers, lists, ties=ties, **settings)
 
 
 def prepared(features: Path, preparation: Mapping[str, object]) -> Iterator[np.ndarray | None]:
@@ -81,6 +95,53 @@ def _layers(path: Path) -> list[np.ndarray | None]:
         return [None if i in left_out else tables.layer_array(table, next(columns)) for i in range(count)]
 
 
+def stored_neighbours(
+    features: Path, section: Alignment, *, device: str = "cpu", memory_gb: float = 2.0
+) -> tuple[pa.Table, dict[str, object]]:
+    """The neighbours table of a features table, and facts for its footer.
+
+    Parameters
+    ----------
+    features : Path
+        The features table.
+    section : prh.experiment.schema.Alignment
+        How layers are prepared, and how many neighbours are listed at most (``k_max``).
+    device, memory_gb : str, float
+        Where products are taken, and a bound on what is held at once.
+
+    Raises
+    ------
+    ValueError
+        Too few samples, or every layer is the same for all of them.
+    """
+    preparation, source = preparation_arguments(section.model_dump()), tables.made_by(features)
+    model, samples = source["model"], read_samples(features)
+    sample_sizes.require(len(samples), "mutual_knn")
+    with tables.open_table(features) as table:
+        count = len(tables.layer_columns(table.schema_arrow))
+    depth = min(section.k_max, len(samples) - 1)
+    settings = {"precision": preparation.get("precision", "float32"), "device": device, "memory_gb": memory_gb}
+    with Progress(f"neighbours of {model}", total=count, unit="layer") as progress:
+        layers = _counted(prepared(features, preparation), progress)
+        neighbours, facts = neighbours_table(model, samples, layers, depth, **settings)
+    facts |= {"model": model, "dataset": source.get("dataset"), "layer_names": source["layer_names"]}
+    return neighbours, facts | {"samples": tables.digest_of_samples(samples)}
+
+
+def summary(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Sentences about a neighbours table, from the facts of its footer."""
+    names, worst = facts["layer_names"], max(max(shares) for shares in facts["ties"] if shares is not None)
+    yield f"{facts['model']}: up to {worst:.2%} of the samples have a tie at a place of their lists, broken by lot"
+    for number in facts["left_out"]:
+        yield f"{facts['model']}: left out, as it is the same for all samples: layer {number} ({names[number]})"
+
+
+def _counted(layers: Iterator[np.ndarray | None], progress: Progress) -> Iterator[np.ndarray | None]:
+    for layer in layers:
+        yield layer
+        progress.advance()
+
+
 def neighbours_table(
     name: str,
     samples: Sequence[str],
@@ -99,16 +160,16 @@ def neighbours_table(
     """
     from prh.core.neighbours import nearest
 
-    place, found = {"precision": precision, "device": device, "memory_gb": memory_gb}, []
+    settings, lists = {"precision": precision, "device": device, "memory_gb": memory_gb}, []
     for number, layer in enumerate(layers):
         with about(f"layer {number}"):
-            found.append(None if layer is None else nearest(layer, depth, key=key_of(name, number), **place))
-    kept = [number for number, one in enumerate(found) if one is not None]
+            lists.append(None if layer is None else nearest(layer, depth, key=key_of(name, number), **settings))
+    kept = [number for number, one in enumerate(lists) if one is not None]
     if not kept:
         raise ValueError(
             f"{name}: every layer is the same for all {len(samples)} samples, so no sample is nearer than another; "
             "look at its pooling and its prompt, or leave the model out."
         )
-    table = tables.layers_table(samples, [found[number].indices for number in kept], kept)
-    ties = [None if one is None else one.ties.tolist() for one in found]
-    return table, {"ties": ties, "left_out": [number for number, one in enumerate(found) if one is None]}
+    table = tables.layers_table(samples, [lists[number].indices for number in kept], kept)
+    ties = [None if one is None else one.ties.tolist() for one in lists]
+    return table, {"ties": ties, "left_out": [number for number, one in enumerate(lists) if one is None]}

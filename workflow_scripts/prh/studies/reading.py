@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from prh.alignment.rows import with_models
 from prh.io import tables
 from prh.jobs.about import about
 
@@ -22,17 +23,24 @@ def frames(
 ) -> tuple[dict[str, pl.DataFrame], dict[str, Any]]:
     """(frames by name, notes) of the tables at ``paths``.
 
-    Tables with the same name are concatenated, and alignment tables are cut to ``rows``. ``specs`` are the digests of
-    the settings that must have made each table; empty for no check. Raises ValueError for lists of different lengths,
-    and TableError (`prh.io.tables.require`) for a table other than the required one.
+    Tables with the same name are concatenated, and alignment tables are cut to ``rows``. Those called ``rows`` must be
+    the rows of a data set's models in the order of the experiment, and are cut to these models. ``specs`` are the
+    digests of the settings that must have made each table; empty for no check. Raises ValueError for lists of different
+    lengths, and TableError (`prh.io.tables.require`) for a table other than the required one.
     """
     parts: dict[str, list[pl.DataFrame]] = {}
     notes: dict[str, Any] = {}
+    earlier: list[str] = []
     for name, path, spec in zip(names, paths, specs or [None] * len(paths), strict=True):
         wanted = {"model": path.stem} | {key: rows.get(key) for key in ("dataset", "metric")} if name == "rows" else {}
         with about(str(path)):
             footer = tables.require(path, spec=spec, **wanted)
             notes |= {note: footer[note] for note in NOTES if footer.get(note)}
             table = pl.from_arrow(tables.read(path))
-            parts.setdefault(name, []).append(tables.selected(table, rows) if name in OF_ALIGNMENT else table)
+            if name in OF_ALIGNMENT:
+                table = tables.selected(table, rows)
+            if name == "rows":
+                table = with_models(table, path.stem, earlier)
+                earlier.append(path.stem)
+            parts.setdefault(name, []).append(table)
     return {name: pl.concat(frames_of_name) for name, frames_of_name in parts.items()}, notes

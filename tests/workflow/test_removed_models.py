@@ -1,0 +1,156 @@
+"""Rows of the alignment matrix outlive models that are removed: what runs, and that the tables are those of a new run."""
+
+import shutil
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from prh.io import tables
+from tests.workflow.conftest import write_data
+
+pytestmark = pytest.mark.slow
+
+TABLES = {"best_layers": 1, "collect_sweep": 1, "study": 1, "draw": 5}
+ROWS = "results/alignment/colours/mutual_knn"
+
+
+@pytest.fixture(scope="module")
+def swept(finished, tmp_path_factory):
+    """The small experiment with a sweep, run to its end."""
+    workflow = finished.copy(tmp_path_factory.mktemp("swept") / "copy")
+    workflow.experiment["alignment"]["n"] = [12, 24]
+    workflow.run()
+    return workflow
+
+
+@pytest.fixture
+def workflow(swept, tmp_path):
+    return swept.copy(tmp_path / "copy")
+
+
+def rows_of(workflow):
+    """When each row was written."""
+    return {path: path.stat().st_mtime_ns for path in (workflow.folder / ROWS).iterdir()}
+
+
+def assert_as_new(workflow, tmp_path):
+    """The tables of a run are those that the same experiment makes without any row of an earlier one."""
+    new = workflow.copy(tmp_path / "new")
+    for name in ("alignment", "tables", "figures"):
+        shutil.rmtree(new.folder / "results" / name)
+    new.run()
+    names = {
+        path.relative_to(new.folder / "results").as_posix()
+        for path in (new.folder / "results/tables").rglob("*.parquet")
+        if path.name != "timings.parquet"
+    }
+    assert names >= {"tables/alignment.parquet", "tables/colours/mutual_knn_k3/n_sweep.parquet"}
+    for name in names:
+        assert_frame_equal(workflow.table(name), new.table(name), check_exact=True)
+
+
+def test_a_model_removed_from_the_middle_runs_tables_and_figures(workflow, tmp_path):
+    del workflow.experiment["models"][1]
+    assert workflow.would_run() == TABLES
+    before = rows_of(workflow)
+    workflow.run()
+    assert rows_of(workflow) == before
+    assert workflow.would_run() == {}
+    assert_as_new(workflow, tmp_path)
+
+
+def test_two_models_removed_run_tables_and_figures(workflow):
+    del workflow.experiment["models"][1:3]
+    assert workflow.would_run() == TABLES
+
+
+def test_a_model_that_a_data_set_leaves_out_runs_tables_and_figures(workflow):
+    workflow.experiment["datasets"][0]["models"] = ["resnet", "words", "other"]
+    before = rows_of(workflow)
+    workflow.run()
+    assert rows_of(workflow) == before
+    assert set(workflow.table("tables/alignment.parquet")["model_y"]) == {"resnet", "words"}
+    assert workflow.would_run() == {}
+
+
+def test_a_model_that_comes_back(workflow, tmp_path):
+    resnet = workflow.experiment["models"].pop(1)
+    workflow.run()
+    workflow.experiment["models"].insert(1, resnet)
+    assert workflow.would_run() == TABLES
+    workflow.experiment["models"][1] = resnet | {"pooling": "mean"}
+    changed = {"features": 1, "neighbours": 1, "alignment": 3, "n_sweep": 3}
+    assert workflow.would_run() == {**changed, **TABLES}
+    del workflow.experiment["models"][1]
+    workflow.experiment["models"].append(resnet)  # its pairs with the two before it are in its own row now
+    assert workflow.would_run() == {"alignment": 3, "n_sweep": 3, **TABLES}
+    workflow.run()
+    assert_as_new(workflow, tmp_path)
+
+
+def test_models_that_change_places_are_compared_once(workflow, tmp_path):
+    models = workflow.experiment["models"]
+    models[0], models[1] = models[1], models[0]
+    assert workflow.would_run() == {"alignment": 2, "n_sweep": 2, **TABLES}
+    workflow.run()
+    assert_as_new(workflow, tmp_path)
+
+
+def test_a_renamed_model_runs_its_own_chain_and_the_rows_that_it_is_new_to(workflow, tmp_path):
+    workflow.experiment["models"][1]["name"] = "another"
+    chain = {"download_model": 1, "features": 1, "neighbours": 1, "alignment": 3, "n_sweep": 3}
+    assert workflow.would_run() == {**chain, **TABLES}
+    workflow.run()
+    assert_as_new(workflow, tmp_path)
+
+
+def test_rows_that_are_made_again_are_made_without_a_removed_model(workflow):
+    del workflow.experiment["models"][0]
+    workflow.experiment["alignment"]["k"] = [4]
+    assert workflow.would_run()["alignment"] == 3
+    workflow.run()
+    assert tables.made_by(workflow.folder / ROWS / "other.best.parquet")["models"] == ["other", "words", "resnet"]
+    assert workflow.would_run() == {}
+
+
+def test_a_removed_model_whose_tables_are_gone_is_gone_from_the_rows(workflow):
+    del workflow.experiment["models"][1]
+    (workflow.folder / "results/neighbours/colours/resnet.parquet").unlink()
+    assert workflow.would_run() == {"alignment": 2, **TABLES}
+    (workflow.folder / "results/features/colours/resnet.parquet").write_bytes(b"damaged")
+    assert workflow.would_run() == {"alignment": 2, "n_sweep": 2, **TABLES}
+
+
+def test_a_damaged_row_is_made_again(workflow):
+    del workflow.experiment["models"][1]
+    (workflow.folder / ROWS / "other.best.parquet").write_bytes(b"damaged")
+    assert workflow.would_run() == {"alignment": 1, **TABLES}
+
+
+def test_data_that_a_removed_model_has_not_seen_leave_it_out(workflow, tmp_path):
+    resnet = workflow.experiment["models"].pop(1)
+    workflow.run()
+    shutil.rmtree(workflow.folder / "data")
+    write_data(workflow.folder / "data")
+    path = workflow.folder / "data/metadata.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    workflow.experiment["alignment"]["n"] = [12, 23]
+    workflow.run()
+    assert workflow.would_run() == {}
+    pairs = workflow.table("alignment/colours/mutual_knn/other.best.parquet")
+    assert pairs["model_y"].to_list() == ["words", "vit"]
+    workflow.experiment["models"].insert(1, resnet)
+    would_run = workflow.would_run()
+    assert (would_run["features"], would_run["alignment"], would_run["n_sweep"]) == (1, 3, 3)
+    workflow.run()
+    assert_as_new(workflow, tmp_path)
+
+
+def test_a_row_that_lacks_a_model_is_refused(workflow):
+    path = workflow.folder / ROWS / "other.best.parquet"
+    row = pl.read_parquet(path).filter(pl.col("model_y") != "words")
+    tables.write(row.to_arrow(), path, tables.made_by(path))
+    done = workflow.snakemake("--cores", "2", check=False)
+    assert done.returncode
+    assert "the row of model 'other' does not compare it with 'words'; delete it" in workflow.log_of("best_layers")
