@@ -22,8 +22,8 @@ def main() -> None:
     manifest = read_manifest(arguments.manifest, arguments.dataset)
     shards = shard_paths(manifest, arguments.shards)
     ids = [sample for path in shards for sample in tables.read(path, ["sample_id"])["sample_id"].to_pylist()]
-    place = idealised.build(**arguments.spec.entry("world", World).model_dump())
-    features = place.reality_features()[written.events_of(ids)]
+    world = idealised.build(**arguments.spec.entry("world", World).model_dump())
+    features = world.reality_features()[written.events_of(ids)]
     facts = {"model": arguments.model, "layer_names": ["events"], "parameters": None, "dataset": manifest["dataset"]}
     facts["samples"] = tables.digest_of_samples(ids)
     tables.write(

@@ -22,8 +22,8 @@ def main() -> None:
 
     torch.set_num_threads(1)  # weights are the same from run to run for one number of threads
     entry, folder = arguments.spec.entry("model", Model), arguments.output.parent / "files"
-    place = idealised.build(**arguments.spec.entry("world", World).model_dump())
-    resolved(modality_of(entry).train)(place, folder, entry)
+    world = idealised.build(**arguments.spec.entry("world", World).model_dump())
+    resolved(modality_of(entry).train)(world, folder, entry)
     weights = {
         "name": entry.name,
         "source": "world",

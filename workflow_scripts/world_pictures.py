@@ -21,12 +21,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("docs/images"), help="folder of the pictures to write")
     arguments = parser.parse_args()
 
-    place = idealised.build()
-    events = pictures.draw_events(pictures.neighbourhood(place, arguments.event, count=9))
+    world = idealised.build()
+    events = pictures.draw_events(pictures.neighbourhood(world, arguments.event, count=9))
     events.savefig(arguments.output / "world_events.png")
     features = arguments.results / "features" / arguments.dataset
     kernels = {title: pictures.learnt_kernel(features / f"{model}.parquet") for title, model in MODELS.items()}
-    pictures.draw_kernels(place.pmi, kernels).savefig(arguments.output / "world_kernels.png")
+    pictures.draw_kernels(world.pmi, kernels).savefig(arguments.output / "world_kernels.png")
 
 
 if __name__ == "__main__":
