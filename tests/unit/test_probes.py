@@ -179,7 +179,7 @@ def test_samples_that_cannot_be_split_are_refused_in_words(train, test, limit, m
 
 def test_the_number_of_classes_is_held_to_what_is_promised():
     require_classes(["0", "1", None, "2", "1"], 3, "here")
-    with pytest.raises(ValueError, match=r"here must have 4 classes and has 3 \(0, 1, 2 ...\); mend 'classes'"):
+    with pytest.raises(ValueError, match=r"here must have 4 classes and has 3 \(0, 1, 2 ...\); correct 'classes'"):
         require_classes(["0", "1", None, "2", "1"], 4, "here")
 
 
@@ -193,7 +193,9 @@ def test_merged_classes_are_those_of_vtab(classes, bins):
 
 
 def test_a_label_that_cannot_be_merged_is_named():
-    with pytest.raises(ValueError, match=r"The label 'cat' is none of the numbers 0 to 31, so 'bins' cannot merge it"):
+    with pytest.raises(
+        ValueError, match=r"The label 'cat' is not one of the numbers 0 to 31, so 'bins' cannot merge it"
+    ):
         merged(["3", "cat"], 32, 16)
 
 
@@ -216,7 +218,7 @@ def test_a_layer_is_found_by_its_number_in_the_model(tmp_path, numbers, layer):
 
 def test_a_layer_or_sample_that_is_not_there_is_named(tmp_path):
     path = features_table(tmp_path / "f.parquet", [3])
-    with pytest.raises(ValueError, match="Layer 4 is asked for and the model has 4 layers; lower it"):
+    with pytest.raises(ValueError, match="Layer 4 is asked for, but the model has 4 layers; lower it"):
         Labelled.read(path, [*"abcde"], ["x"] * 5, 4)
     with pytest.raises(tables.TableError, match="has no column layer_02; it has sample_id, layer_03"):
         Labelled.read(path, [*"abcde"], ["x"] * 5, 2)

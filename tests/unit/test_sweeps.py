@@ -57,5 +57,5 @@ def test_metrics_that_look_beyond_the_queries_lists_are_not_swept():
 
 
 def test_a_gallery_beyond_the_samples_is_refused(pair):
-    with pytest.raises(ValueError, match=r"alignment\.n asks for 300 samples, there are 200; lower it"):
+    with pytest.raises(ValueError, match=r"alignment\.n asks for 300 samples, but there are 200; lower it"):
         swept(pair, [100, 300], [5])

@@ -114,9 +114,9 @@ def sweep_row(
 ) -> pl.DataFrame:
     """Best layer pairs (schema BEST) of a model with others in growing galleries: see prh.core.sweeps.
 
-    A model is its name and its layers, floating [N, d], prepared (None: left out). The queries, as many as the smallest
-    gallery, are the same for all models and sizes; with ``groups`` [N], these enter one by one, and only the last group
-    of a gallery may be cut off by its size. No intervals and no cross-fits: a sweep is looked at as a curve.
+    A model is its name and its prepared layers, floating [N, d] (None: left out). The queries, as many as the smallest
+    gallery, are the same for all models and sizes. With ``groups`` [N], a gallery takes whole groups, except that its
+    size may cut off the last one. There are no intervals and no cross-fits: a sweep is read as a curve.
     """
     queries, depth = min(sizes), max(settings.k)
     count = next((len(layer) for layer in x[1] if layer is not None), 0)
@@ -124,7 +124,7 @@ def sweep_row(
         raise ValueError(f"{x[0]}: every layer is the same for all samples; leave the model out.")
     order = _sweep_order(count, settings.seed, groups)
     if max(sizes) > len(order):
-        raise ValueError(f"alignment.n asks for {max(sizes)} samples, there are {len(order)}; lower it.")
+        raise ValueError(f"alignment.n asks for {max(sizes)} samples, but there are {len(order)}; lower it.")
     how = (device, memory_gb, precision)
     left = {size: in_gallery(*x, order[:size], queries, depth, *how) for size in sizes}
     best = []
@@ -148,8 +148,8 @@ def sweep_row(
 
 
 def _sweep_order(n: int, seed: int, groups: np.ndarray | None) -> np.ndarray:
-    """A random order of n samples; with groups a random order of these, whatever their sizes, since a gallery cut off
-    there is permuted by whole groups, and a query's likes must be queries too.
+    """A random order of n samples. With groups it is a random order of the groups, whatever their sizes: a gallery that
+    ends there is permuted by whole groups, and samples of a query's group must be queries too.
     """
     rng = np.random.default_rng(seed)
     order = rng.permutation(n)
@@ -207,14 +207,14 @@ def _best_row(model_x: str, model_y: str, alignment: PairAlignment) -> dict[str,
 
 
 def left_out(best: pl.DataFrame) -> dict[str, list[int]]:
-    """The models of ``best`` (schema BEST) with layers that are the same for all samples, and the numbers of these."""
+    """The numbers of the layers that are the same for all samples, by model, from ``best`` (schema BEST)."""
     rows = _by_model(best, "left_out").filter(pl.col("left_out").list.len() > 0)
     return {model: sorted(layers) for model, layers in rows.explode("left_out").unique().group_by("model").agg(
         "left_out").sort("model").iter_rows()}  # fmt: skip
 
 
 def remarks(best: pl.DataFrame) -> Iterator[str]:
-    """A sentence for each model whose layers were left out, and for each whose neighbours are largely drawn by lot."""
+    """A sentence for each model with layers that were left out, and for each whose neighbours are mostly ties."""
     for model, layers in left_out(best).items():
         yield f"{model}: left out, as it is the same for all samples: layer {', '.join(map(str, layers))}"
     tied = _by_model(best, "tied", "ties").filter("tied").group_by("model").agg(pl.col("ties").max()).sort("model")
@@ -223,7 +223,7 @@ def remarks(best: pl.DataFrame) -> Iterator[str]:
 
 
 def _by_model(best: pl.DataFrame, *columns: str) -> pl.DataFrame:
-    """The rows of ``best`` twice, once for each model of the pair, with what ``columns`` say of it."""
+    """The rows of ``best`` twice: once for each model of the pair, with its ``columns``."""
     return pl.concat(
         best.select(model=f"model_{side}", **{column: f"{column}_{side}" for column in columns}) for side in ("x", "y")
     )

@@ -1,4 +1,4 @@
-"""A model as its tables hold it: its samples, their groups, and the layers or neighbours that are compared."""
+"""Models as their tables hold them: samples, their groups, and the layers or neighbours that are compared."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def has_samples(path: Path, samples: Sequence[str], of: Path, *, required: bool 
 
 
 def read_groups(shards: Path, samples: Sequence[str], of: str | Path = "the features") -> np.ndarray:
-    """The group of each of ``samples``, int [n], from a folder of shards; a sample without one is a group of its own.
+    """The group of each of ``samples``, int [n], from a folder of shards; a sample without a group is its own group.
 
     ``of``: the table that has these samples, for messages. Raises TableError unless the shards hold these samples in
     this order.

@@ -1,7 +1,7 @@
 """How well a language model predicts text: bits per byte.
 
-Bits per byte divides by the bytes of the original text, not by tokens, so that models with other tokenisers compare.
-Which text a token is conditioned on must then be alike too. The rule here, for every model:
+Bits per byte divides by the bytes of the original text, not by tokens, so that models with different tokenisers can be
+compared. The context of each token must then be comparable too. The rule here, for every model:
 
 - text is cut into tokens without the tokeniser's own special tokens;
 - each window begins with one prefix token, the tokeniser's BOS, else its EOS (the choice of lm-eval), which is never
@@ -44,10 +44,10 @@ log = logging.getLogger(__name__)
 class BitsPerByte:
     """Bits per byte of a text under a model.
 
-    value: total bits / total bytes. stderr: its standard error with documents as the independent units (NaN for one).
-    altered: documents that the tokenizer does not give back as they were (case, accents, unknown characters ...);
-    altered_share: how much of the text that is (`prh.models.tokenizer_proofs.altered`). What is lost costs the model
-    nothing, so a value with a large share would be too low to compare, and is refused.
+    value: total bits / total bytes. stderr: its standard error, with documents as independent units (NaN for one).
+    altered: documents that the tokenizer does not restore exactly (case, accents, unknown characters ...);
+    altered_share: the share of the text that is lost (`prh.models.tokenizer_proofs.altered`). Lost text costs the model
+    nothing, so the value would be too low to compare; a large share is an error.
     """
 
     value: float
@@ -71,8 +71,8 @@ class Window(NamedTuple):
 def windows(lengths: Sequence[int], room: int, stride: int) -> Iterator[Window]:
     """Cover documents of ``lengths`` tokens with windows of at most ``room`` tokens, each token scored once.
 
-    The first window of a document scores all it shows; each later one scores the next ``stride`` tokens and shows as
-    many tokens before them as fit.
+    The first window of a document scores every token it shows; each later one scores the next ``stride`` tokens and
+    shows as many tokens before them as fit.
     """
     for document, length in enumerate(lengths):
         scored_from, stop = 0, min(room, length)
@@ -97,7 +97,7 @@ def bits_per_byte(
     window: tokens the model sees at once, the prefix token included. stride: tokens scored by each window after a
     document's first (window // 2 by default); the smaller, the more context and the more work.
     batch_size: windows in a batch, halved when memory runs out (None: what `fitting_batch` says). The value does not
-    depend on it: windows are padded on the right, where a causal model never looks. name: of the model, for messages.
+    depend on it: windows are padded on the right, which a causal model never sees. name: of the model, for messages.
 
     Raises ValueError for text without bytes, a window beyond what the model can see, a model that returns NaN, and a
     tokenizer that does not know the text, or does not give it back (`prh.models.tokenizer_proofs`).
@@ -117,7 +117,7 @@ def bits_per_byte(
     report = tokenizer_proofs.prove(tokenizer, documents, ids, name)
     altered, altered_share = _altered(tokenizer, documents, ids, name)
     log.info("tokenizer: %s, %.2f%% of the characters altered", report.in_words(), 100 * altered_share)
-    # longest first: windows of a batch are alike in length, and too large a batch fails at once, not after hours
+    # longest first: windows of a batch have similar lengths, and too large a batch fails at once, not after hours
     todo = sorted(windows([len(d) for d in ids], room, stride), key=lambda w: w.start - w.stop)
     bits = [0.0] * len(documents)
     with Progress("bits per byte", len(todo), "windows", shown=progress) as bar:
@@ -278,8 +278,8 @@ def _ratio_stderr(bits: Sequence[float], sizes: Sequence[int]) -> float:
 def _altered(
     tokenizer: PreTrainedTokenizerBase, documents: Sequence[str], ids: Sequence[Sequence[int]], name: str
 ) -> tuple[int, float]:
-    """How many documents do not decode to themselves (spaces at the ends aside), and the share of their characters that
-    is lost; warns with an example. Raises ModelError where that is too much.
+    """How many documents do not decode to themselves (apart from spaces at the ends), and the share of characters that
+    is lost; warns with an example. Raises ModelError where the share is too large.
     """
     decoded = [
         tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False) for tokens in ids

@@ -1,4 +1,4 @@
-"""Causal language models for scoring: loaded with their head, and proved before a number comes of them."""
+"""Causal language models for scoring: loaded with their head, and verified before they give a score."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOGITS = 2 << 30
 class CausalModel(NamedTuple):
     """A causal language model, ready to be scored.
 
-    selftest: what it has proved. batching: whether its texts may share a batch.
+    selftest: the checks that it has passed. batching: whether its texts may share a batch.
     """
 
     model: PreTrainedModel
@@ -35,7 +35,7 @@ class CausalModel(NamedTuple):
     batching: text_checks.Batching
 
     def batch_size(self, wanted: int | None) -> int | None:
-        """The batch size that is ``wanted`` (None: what fits), or 1 where the texts of a batch change each other."""
+        """The batch size that is ``wanted`` (None: what fits), or 1 where texts in a batch affect each other."""
         return wanted if self.batching == "padded" else 1
 
 
@@ -45,15 +45,15 @@ def load_causal(
     """The causal language model and the tokeniser of a model entry (see prh.experiment.schema), with weights from
     ``root``.
 
-    texts: what is to be scored, on which the ids of the tokenizer are proved.
-    As in `prh.modalities.load`: the same type of weights, the same placement of big and quantised models, and random
-    weights where ``root`` is None. Raises NotCausal for a model that does not predict the next token from those before
-    it alone, and ModelError where it cannot be loaded, or where its head or another weight is not in the checkpoint.
+    texts: what is to be scored; the ids of the tokenizer are checked on it.
+    The type of the weights and the placement of big and quantised models are those of `prh.modalities.load`; without a
+    ``root`` weights are random. Raises NotCausal for a model that does not predict each token from those before it
+    alone, and ModelError for one that cannot be loaded, or whose head or another weight is not in the checkpoint.
     """
     root = None if root is None else Path(root)
     dtype = loading.choose_dtype(entry.dtype, device)
     _refuse_other_kinds(entry, loading.auto_config(entry, root))
-    # the cache is for tasks that are answered in words, which generate them
+    # with a cache, since some tasks generate their answers
     loaded = loading.load_auto(entry, root, device, dtype, kind="AutoModelForCausalLM", cache=True)
     model = loaded.model.eval() if loaded.placed else loaded.model.eval().to(device)
     tokenizer = language.load_tokenizer(entry, root, texts=texts)

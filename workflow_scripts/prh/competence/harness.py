@@ -1,4 +1,4 @@
-"""Tasks of EleutherAI's lm-eval on a language model, and the scores in what it writes."""
+"""Tasks of EleutherAI's lm-eval on a language model, and the scores in its results file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PROMPT = 1024
-"""Tokens of a question of lm-eval with its examples, of which few have more."""
+"""Tokens of a question of lm-eval with its examples; few questions are longer."""
 
 
 def run_harness(
@@ -46,12 +46,12 @@ def run_harness(
     """Run ``tasks`` of EleutherAI's lm-eval, ``hf`` backend, on a model; keep its results JSON.
 
     include_path: a folder of task YAML files (offline: ``dataset_path: json`` with local ``data_files``).
-    data: a folder with the files of the data set that lm-eval's own tasks would load from the hub, read in its place.
+    data: a folder with the files of the data set that lm-eval's own task would load from the hub, read instead.
     num_fewshot: examples in the prompt (None: the task's own number). limit: first documents of each task only.
-    batch_size: sequences in a batch, halved when memory runs out; the tasks then begin again. None reckons with PROMPT
-    tokens.
+    batch_size: sequences in a batch, halved when memory runs out; the tasks then start over. None: as many sequences of
+    PROMPT tokens as fit.
     name: of the model, for messages.
-    Returns what is written to ``out_json``: lm-eval's own results without the single samples.
+    Returns what is written to ``out_json``: lm-eval's own results without the individual samples.
     Raises ValueError for a task that lm-eval does not know, and ModelError where the tokenizer does not know its
     questions (`prh.models.tokenizer_proofs`).
     """

@@ -1,4 +1,4 @@
-"""What the questions of lm-eval must prove before a model answers them: that its tokenizer knows them."""
+"""A check before a model answers lm-eval's questions: that its tokenizer knows their text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def proving(backend: type[HFLM], name: str) -> type[HFLM]:
-    """The backend of lm-eval, which proves that the questions reach the model ``name`` before it answers them."""
+    """The backend of lm-eval, in which the model ``name`` answers questions only if its tokenizer knows them."""
 
     class Proving(backend):
         def loglikelihood(self, requests: list[Instance], **settings: object) -> list[tuple[float, bool]]:
@@ -35,7 +35,7 @@ def proving(backend: type[HFLM], name: str) -> type[HFLM]:
 
 
 def _prove(tokenizer: object, requests: Sequence[Instance], name: str) -> None:
-    # a question is a text; a text and its continuation; or a text and settings for what is written next
+    # a request holds a text, a text and its continuation, or a text and the settings of generation
     texts = ["".join(part for part in request.args if isinstance(part, str)) for request in requests]
     ids = tokenizer_files.tokenize(tokenizer, texts)
     log.info("tokenizer: %s", tokenizer_proofs.prove(tokenizer, texts, ids, name).in_words())

@@ -1,4 +1,4 @@
-"""What lm-eval says of its own tasks. Scoring them is another matter, on which their downloads do not depend."""
+"""Facts about lm-eval's own tasks, apart from the code that scores them: downloads do not depend on that code."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 
 def source_of_task(task: str) -> tuple[str, str | None]:
-    """The hub's data set of one of lm-eval's own tasks, and the revision that the task wants (None: it does not say).
+    """The hub's data set of one of lm-eval's own tasks, and the revision that the task asks for (None: it names none).
 
-    Raises ValueError for a task that lm-eval does not know or that is a group of tasks.
+    Raises ValueError for a group of tasks, and for a task that lm-eval does not know.
     """
     import lm_eval
     from lm_eval.tasks import TaskManager
@@ -24,7 +24,7 @@ def source_of_task(task: str) -> tuple[str, str | None]:
 
 
 def task_settings(manager: TaskManager, task: str, *, functions: bool = True) -> dict:
-    """What lm-eval's file of a task says; its class for tasks would download the data at once."""
+    """The settings in lm-eval's file of a task; its class for tasks would download the data right away."""
     from lm_eval.tasks._yaml_loader import load_yaml
 
     return load_yaml(manager.task_index[task].yaml_path, resolve_func=functions)

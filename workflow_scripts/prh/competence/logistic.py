@@ -39,7 +39,7 @@ def fit_logistic(
     x: [n, width] float32, standardised; y: n class indices; start: where to begin, else all weights at zero.
     L-BFGS runs in the basis of the principal axes, each axis scaled by the curvature it can have at most,
     sqrt(eigenvalue / 2 + l2) (Boehning 1992): the penalty does not change under rotation, so the optimum is the same,
-    and correlated features no longer slow the search down.
+    and correlated features do not slow the search down.
     ``tolerance``: largest absolute entry of the gradient, in those coordinates, at which a fit counts as converged.
     """
     y = torch.as_tensor(y, device=x.device)
@@ -66,7 +66,7 @@ def _minimise(
     tolerance: float,
     max_iter: int,
 ) -> tuple[torch.Tensor, torch.Tensor, float, bool]:
-    """Weight [r, classes], bias, objective and whether the gradient came (nearly) down to ``tolerance``."""
+    """Weight [r, classes], bias, objective, and whether the gradient (nearly) reached ``tolerance``."""
     scale = (eigenvalues / 2 + l2).rsqrt()[:, None]
     scaled_weight = (weight / scale).requires_grad_()
     bias = bias.clone().requires_grad_()
@@ -91,7 +91,7 @@ def _minimise(
     solver.step(objective)
     loss = float(objective().detach())
     steepest = max(float(p.grad.abs().max()) for p in (scaled_weight, bias))
-    # in single precision the line search ends a little above the tolerance it is given
+    # in single precision the line search stops slightly above its tolerance
     return scaled_weight.detach() * scale, bias.detach(), loss, steepest <= 10 * tolerance
 
 

@@ -13,7 +13,7 @@ from prh.io import tables
 
 @dataclass(frozen=True)
 class Labelled:
-    """Features [n, width] with their n labels."""
+    """Features [n, width] and their n labels."""
 
     features: np.ndarray
     labels: np.ndarray
@@ -29,12 +29,12 @@ class Labelled:
     ) -> Labelled:
         """One layer of a features table, with the labels of its samples; samples without a label are left out.
 
-        ``layer`` counts from the end if negative. ``shards``: where the labels are from, for messages. Raises
-        ValueError for samples in another order, or a layer too many.
+        ``layer`` counts from the end if negative. ``shards``: where the labels come from, for messages. Raises
+        ValueError for samples in another order, and for a layer that the model does not have.
         """
         count = len(tables.made_by(path)["layer_names"])
         if not -count <= layer < count:
-            raise ValueError(f"Layer {layer} is asked for and the model has {count} layers; lower it.")
+            raise ValueError(f"Layer {layer} is asked for, but the model has {count} layers; lower it.")
         column = tables.layer_name(layer % count)
         table = tables.read(path, ["sample_id", column])
         tables.require_same_samples(table["sample_id"].to_pylist(), sample_ids, (str(path), str(shards)))
@@ -47,24 +47,24 @@ class Labelled:
 
 
 def require_classes(labels: Iterable[str | None], classes: int, where: str) -> None:
-    """Raise ValueError unless ``labels`` (None: no label) of the data set ``where`` hold exactly so many classes."""
+    """Raise ValueError unless ``labels`` (None: no label) of ``where`` have exactly this number of classes."""
     names = {label for label in labels if label is not None}
     if len(names) != classes:
         some = ", ".join(sorted(names)[:5])
-        raise ValueError(f"{where} must have {classes} classes and has {len(names)} ({some} ...); mend 'classes'.")
+        raise ValueError(f"{where} must have {classes} classes and has {len(names)} ({some} ...); correct 'classes'.")
 
 
 def merged(labels: Iterable[str | None], classes: int, bins: int) -> list[str | None]:
     """Labels 0 ... ``classes`` - 1 in ``bins`` classes of equal width, in their order (None stays None).
 
-    Raises ValueError for a label that is no such number.
+    Raises ValueError for any other label.
     """
     numbers = {str(number): str(number * bins // classes) for number in range(classes)}
     result: list[str | None] = []
     for label in labels:
         if label is not None and label not in numbers:
             raise ValueError(
-                f"The label {label!r} is none of the numbers 0 to {classes - 1}, so 'bins' cannot merge it."
+                f"The label {label!r} is not one of the numbers 0 to {classes - 1}, so 'bins' cannot merge it."
             )
         result.append(None if label is None else numbers[label])
     return result
@@ -91,7 +91,9 @@ def split(
 
 def _require_labels(labels: np.ndarray, part: str) -> None:
     if not len(labels):
-        raise ValueError(f"None of the {part} samples has a label; see 'label' of the probe and 'labels' of its data.")
+        raise ValueError(
+            f"None of the {part} samples has a label; check 'label' of the probe and 'labels' of its data."
+        )
 
 
 def _require_two_of_each(labels: np.ndarray) -> None:
@@ -107,7 +109,7 @@ def _require_two_of_each(labels: np.ndarray) -> None:
 def _drawn(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Sorted indices of at most ``count`` samples: the same share of each class, and at least one of each.
 
-    A class that its share gives less than one sample takes it from the largest classes.
+    A class whose share is less than one sample takes that sample from the largest classes.
     """
     classes, label, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     if count < len(classes):

@@ -24,7 +24,7 @@ GRID = tuple(10.0**exponent for exponent in range(1, -6, -1))
 class ProbeResult:
     """Outcome of a linear probe.
 
-    top1: share of test samples classified right; stderr: its binomial standard error; l2: the chosen regularisation;
+    top1: share of test samples that are right; stderr: its binomial standard error; l2: the chosen regularisation;
     held_out: top-1 on the held-out part for each strength tried; converged: whether the last fit reached its tolerance.
     """
 
@@ -52,10 +52,10 @@ def linear_probe(
     """Top-1 accuracy of a linear classifier on features.
 
     train_x, test_x: [n, width], any float dtype. train_y, test_y: n labels (integers or strings), the same classes in
-    both. grid: strengths of L2 regularisation to try; of strengths equal on the held-out part the strongest is kept.
+    both. grid: strengths of L2 regularisation to try; the strongest wins a tie on the held-out part.
     validation: share of the training samples held out, the same share of each class, drawn with ``seed``.
 
-    Raises ValueError for NaN, sizes that do not agree, fewer than two classes, a class that only one part has, or
+    Raises ValueError for NaN, sizes that do not match, fewer than two classes, a class that only one part has, or
     training features that are the same for every sample.
     """
     train_x, test_x = _features(train_x, "training"), _features(test_x, "test")

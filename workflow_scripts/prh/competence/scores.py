@@ -1,4 +1,4 @@
-"""The table of what models can do: one row for a model and a task, measured here or published."""
+"""The table of scores: one row per model and task, measured here or published."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCORES = pa.schema(
         ("source", pa.string()),  # "measured", or the publication the number is from
         ("shots", pa.int64()),  # few-shot examples; null where a task has none
         ("version", pa.string()),  # of the task's definition; null where it has none
-        ("altered", pa.float64()),  # share of a scored text that the tokenizer does not give back; null elsewhere
+        ("altered", pa.float64()),  # share of a scored text that the tokenizer loses; null for other tasks
     ]
 )
 
@@ -59,9 +59,9 @@ def not_scored(reason: str) -> Scored:
 def published_scores(path: str | Path) -> pl.DataFrame:
     """The scores in a CSV of published results, in the schema SCORES (n and altered are null).
 
-    Columns of the file: model, task, metric, value (a share, 0 to 1), stderr, shots, version, source; the last says
-    where the number is printed. Raises ValueError for what is no such CSV, other columns, a value outside 0 to 1, a row
-    without source or a (model, task, metric, source) given twice.
+    Columns of the file: model, task, metric, value (a share, 0 to 1), stderr, shots, version, and source: where the
+    number is printed. Raises ValueError for a file that is not CSV, other columns, a value outside 0 to 1, a row
+    without a source, and a (model, task, metric, source) that occurs twice.
     """
     types = pl.from_arrow(SCORES.empty_table()).schema
     columns = [name for name in types if name not in ("n", "altered")]
@@ -83,9 +83,9 @@ def published_scores(path: str | Path) -> pl.DataFrame:
 
 
 def published_for(models: Mapping[str, str], published: pl.DataFrame) -> pl.DataFrame:
-    """The published scores of an experiment's models, under the names that they have there.
+    """The published scores of an experiment's models, under their names in the experiment.
 
-    ``models`` maps each name to the model's id on the hub (or to the name itself); a row is meant by either.
+    ``models`` maps each name to the model's id on the hub (or to the name itself); rows may use either.
     """
     keys = {(key, name) for name, id_ in models.items() for key in (name, id_)}
     known = pl.DataFrame(sorted(keys), schema={"model": pl.String, "name": pl.String}, orient="row")
