@@ -25,8 +25,9 @@ from transformers import (
 from prh.competence import bits_per_byte as scoring
 from prh.competence.bits_per_byte import Window, bits_per_byte, windows
 from prh.competence.causal_models import fitting_batch, load_causal
-from prh.competence.harness import harness_scores, run_harness
-from prh.experiment.schema import LanguageModel
+from prh.competence.harness import harness_scores, run_harness, score_task
+from prh.experiment.schema import HarnessTask, LanguageModel, Text
+from prh.modalities.language import longest_text
 from prh.models.repositories import ModelError
 from prh.models.tokenizer_files import tokenize
 from tests import sentencepiece_models
@@ -365,6 +366,34 @@ def test_a_model_is_scored_as_its_entry_says():
     ]
     assert values == sorted(values)
     assert values[2] == bits_per_byte(*load_causal(stories(), None)[:2], DOCUMENTS, window=64).value, "seeded"
+
+
+@needs_stories
+def test_the_scores_of_a_text_are_a_row_of_their_table():
+    text = Text(name="t", source="local", path="t.jsonl", window=10**6, stride=8)
+    scored = scoring.score_text(stories(), STORIES, text, DOCUMENTS, batch_size=2)
+    (row,) = scored.table.to_pylist()
+    model, tokenizer = load_causal(stories(), STORIES, texts=DOCUMENTS)[:2]
+    expected = bits_per_byte(model, tokenizer, DOCUMENTS, window=longest_text(model), stride=8)
+    assert (row["task"], row["metric"], row["source"], row["n"]) == ("t", "bits_per_byte", "measured", expected.bytes)
+    assert (row["value"], row["stderr"]) == pytest.approx((expected.value, expected.stderr))
+    assert (row["altered"], row["shots"], row["version"]) == (expected.altered_share, None, None)
+    assert set(scored.facts) == {"selftest"}
+
+
+@pytest.mark.slow
+@needs_stories
+def test_the_scores_of_a_task_are_rows_of_their_table(endings, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(endings / "cache"))
+    task = HarnessTask(name="endings", source="local", path=str(endings), shots=0, limit=4)
+    out = endings / "results.json"
+    scored = score_task(stories(), STORIES, task, endings / "endings.yaml", out)
+    (row,) = scored.table.to_pylist()
+    assert (row["model"], row["task"], row["value"], row["n"]) == (stories().name, "endings", 1.0, 4)
+    assert (row["source"], row["shots"], row["version"], row["altered"]) == ("measured", 0, "2", None)
+    assert set(scored.facts) == {"selftest"}
+    assert json.loads(out.read_text())["results"]["endings"]
 
 
 @pytest.mark.slow

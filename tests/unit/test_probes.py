@@ -1,15 +1,18 @@
 import math
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
+from prh.competence import probe_tasks
 from prh.competence.logistic import fit_logistic
 from prh.competence.probe_samples import Labelled, merged, require_classes, split, stratified_split
 from prh.competence.probes import linear_probe
+from prh.experiment.schema import Probe
 from prh.io import tables
 
 
@@ -224,3 +227,36 @@ def test_a_layer_or_sample_that_is_not_there_is_named(tmp_path):
         Labelled.read(path, [*"abcde"], ["x"] * 5, 2)
     with pytest.raises(tables.TableError, match=r"f\.parquet and the labels do not hold the same samples"):
         Labelled.read(path, [*"abcdf"], ["x"] * 5)
+
+
+def write_data_set(folder, name, seed):
+    """Shards and features of samples whose last layer tells their label, 0 to 3."""
+    x, y = blobs(200, 4, 4, 4.0, seed)
+    ids = [f"{name}{i}" for i in range(len(y))]
+    rows = [
+        {"sample_id": i, "labels": [{"name": "kind", "value": str(label)}]} for i, label in zip(ids, y, strict=True)
+    ]
+    tables.write(pa.Table.from_pylist(rows, schema=tables.SHARD), folder / name / "shards/0.parquet", {"dataset": name})
+    table = tables.layers_table(ids, [np.zeros_like(x), x])
+    tables.write(table, folder / name / "f.parquet", {"layer_names": ["first", "last"]})
+
+
+def test_the_scores_of_tasks_are_rows_of_their_table(tmp_path):
+    write_data_set(tmp_path, "train", 0)
+    write_data_set(tmp_path, "test", 1)
+    tasks = [
+        Probe(name="both", train="train", test="test", label="kind", classes=4),
+        Probe(name="halves", train="train", label="kind", classes=4, bins=2, test_share=0.25),
+    ]
+    names = probe_tasks.datasets_of(tasks)
+    assert names == ["train", "test"]
+    folders, features = ({name: tmp_path / name / of for name in names} for of in ("shards", "f.parquet"))
+    scored = probe_tasks.score_probes("m", tasks, folders, features)
+    both, halves = scored.table.to_pylist()
+    assert (both["model"], both["task"], both["metric"], both["source"]) == ("m", "both", "top1", "measured")
+    assert (both["n"], halves["n"]) == (200, 50)
+    assert min(both["value"], halves["value"]) > 0.95
+    assert both["stderr"] == pytest.approx(math.sqrt(both["value"] * (1 - both["value"]) / 200))
+    wrong = [tasks[0].model_copy(update={"classes": 5})]
+    with pytest.raises(ValueError, match="Data set 'train' of task 'both' must have 5 classes and has 4"):
+        probe_tasks.score_probes("m", wrong, folders, features)

@@ -47,7 +47,7 @@ def test_a_row_is_cut_to_the_earlier_models_in_their_order(others, count, both):
 
 
 def test_a_row_without_an_earlier_model_is_refused():
-    with pytest.raises(tables.TableError, match="row of model 'x' does not compare it with 'b'; delete it and run"):
+    with pytest.raises(tables.TableError, match="row of model 'x' has no comparison with 'b'; delete it and run"):
         with_models(pairs("x", "a"), "x", ["a", "b"])
 
 
@@ -60,7 +60,7 @@ def test_the_table_of_best_layers_has_each_pair_of_the_experiment_once(tmp_path)
 
 
 def test_a_row_of_best_layers_that_lacks_a_model_is_named(tmp_path):
-    with pytest.raises(tables.TableError, match="does not compare it with 'b'"):
+    with pytest.raises(tables.TableError, match="has no comparison with 'b'"):
         best_layers.read_rows(write_rows(tmp_path, {"a": [], "b": ["a"], "c": ["a"]}), {})
 
 

@@ -153,4 +153,4 @@ def test_a_row_that_lacks_a_model_is_refused(workflow):
     tables.write(row.to_arrow(), path, tables.made_by(path))
     done = workflow.snakemake("--cores", "2", check=False)
     assert done.returncode
-    assert "the row of model 'other' does not compare it with 'words'; delete it" in workflow.log_of("best_layers")
+    assert "the row of model 'other' has no comparison with 'words'; delete it" in workflow.log_of("best_layers")

@@ -39,8 +39,8 @@ def with_models(row: pl.DataFrame, model: str, earlier: Sequence[str]) -> pl.Dat
     missing = set(earlier).difference(row.select(other.alias("other"))["other"])
     if missing:
         raise TableError(
-            f"the row of model {model!r} does not compare it with {min(missing)!r}; delete it and run snakemake again, "
-            "which makes it anew."
+            f"the row of model {model!r} has no comparison with {min(missing)!r}; delete it and run snakemake again to "
+            "recreate it."
         )
     pairs = row.with_columns(other=other).join(order, on="other", how="inner", maintain_order="left")
     return pairs.sort("order", descending=True, maintain_order=True).drop("other", "order")
