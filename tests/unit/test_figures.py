@@ -546,7 +546,7 @@ def test_models_whose_neighbours_are_drawn_by_lot_are_named_below(module):
     name = models["model"][0]
     flags = best.with_columns(tied_x=pl.col("model_x") == name, tied_y=pl.col("model_y") == name)
     options = [] if module is n_sweep else [models]
-    sentence = f"Ties: more than 5 % of the k-th neighbours in {name} are drawn by lot."
+    sentence = f"Ties: more than 5 % of the k-th neighbours in {name} are chosen at random."
     assert sentence in note(module.draw(flags, *options))
     assert "by lot" not in note(module.draw(best, *options)), "tables without these columns name none"
     none = flags.with_columns(tied_x=pl.lit(None, pl.Boolean), tied_y=pl.lit(False))

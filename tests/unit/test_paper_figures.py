@@ -96,7 +96,7 @@ def test_a_figure_quotes_its_statistics_and_names_what_is_left_out(tmp_path, mod
     fig = module.draw(table, rows, ["lost-model"], ["tied-model"])
     assert "ρ = 0.90, p = 0.02" in words(fig)
     assert "lost-model" in words(fig)
-    assert "the k-th neighbours in tied-model are drawn by lot." in words(fig).replace("\n", " ")
+    assert "the k-th neighbours in tied-model are chosen at random." in words(fig).replace("\n", " ")
     assert "by lot" not in words(module.draw(table, rows))
     assert "Alignment of" in words(fig) or "Alignment and" in words(fig)
     svg, png = style.save(fig, tmp_path / "figure")

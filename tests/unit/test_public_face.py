@@ -40,6 +40,15 @@ def test_its_examples_run(name):
     assert all(runner.run(test).failed == 0 for test in tests)
 
 
+@pytest.mark.parametrize("name", ["Metric", "effects", "variant"])
+def test_examples_of_the_registry_of_metrics_run(name):
+    registered = getattr(prh.metrics, name)
+    tests = doctest.DocTestFinder(recurse=False).find(registered, name, globs={"np": np})
+    assert sum(len(test.examples) for test in tests)
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    assert all(runner.run(test).failed == 0 for test in tests)
+
+
 @pytest.mark.parametrize("name", METRICS)
 def test_a_metric_is_documented_in_sections_with_an_example_that_runs(name):
     metric = getattr(prh.metrics, name)

@@ -243,7 +243,7 @@ def test_models_with_many_ties_are_named_in_tables_and_notes():
         f"tied: the last neighbour of up to {best['ties_x'][0]:.0%} of the samples is one of several equally near ones"
     ]
     assert style.tied(ties.tied_models(best)) == (
-        "Ties: more than 5 % of the k-th neighbours in tied are drawn by lot."
+        "Ties: more than 5 % of the k-th neighbours in tied are chosen at random."
     )
     assert style.tied([]) == ""
     assert ties.tied_models(pl.DataFrame({"model_x": ["a"]})) == []

@@ -291,7 +291,7 @@ def tied(names: Iterable[str]) -> str:
     """The sentence for a note that names models with many ties; empty without any."""
     names = ", ".join(dict.fromkeys(names))
     share = f"{BOUND * 100:g} %"
-    return f"Ties: more than {share} of the k-th neighbours in {names} are drawn by lot." if names else ""
+    return f"Ties: more than {share} of the k-th neighbours in {names} are chosen at random." if names else ""
 
 
 def require_columns(table: pl.DataFrame, columns: Sequence[str], what: str) -> None:

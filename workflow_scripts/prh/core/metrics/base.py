@@ -59,6 +59,12 @@ class Metric:
         Maps k and n to the expected score of unrelated representations.
     halves : {"spread", "contrast"}
         How its interval is computed from half-samples if it has no effects (``prh.core.intervals``).
+
+    Examples
+    --------
+    >>> from prh.core.metrics import METRICS
+    >>> METRICS["mutual_knn"].needs, METRICS["mutual_knn"].bounded, METRICS["mutual_knn"].needs_k
+    ('neighbours', True, True)
     """
 
     name: str
@@ -172,7 +178,26 @@ def metric(
 
 
 def variant(name: str, of: Callable, *, summary: str, symmetric: bool, bounded: bool, **options: Any) -> None:
-    """Register the metric ``of`` with other ``options`` under its own name, so that a config can select it."""
+    """Register a metric with other options under its own name, so that a config can select it.
+
+    Parameters
+    ----------
+    name : str
+        Name of the variant.
+    of : callable
+        The registered metric.
+    summary, symmetric, bounded
+        Traits of the variant, as in ``metric``; the others are those of the metric.
+    **options
+        Keyword arguments of the metric.
+
+    Examples
+    --------
+    >>> from prh.core.metrics import METRICS, svcca, variant
+    >>> variant("svcca_5", svcca, summary="SVCCA of 5 components", symmetric=True, bounded=True, dims=5)
+    >>> METRICS.pop("svcca_5").options
+    {'dims': 5}
+    """
     base = METRICS[of.__name__]
     traits = {"name": name, "summary": summary, "symmetric": symmetric, "bounded": bounded}
     METRICS[name] = replace(base, **traits, options=options)

@@ -77,11 +77,30 @@ class Effects:
 
 
 def effects(*names: str) -> Callable[[Builder], Builder]:
-    """Register ``f(x, y, k, units)`` as the function that computes the ``Effects`` of the metrics ``names``.
+    """Register ``f(x, y, k, units)`` as the function that computes the ``Effects`` of some metrics.
 
-    Its arguments are two representations of one layer each, the number of neighbours or None, and the unit of each
-    sample, int [n] from 0 to g - 1. It returns None if it cannot compute them (too large, or grouped), in which case
-    half-samples are drawn.
+    The arguments of the function are two representations of one layer each, the number of neighbours or None, and the
+    unit of each sample, int [n] from 0 to g - 1. It returns None if it cannot compute them (too large, or grouped), in
+    which case half-samples are drawn.
+
+    Parameters
+    ----------
+    *names : str
+        Metrics whose effects the function computes.
+
+    Returns
+    -------
+    callable
+        A decorator for the function.
+
+    Examples
+    --------
+    >>> from prh.core.metrics import EFFECTS, effects
+    >>> @effects("my_metric")
+    ... def without_effects(x, y, k, units):
+    ...     return None
+    >>> EFFECTS.pop("my_metric") is without_effects
+    True
     """
 
     def register(build: Builder) -> Builder:

@@ -65,7 +65,7 @@ def _note(rows: pl.DataFrame, alpha: float) -> str:
     without = rows.filter(pl.col("low").is_null() | pl.col("low").is_nan())
     if without.is_empty():
         return note
-    return f"{note} No interval for {len(without)} of {len(rows)} bins: fewer than three models, or all alike."
+    return f"{note} No interval for {len(without)} of {len(rows)} bins: fewer than three models, or all equal."
 
 
 def _bars(ax: Axes, table: pl.DataFrame, rows: pl.DataFrame, tasks: str) -> None:
