@@ -1,6 +1,5 @@
 """Fetch a text to score language models on: one document per line, as JSON strings."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -26,8 +25,7 @@ def main() -> None:
     root, facts = sources.fetch("texts", text, folder, lock=lock, world=world)
     read = resolved(sources.source_of("texts", text).reader)
     documents = bounded(read(text, {**facts, "root": root}), text.documents, text.bytes)
-    with files.writing(arguments.output) as part:
-        part.write_text("".join(json.dumps(document) + "\n" for document in documents), encoding="utf-8")
+    files.write_json_lines(arguments.output, documents)
     shutil.rmtree(folder, ignore_errors=True)  # many times what was taken
     version = f" at {facts['revision']}" if facts.get("revision") else ""
     size = sum(len(document.encode()) for document in documents)
