@@ -26,6 +26,7 @@ _HOMES = {
     "metrics": "prh.core.metrics",
     "prepare": "prh.core.preparation",
     "register": "prh.experiment.plugins",
+    "similarities": "prh.core.kernel_inputs",
 }
 
 __all__ = sorted(_HOMES)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -94,11 +95,13 @@ def align(
 ) -> PairAlignment:
     """Align two models given as arrays: wraps them in ``Representation`` objects and calls ``compare``.
 
+    Either side may be a ``Representation`` already, such as one made of kernels.
+
     Layers are compared as they are. To follow the paper, pass both models through ``prepare`` first.
 
     Parameters
     ----------
-    layers_x, layers_y : floating [n, d], or a sequence of them
+    layers_x, layers_y : floating [n, d], a sequence of them, or Representation
         One layer or all layers of a model; rows are the same samples in the same order. Layers that are constant over
         the samples are left out. Ties between equally near samples are broken by a random order that is fixed for each
         side and layer (``prh.core.ties``), so a model with many ties does not score 1 even against itself.
@@ -135,9 +138,11 @@ def align(
     >>> alignment.layers, alignment.best, alignment.p
     ((0, 0), 1.0, 0.01)
     """
-    layers = {"x": _as_list(layers_x), "y": _as_list(layers_y)}
-    settings = {"device": device or device_of(*layers["x"], *layers["y"]), "memory_gb": memory_gb}
-    x, y = (Representation(name, side, **settings) for name, side in layers.items())
+    sides = {"x": _as_list(layers_x), "y": _as_list(layers_y)}
+    arrays = {name: side for name, side in sides.items() if isinstance(side, (list, tuple))}
+    settings = {"device": device or device_of(*chain(*arrays.values())), "memory_gb": memory_gb}
+    sides |= {name: Representation(name, layers, **settings) for name, layers in arrays.items()}
+    x, y = sides.values()
     return compare(x, y, metric, k, permutations=permutations, seed=seed, **options)
 
 
@@ -233,5 +238,5 @@ def _ties(x: Representation, y: Representation, k: int | None, layers: tuple[int
     return float(shares[0][layers[0]]), float(shares[1][layers[1]])
 
 
-def _as_list(layers: Any) -> Sequence[Any]:
-    return layers if isinstance(layers, (list, tuple)) else [layers]
+def _as_list(layers: Any) -> Sequence[Any] | Representation:
+    return layers if isinstance(layers, (list, tuple, Representation)) else [layers]

@@ -22,17 +22,23 @@ def as_matrix(x: Any, name: str, device: str = "cpu") -> torch.Tensor:
     is_floating = matrix.is_floating_point() if isinstance(matrix, torch.Tensor) else matrix.dtype.kind == "f"
     if not is_floating:
         raise ValueError(f"{name} holds {matrix.dtype}; features must be floating: convert them with astype(float32).")
-    if isinstance(matrix, np.ndarray):  # torch supports neither swapped bytes nor negative strides nor long doubles
-        native = matrix.dtype.newbyteorder("=") if matrix.itemsize <= 8 else np.float64
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # we only read it
-            matrix = torch.as_tensor(np.ascontiguousarray(matrix, native))
-    tensor = matrix.to(device, torch.float32)
+    tensor = as_tensor(matrix).to(device, torch.float32)
     if not all(map(torch.isfinite, tensor.aminmax())):  # min and max are NaN if any value is
         raise ValueError(
             f"{name} holds NaN or infinite values, or values beyond float32; fix the features or drop those samples."
         )
     return tensor
+
+
+def as_tensor(matrix: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """A tensor that shares the memory of an array of floats where torch can read it; a tensor is returned as it is."""
+    if isinstance(matrix, torch.Tensor):
+        return matrix
+    # torch supports neither swapped bytes nor negative strides nor long doubles
+    native = matrix.dtype.newbyteorder("=") if matrix.itemsize <= 8 else np.float64
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # we only read it
+        return torch.as_tensor(np.ascontiguousarray(matrix, native))
 
 
 @contextmanager

@@ -8,13 +8,16 @@ calibrated scores. A curve over k needs no code here: every k is read from the s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from prh.core.metrics import METRICS, Representation
 from prh.core.preparation import Precision
 from prh.core.ties import key_of
+
+if TYPE_CHECKING:
+    from prh.core.neighbours import Neighbours
 
 
 def can_sweep(metric: str) -> bool:
@@ -31,6 +34,8 @@ def in_gallery(
     device: str = "cpu",
     memory_gb: float = 2.0,
     precision: Precision = "float32",
+    *,
+    kernels: bool = False,
 ) -> Representation:
     """The ``k`` neighbours of some samples of a model in a gallery that contains them.
 
@@ -39,7 +44,8 @@ def in_gallery(
     name : str
         Name of the model.
     layers : sequence of floating [N, d]
-        Prepared layers; None for one that is left out. Layers that are constant over the gallery are left out too.
+        Prepared layers, or with ``kernels`` similarities of all pairs of samples [N, N]; None for one that is left out.
+        Layers that are constant over the gallery are left out too.
     gallery : int [m]
         Indices of the gallery among the N samples.
     queries : int
@@ -48,6 +54,8 @@ def in_gallery(
         Number of neighbours.
     device, memory_gb, precision
         As in ``prh.core.neighbours.nearest``.
+    kernels : bool
+        Whether ``layers`` are kernels.
 
     Returns
     -------
@@ -55,18 +63,38 @@ def in_gallery(
         Of the queries, with neighbours only. Ties are broken by an order of all N samples, so that a larger gallery
         keeps the order of a smaller one.
     """
+    settings = {"numbers": gallery, "precision": precision, "device": device, "memory_gb": memory_gb}
+    search = _nearest_by_kernel if kernels else _nearest
+    neighbours = [
+        None
+        if layer is None
+        else search(layer, gallery, queries, k, f"{name}, layer {number}", key=key_of(name, number), **settings)
+        for number, layer in enumerate(layers)
+    ]
+    tables, ties = ([layer and getattr(layer, part) for layer in neighbours] for part in ("indices", "ties"))
+    return Representation(name, neighbours=tables, ties=ties, gallery=len(gallery))
+
+
+def _nearest(layer: Any, gallery: np.ndarray, queries: int, k: int, name: str, **settings: Any) -> Neighbours | None:
+    """Neighbours of the first ``queries`` samples of a gallery; None if the layer is constant over the gallery."""
     from prh.core.float32 import as_matrix
     from prh.core.neighbours import nearest
     from prh.core.preparation import is_constant
 
-    settings = {"own": np.arange(queries), "numbers": gallery, "precision": precision, "device": device}
-    neighbours = []
-    for number, layer in enumerate(layers):
-        part = None if layer is None else as_matrix(layer[gallery], f"{name}, layer {number}", device)
-        if part is None or is_constant(part):
-            neighbours.append(None)
-            continue
-        key = key_of(name, number)
-        neighbours.append(nearest(part[:queries], k, gallery=part, key=key, memory_gb=memory_gb, **settings))
-    tables, ties = ([layer and getattr(layer, part) for layer in neighbours] for part in ("indices", "ties"))
-    return Representation(name, neighbours=tables, ties=ties, gallery=len(gallery))
+    part = as_matrix(layer[gallery], name, settings["device"])
+    if is_constant(part):
+        return None
+    return nearest(part[:queries], k, gallery=part, own=np.arange(queries), **settings)
+
+
+def _nearest_by_kernel(
+    kernel: Any, gallery: np.ndarray, queries: int, k: int, name: str, **settings: Any
+) -> Neighbours | None:
+    """The same from the kernel of a layer."""
+    from prh.core.kernel_inputs import as_kernel, is_constant_kernel
+    from prh.core.kernel_neighbours import nearest_by_kernel
+
+    if kernel.shape[0] != kernel.shape[-1]:
+        raise ValueError(f"{name} has shape {list(kernel.shape)}; a kernel must be square.")
+    part = as_kernel(kernel[gallery][:, gallery], name, settings["device"])
+    return None if is_constant_kernel(part) else nearest_by_kernel(part[:queries], k, **settings)

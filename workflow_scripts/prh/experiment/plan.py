@@ -146,7 +146,8 @@ class Plan:
 
     def row_needs(self, metric: str, kind: str) -> bool:
         """Whether a row of ``metric`` reads tables of ``kind``, features or neighbours."""
-        return METRICS[metric].needs in (kind, "both")
+        needs = METRICS[metric].needs
+        return needs in ("neighbours", "both") if kind == "neighbours" else needs != "neighbours"
 
     @cached_property
     def measures(self) -> dict[str, dict[str, object]]:

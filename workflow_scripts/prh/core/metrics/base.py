@@ -28,7 +28,8 @@ from prh.core.preparation import device_of
 
 __all__ = ["METRICS", "Metric", "Representation", "metric", "movable", "require_paired", "variant"]
 
-Needs = Literal["neighbours", "features", "both"]
+Needs = Literal["neighbours", "kernel", "both", "features"]
+"""What a metric reads: lists of neighbours, kernels (which features also yield), both of these, or features alone."""
 Chance = Callable[["int | None", int], float]
 """Maps k and the number of samples n to the expected score of two unrelated representations."""
 Halves = Literal["spread", "contrast"]
@@ -43,8 +44,9 @@ class Metric:
     ----------
     name, summary : str
         Its name in configs and tables, and what it measures, in a few words.
-    needs : {"neighbours", "features", "both"}
-        What a representation must contain.
+    needs : {"neighbours", "kernel", "both", "features"}
+        What it reads: neighbours, which features and kernels also yield; kernels, which features also yield; both; or
+        features, without which it cannot be computed.
     symmetric : bool
         Whether score(x, y) == score(y, x).
     bounded : bool
@@ -110,8 +112,9 @@ def metric(
     ----------
     summary : str
         What it measures, in a few words.
-    needs : {"neighbours", "features", "both"}
-        What a representation must contain.
+    needs : {"neighbours", "kernel", "both", "features"}
+        What it reads: neighbours, which features and kernels also yield; kernels, which features also yield; both; or
+        features, without which it cannot be computed.
     symmetric : bool
         Whether score(x, y) == score(y, x); other metrics are computed in both directions.
     bounded : bool
@@ -151,6 +154,7 @@ def metric(
         def public(x: Any, y: Any, *args: Any, **options: Any) -> float | np.ndarray:
             if isinstance(x, Representation) and isinstance(y, Representation):
                 require_paired(x, y)
+                require_features(METRICS[name], x, y)
                 if not len(x) or not len(y):
                     return np.full((x.total, y.total), np.nan)
                 scores = function(x, y, *args, **options)
@@ -209,6 +213,19 @@ def require_paired(x: Representation, y: Representation) -> None:
         raise ValueError(
             f"{x.name} has {x.n} samples and {y.name} has {y.n}; their rows must be the same samples in the same order."
         )
+
+
+def require_features(metric: Metric, *sides: Representation) -> None:
+    """Raise ValueError if the metric needs features and a side has kernels instead."""
+    if metric.needs != "features":
+        return
+    for side in sides:
+        if side.has_kernels:
+            others = ", ".join(sorted(name for name, other in METRICS.items() if other.needs != "features"))
+            raise ValueError(
+                f"{side.name} is given as kernels, but {metric.name} needs features; pass its features, or use one of "
+                f"the metrics that work from kernels: {others}."
+            )
 
 
 def require_distinct_ties(x: Representation, y: Representation) -> None:

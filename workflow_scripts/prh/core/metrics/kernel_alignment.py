@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
 
 
-@metric(summary="centred kernel alignment, linear kernel", needs="features", symmetric=True, bounded=True)
+@metric(summary="centred kernel alignment, linear kernel", needs="kernel", symmetric=True, bounded=True)
 def cka(
     x: Representation, y: Representation, kernel: Literal["linear", "rbf"] = "linear", sigma: float = 1.0
 ) -> np.ndarray:
@@ -77,7 +77,7 @@ variant("cka_rbf", cka, kernel="rbf", summary="centred kernel alignment, Gaussia
 
 
 @metric(
-    summary="linear CKA with the unbiased HSIC", needs="features", symmetric=True, bounded=True, chance=lambda k, n: 0.0
+    summary="linear CKA with the unbiased HSIC", needs="kernel", symmetric=True, bounded=True, chance=lambda k, n: 0.0
 )
 def unbiased_cka(x: Representation, y: Representation) -> np.ndarray:
     """Linear CKA with the unbiased estimate of HSIC.
@@ -117,7 +117,7 @@ def unbiased_cka(x: Representation, y: Representation) -> np.ndarray:
     return cosines(x.state(u_centred_kernels), y.state(u_centred_kernels))
 
 
-@metric(summary="another name of unbiased_cka", needs="features", symmetric=True, bounded=True, chance=lambda k, n: 0.0)
+@metric(summary="another name of unbiased_cka", needs="kernel", symmetric=True, bounded=True, chance=lambda k, n: 0.0)
 def debiased_cka(x: Representation, y: Representation) -> np.ndarray:
     """The same as ``unbiased_cka``, under the name used by Kornblith et al. (2019) and Murphy et al. (2024).
 
@@ -151,7 +151,12 @@ def debiased_cka(x: Representation, y: Representation) -> np.ndarray:
 
 
 def _by_features(x: Representation, y: Representation) -> bool:
-    """Whether X'Y is cheaper than <K, L> for these layers, or their kernels would not fit into memory."""
+    """Whether X'Y is cheaper than <K, L> for these layers, or their kernels would not fit into memory.
+
+    Where one side has kernels instead of features there is no choice.
+    """
+    if x.has_kernels or y.has_kernels:
+        return False
     widths = [sum(layer.shape[1] for layer in side.layers) / len(side) for side in (x, y)]
     return 2 * widths[0] * widths[1] < x.n or any(packed_gb(side) > side.memory_gb for side in (x, y))
 

@@ -1,8 +1,12 @@
-"""Kernels of the layers of a model, as the metrics need them: linear or Gaussian, centred or U-centred."""
+"""Kernels of the layers of a model, as the metrics need them: linear or Gaussian, centred or U-centred.
+
+Where a model has features, they are centred before they are multiplied, which loses fewer digits than centring their
+kernel. Where it has kernels instead, these are centred in float64.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from prh.core.metrics.packed_matrices import move_packed, packed, unit_rows
@@ -23,32 +27,62 @@ def unit_layers(x: Representation) -> list[torch.Tensor]:
     return [layer / layer.norm() for layer in centred(x)]
 
 
+def centred_kernels(x: Representation) -> Iterator[torch.Tensor]:
+    """Centred linear kernels, whose rows sum to 0: [n, n], float64 if x has kernels, else float32."""
+    if x.has_kernels:
+        return (_centred_rows(kernel)(slice(None)) for kernel in x.kernels)
+    return (layer @ layer.T for layer in centred(x))
+
+
 @movable(move_packed)
 def linear_kernels(x: Representation) -> torch.Tensor:
     """Centred linear kernels, packed, of unit norm: float32 [L, n (n + 1) / 2]."""
-    return unit_rows(packed(x, (layer @ layer.T for layer in centred(x))))
+    return unit_rows(packed(x, centred_kernels(x)))
 
 
 @movable(move_packed)
 def u_centred_kernels(x: Representation) -> torch.Tensor:
     """U-centred linear kernels (no diagonal, rows that sum to 0), packed, of unit norm: float32 [L, n (n + 1) / 2]."""
-    return unit_rows(packed(x, (u_centred(layer).fill_diagonal_(0) for layer in centred(x))))
+    return unit_rows(packed(x, (rows(slice(None)).fill_diagonal_(0) for rows in kernel_rows(x, "centred"))))
 
 
 @movable(move_packed)
 def rbf_kernels(x: Representation, sigma: float) -> torch.Tensor:
     """Centred Gaussian kernels, packed, of unit norm: float32 [L, n (n + 1) / 2]."""
 
-    def kernel(layer: torch.Tensor) -> torch.Tensor:
-        squared = layer.square().sum(dim=1)
-        distances = (squared[:, None] + squared - 2 * layer @ layer.T).clamp(min=0).fill_diagonal_(0)
+    def kernel(distances: torch.Tensor) -> torch.Tensor:
         K = (distances / (-2 * sigma**2)).expm1()  # exp(x) - 1 keeps digits near 1, and centring removes the constant
         means = K.mean(dim=0)
         return K - means - means[:, None] + means.mean()
 
-    return unit_rows(
-        packed(x, (kernel(layer) for layer in centred(x)))
-    )  # centred features have the same distances and lose fewer digits
+    return unit_rows(packed(x, (kernel(distances) for distances in squared_distances(x))))
+
+
+def squared_distances(x: Representation) -> Iterator[torch.Tensor]:
+    """Squared distances of all pairs of samples: [n, n], float64 if x has kernels, else float32.
+
+    Raises ValueError for a kernel in which samples are more similar to each other than to themselves, since no features
+    have such a kernel.
+    """
+    if x.has_kernels:
+        for place, kernel in zip(x.places, x.kernels, strict=True):
+            yield _distances_of(kernel, f"{x.name}, layer {x.numbers[place]}")
+        return
+    for layer in centred(x):  # centred features have the same distances and lose fewer digits
+        squared = layer.square().sum(dim=1)
+        yield (squared[:, None] + squared - 2 * layer @ layer.T).clamp(min=0).fill_diagonal_(0)
+
+
+def kernel_rows(x: Representation, centring: str) -> Iterator[Callable[[slice], torch.Tensor]]:
+    """For each layer a function that computes some rows of its kernel: [rows, n], not cached.
+
+    ``centring`` is "centred" (U-centred, see ``u_centred``), "paper" (centred) or "official" (not centred).
+    """
+    if x.has_kernels:
+        of_kernel = {"centred": _u_centred_rows, "paper": _centred_rows, "official": _rows_of}[centring]
+        return map(of_kernel, x.kernels)
+    layers = x.layers if centring == "official" else centred(x)
+    return map(_u_centred_rows_of_layer if centring == "centred" else _rows_of_layer, layers)
 
 
 def u_centred(layer: torch.Tensor, rows: slice = slice(None)) -> torch.Tensor:
@@ -59,6 +93,50 @@ def u_centred(layer: torch.Tensor, rows: slice = slice(None)) -> torch.Tensor:
     """
     n, squared = len(layer), layer.square().sum(dim=1)
     return layer[rows] @ layer.T + (squared[rows, None] + squared) / (n - 2) - squared.sum() / ((n - 1) * (n - 2))
+
+
+def _rows_of_layer(layer: torch.Tensor) -> Callable[[slice], torch.Tensor]:
+    return lambda rows: layer[rows] @ layer.T
+
+
+def _u_centred_rows_of_layer(layer: torch.Tensor) -> Callable[[slice], torch.Tensor]:
+    return lambda rows: u_centred(layer, rows)
+
+
+def _rows_of(kernel: torch.Tensor) -> Callable[[slice], torch.Tensor]:
+    return lambda rows: kernel[rows].double()
+
+
+def _centred_rows(kernel: torch.Tensor) -> Callable[[slice], torch.Tensor]:
+    means = _row_sums(kernel) / len(kernel)
+    return lambda rows: kernel[rows] - means[rows, None] - (means - means.mean())
+
+
+def _u_centred_rows(kernel: torch.Tensor) -> Callable[[slice], torch.Tensor]:
+    n, sums = len(kernel), _row_sums(kernel) - kernel.diagonal()
+    return lambda rows: kernel[rows] - sums[rows, None] / (n - 2) - (sums / (n - 2) - sums.sum() / ((n - 1) * (n - 2)))
+
+
+def _row_sums(kernel: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    return kernel.sum(dim=1, dtype=torch.float64)
+
+
+def _distances_of(kernel: torch.Tensor, name: str) -> torch.Tensor:
+    """K_ii + K_jj - 2 K_ij: float64 [n, n]; ValueError if some are negative beyond rounding."""
+    from prh.core.kernel_inputs import ASYMMETRY
+
+    own = kernel.diagonal().double()
+    distances = own[:, None] + own - 2 * kernel
+    if float(distances.min()) < -4 * ASYMMETRY * float(kernel.abs().max()):
+        i, j = divmod(int(distances.argmin()), len(kernel))
+        raise ValueError(
+            f"{name}: samples {i} and {j} are more similar to each other ({float(kernel[i, j]):g}) than to themselves "
+            f"({float(own[i]):g} and {float(own[j]):g}), so they have no distance; mend the diagonal, or use a metric "
+            "that needs no distances, such as cka."
+        )
+    return distances.clamp(min=0)
 
 
 def require_four(x: Representation) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from prh.core.metrics.base import Representation, metric, movable, variant
-from prh.core.metrics.kernels import centred, require_four, u_centred
+from prh.core.metrics.kernels import kernel_rows, require_four
 from prh.core.metrics.neighbour_planes import Columns, columns, products
 from prh.core.neighbour_lists import tiled
 
@@ -91,10 +91,9 @@ def neighbour_kernels(x: Representation, k: int, centring: str) -> np.ndarray:
 
     values = np.empty((len(x), x.n, k))
     step = max(1, int(x.memory_gb * 2**30 / 16 / x.n))
-    layers = x.layers if centring == "official" else centred(x)
-    for i, (layer, table) in enumerate(zip(layers, x.knn(k), strict=True)):
+    for i, (rows_of, table) in enumerate(zip(kernel_rows(x, centring), x.knn(k), strict=True)):
         for rows in tiled(x.n, step):
-            K = u_centred(layer, rows) if centring == "centred" else layer[rows] @ layer.T
+            K = rows_of(rows)
             values[i, rows] = (
                 K.gather(1, torch.as_tensor(table[rows], dtype=torch.int64, device=K.device)).cpu().numpy()
             )

@@ -1,4 +1,4 @@
-"""The representation of one model: its layers or neighbours, and a cache of what metrics derive from them.
+"""The representation of one model: its layers, kernels or neighbours, and a cache of what metrics derive from them.
 
 Whatever depends on one model alone (neighbours, kernels, principal components) is a *state*: a function of one
 representation that ``Representation.state`` computes once and shares among all pairs, permutations and metrics.
@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from prh.core.metrics.checked_inputs import checked_inputs, searched
 from prh.core.preparation import Precision
-from prh.core.ties import key_of
 
 if TYPE_CHECKING:
     import torch
 
-    from prh.core.neighbours import Neighbours
-
 
 class Representation:
-    """n samples as one model represents them: its layers, its neighbours or both, with cached derived results.
+    """n samples as one model represents them: layers or kernels, neighbours or both, with cached derived results.
 
-    Layers that are constant over the samples (``prh.core.preparation.is_constant``) are left out: ``layers``, ``knn``
-    and ``len`` only cover the others, and ``places`` holds the positions of those among the ``total`` layers.
+    Layers that are constant over the samples (``prh.core.preparation.is_constant``; ``is_constant_kernel``) are left
+    out: ``layers``, ``knn`` and ``len`` only cover the others, and ``places`` holds the positions of those among the
+    ``total`` layers.
 
     Parameters
     ----------
@@ -37,6 +36,10 @@ class Representation:
     neighbours : sequence of integer [n, k_max], optional
         One table per layer, nearest first, self excluded (``prh.core.neighbours.nearest``); None for a layer that is
         left out. If absent or not deep enough, neighbours are searched in ``layers`` when a metric needs them.
+    kernels : sequence of floating [n, n], optional
+        In place of layers, one symmetric matrix of similarities of all pairs of samples per layer (region, subject):
+        for models of which no features are known. ``prh.similarities`` makes it of dissimilarities; None for one that
+        is left out. Metrics that need features themselves refuse it (``Metric.needs``).
     ties : sequence of floating [k_max], optional
         Share of ties at each rank of each table, as ``nearest`` returns it; None for a layer that is left out.
     gallery : int, optional
@@ -51,8 +54,9 @@ class Representation:
     Raises
     ------
     ValueError
-        If there are neither layers nor neighbours, all layers are constant, their n differ or is 1, values are NaN, inf
-        or integers, or a table lists a sample as its own neighbour or another one twice.
+        If there are neither layers nor kernels nor neighbours, or layers and kernels; all layers are constant, their n
+        differ or is 1, values are NaN, inf or integers, a kernel is not square and symmetric, or a table lists a sample
+        as its own neighbour or another one twice.
 
     Examples
     --------
@@ -64,6 +68,12 @@ class Representation:
     >>> first, second = Representation("deep", deep), Representation("shallow", shallow)
     >>> compare(first, second, "mutual_knn", k=10).best > 10 / 99  # chance
     True
+
+    A model of which only similarities are known:
+
+    >>> judged = Representation("judged", kernels=[shared @ shared.T])
+    >>> compare(first, judged, "cka").best > 0.8
+    True
     """
 
     def __init__(
@@ -72,41 +82,20 @@ class Representation:
         layers: Sequence[np.ndarray | torch.Tensor | None] | None = None,
         neighbours: Sequence[np.ndarray | None] | None = None,
         *,
+        kernels: Sequence[np.ndarray | torch.Tensor | None] | None = None,
         ties: Sequence[np.ndarray | None] | None = None,
         gallery: int | None = None,
         device: str = "cpu",
         memory_gb: float = 2.0,
         precision: Precision = "float32",
     ) -> None:
-        inputs = [part for part in (layers, neighbours) if part is not None and len(part)]
-        if not inputs:
-            raise ValueError(f"{name} has neither layers nor neighbours; pass at least one of them.")
-        if len({len(part) for part in inputs}) > 1:
-            raise ValueError(
-                f"{name} has {len(layers)} layers but neighbours of {len(neighbours)}; pass as many of both, or only "
-                "one of them."
-            )
         self.name, self.device, self.memory_gb, self.precision = name, device, memory_gb, precision
-        self.total = len(inputs[0])
+        inputs = checked_inputs(name, layers, kernels, neighbours, gallery, device)
+        self.total, self.places, self.n = inputs.total, inputs.places, inputs.n
         self.numbers = list(range(self.total))
-        sizes = {len(layer) for part in inputs for layer in part if layer is not None}
-        if len(sizes) > 1:
-            raise ValueError(f"{name}: its layers have {sorted(sizes)} samples; all layers must have the same number.")
-        checked = _checked_layers(layers, name, device) if layers is not None else None
-        kept = [
-            i
-            for i in range(self.total)
-            if all(part[i] is not None for part in (checked, neighbours) if part is not None)
-        ]
-        if not kept:
-            rows = f"{name}, layer 0: all rows" if self.total == 1 else f"{name}: all rows of each of its layers"
-            raise ValueError(f"{rows} are equal, so no sample is nearer than another; leave it out.")
-        self.places = np.array(kept)
-        self.n = sizes.pop()
         self.gallery = gallery or self.n
-        self._layers = None if checked is None else [checked[i] for i in kept]
-        self._tables = _checked_tables(neighbours, kept, name, self.gallery) if neighbours is not None else None
-        self._ties = None if ties is None else [ties[i] for i in kept]
+        self._layers, self._kernels, self._tables = inputs.layers, inputs.kernels, inputs.tables
+        self._ties = None if ties is None else [ties[place] for place in self.places]
         self._states: dict[tuple, Any] = {}
 
     def __len__(self) -> int:
@@ -115,8 +104,8 @@ class Representation:
 
     @property
     def depth(self) -> int:
-        """The largest k that ``knn`` can return: gallery - 1 with layers, else the depth of the tables."""
-        if self._layers is not None:
+        """The largest k that ``knn`` can return: gallery - 1 with layers or kernels, else the depth of the tables."""
+        if self._searchable:
             return self.gallery - 1
         return min(table.shape[1] for table in self._tables)
 
@@ -129,13 +118,27 @@ class Representation:
     def layers(self) -> list[torch.Tensor]:
         """The layers that take part, as float32 tensors [n, d_l] on the device; ValueError without features."""
         if self._layers is None:
-            raise ValueError(f"{self.name} has only neighbours, but this metric needs features: pass layers.")
+            only = "neighbours" if self._kernels is None else "kernels"
+            raise ValueError(f"{self.name} has only {only}, but this metric needs features: pass layers.")
         return self._layers
+
+    @property
+    def has_kernels(self) -> bool:
+        """Whether there are kernels in place of layers."""
+        return self.root._kernels is not None
+
+    @property
+    def kernels(self) -> list[torch.Tensor]:
+        """The kernels of the layers that take part: float32 or float64 [n, n] on the device; ValueError without."""
+        if self._kernels is None:
+            raise ValueError(f"{self.name} has no kernels; pass them, or compute them from its layers.")
+        return self._kernels
 
     def knn(self, k: int) -> np.ndarray:
         """The k nearest neighbours of every sample in every layer that takes part: int32 [L, n, k], nearest first.
 
-        Raises ValueError for a k that is not an integer from 1 to gallery - 1, or exceeds tables without layers.
+        Raises ValueError for a k that is not an integer from 1 to gallery - 1, or exceeds tables without layers or
+        kernels.
         """
         if not isinstance(k, (int, np.integer)) or not 1 <= k < self.gallery:
             raise ValueError(
@@ -165,11 +168,14 @@ class Representation:
     def layer(self, place: int) -> Representation:
         """The same model with one layer only, its position among all layers; ValueError if that is left out."""
         if place not in self.places:
-            raise ValueError(f"{self.name}, layer {self.numbers[place]}: all rows are equal; compare another layer.")
+            alike = "similarities" if self.has_kernels else "rows"
+            number = self.numbers[place]
+            raise ValueError(f"{self.name}, layer {number}: all {alike} are equal; compare another layer.")
         index = int(np.flatnonzero(self.places == place)[0])
-        layer_and_table = [None if part is None else [part[index]] for part in (self._layers, self._tables)]
+        inputs = {"layers": self._layers, "kernels": self._kernels, "neighbours": self._tables}
         settings = {"device": self.device, "memory_gb": self.memory_gb, "precision": self.precision}
-        part = Representation(self.name, *layer_and_table, gallery=self.gallery, **settings)
+        settings |= {kind: None if part is None else [part[index]] for kind, part in inputs.items()}
+        part = Representation(self.name, gallery=self.gallery, **settings)
         part.numbers = [self.numbers[place]]
         return part
 
@@ -183,8 +189,8 @@ class Representation:
     def subset(self, keep: np.ndarray) -> Representation:
         """The same model on the samples ``keep`` (distinct indices) only, with their neighbours among these.
 
-        Without layers, the tables of neighbours must be deep enough (``prh.core.neighbours.restrict``). Layers that are
-        constant over these samples are left out too, but only if there are layers to tell.
+        Without layers or kernels, the tables of neighbours must be deep enough (``prh.core.neighbours.restrict``), and
+        layers that are constant over these samples cannot be told; otherwise they are left out too.
         """
         if self.gallery != self.n:
             raise ValueError(
@@ -192,12 +198,16 @@ class Representation:
             )
         keep = np.asarray(keep, np.int64)
         # Neighbour lists are small, so the halves of a model are cached for all models that it is cross-fitted with.
-        return self.state(_kept_subset, keep.tobytes()) if self._layers is None else _Subset(self, keep)
+        return _Subset(self, keep) if self._searchable else self.state(_kept_subset, keep.tobytes())
 
     @property
     def root(self) -> Representation:
         """The representation from which this one was reordered or subset; itself if it was not."""
         return self
+
+    @property
+    def _searchable(self) -> bool:
+        return self._layers is not None or self._kernels is not None
 
     def _build(self, build: Callable[..., Any], *args: Any) -> Any:
         return build(self, *args)
@@ -205,11 +215,11 @@ class Representation:
     def _tables_of_depth(self, k: int) -> list[np.ndarray]:
         deepest = min(table.shape[1] for table in self._tables) if self._tables is not None else 0
         if k > deepest:
-            if self._layers is None:
+            if not self._searchable:
                 raise ValueError(
                     f"k is {k}, but {self.name} has only {deepest} neighbours per sample; raise k_max or lower k."
                 )
-            neighbours = _searched(self, k)
+            neighbours = searched(self, k)
             self._tables, self._ties = [layer.indices for layer in neighbours], [layer.ties for layer in neighbours]
         return self._tables
 
@@ -232,6 +242,10 @@ class _Reordered(Representation):
     def layers(self) -> list[torch.Tensor]:
         return self.state(_rows_of_layers)
 
+    @property
+    def kernels(self) -> list[torch.Tensor]:
+        return self.state(_rows_of_kernels)
+
     def layer(self, place: int) -> Representation:
         return type(self)(self.source.layer(place), self.rows)
 
@@ -244,19 +258,18 @@ class _Reordered(Representation):
 
 
 class _Subset(_Reordered):
-    """``source`` on the samples ``rows`` only; apart from features and neighbours, its states are recomputed."""
+    """``source`` on the samples ``rows`` only; apart from its inputs and neighbours, its states are recomputed."""
 
     def __init__(self, source: Representation, rows: np.ndarray) -> None:
         super().__init__(source, rows)
         self.n = self.gallery = len(rows)
-        if source._layers is not None:
-            from prh.core.preparation import is_constant
-
-            parts = _rows_of_layers(self)
+        if source._searchable:
+            rows_of, is_constant = _parts_of(source)
+            parts = rows_of(self)
             differing = [not is_constant(part) for part in parts]
             self.places = source.places[differing]
             kept = [part for part, differs in zip(parts, differing, strict=True) if differs]
-            self._states[(_rows_of_layers,)] = kept
+            self._states[(rows_of,)] = kept
 
     def _build(self, build: Callable[..., Any], *args: Any) -> Any:
         return _restricted(self, *args) if build is _nearest else build(self, *args)
@@ -290,48 +303,22 @@ def _kept_subset(x: Representation, keep: bytes) -> _Subset:
 def _restricted(x: _Subset, k: int) -> np.ndarray:
     from prh.core.neighbour_lists import restrict
 
-    if x.source._layers is not None:
-        return np.stack([layer.indices for layer in _searched(x, k, x.rows)])
+    if x.source._searchable:
+        return np.stack([layer.indices for layer in searched(x, k, x.rows)])
     return np.stack([restrict(table, x.rows, k) for table in x.source._tables])
-
-
-def _searched(x: Representation, k: int, numbers: np.ndarray | None = None) -> list[Neighbours]:
-    """Search neighbours in all layers of x; ``numbers`` [n]: its sample numbers, if it is part of a larger set."""
-    from prh.core.neighbours import nearest
-
-    keys = [key_of(x.name, x.numbers[place]) for place in x.places]
-    settings = {"numbers": numbers, "precision": x.precision, "device": x.device, "memory_gb": x.memory_gb}
-    return [nearest(layer, k, key=key, **settings) for key, layer in zip(keys, x.layers, strict=True)]
 
 
 def _rows_of_layers(x: _Reordered) -> list[torch.Tensor]:
     return [layer[x.rows] for layer in x.source.layers]
 
 
-def _checked_layers(layers: Sequence[Any], name: str, device: str) -> list[torch.Tensor | None]:
-    """The layers as tensors; None for each that is constant over the samples."""
-    from prh.core.float32 import as_matrix
+def _rows_of_kernels(x: _Reordered) -> list[torch.Tensor]:
+    return [kernel[x.rows][:, x.rows] for kernel in x.source.kernels]
+
+
+def _parts_of(source: Representation) -> tuple[Callable[[_Reordered], list[torch.Tensor]], Callable[..., bool]]:
+    """How to take the rows of what ``source`` has, layers or kernels, and to tell whether one is constant."""
+    from prh.core.kernel_inputs import is_constant_kernel
     from prh.core.preparation import is_constant
 
-    checked = [None if a is None else as_matrix(a, f"{name}, layer {i}", device) for i, a in enumerate(layers)]
-    for i, layer in enumerate(checked):
-        if layer is not None and len(layer) < 2:
-            raise ValueError(
-                f"{name}, layer {i} has one sample; alignment compares distances, so it needs at least two."
-            )
-    return [None if layer is None or is_constant(layer) else layer for layer in checked]
-
-
-def _checked_tables(tables: Sequence[Any], kept: Sequence[int], name: str, gallery: int) -> list[np.ndarray]:
-    checked = {i: np.asarray(tables[i]) for i in kept}
-    for i, table in checked.items():
-        if table.ndim != 2 or not np.issubdtype(table.dtype, np.integer) or not table.size:
-            raise ValueError(
-                f"{name}, layer {i}: neighbours must be integers [n, k_max], not {table.dtype} {list(table.shape)}."
-            )
-        if table.min() < 0 or table.max() >= gallery:
-            raise ValueError(f"{name}, layer {i}: neighbours must be from 0 to {gallery - 1}; recompute the table.")
-        in_order = np.sort(table, axis=1)
-        if (table == np.arange(len(table))[:, None]).any() or (in_order[:, 1:] == in_order[:, :-1]).any():
-            raise ValueError(f"{name}, layer {i}: a list has its own sample or a repeated one; recompute the table.")
-    return [table.astype(np.int32, copy=False) for table in checked.values()]
+    return (_rows_of_kernels, is_constant_kernel) if source.has_kernels else (_rows_of_layers, is_constant)
