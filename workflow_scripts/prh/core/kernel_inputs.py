@@ -25,8 +25,8 @@ place are allowed.
 CONSTANT = 48
 """Similarities that differ by fewer roundings than this (each 2**-24 in float32) are equal: ``prh.core.neighbours``
 allows the same error for products in float32."""
-_SMALL = 2.0**-10
-"""If all dissimilarities are below this, float32 similarities near 1 keep fewer than 14 bits to tell them apart."""
+_SMALL = 2.0**-6
+"""If all dissimilarities are below this, float32 similarities near 1 keep fewer than 18 bits to tell them apart."""
 
 
 def as_kernel(K: Any, name: str, device: str = "cpu") -> torch.Tensor:
@@ -63,8 +63,8 @@ def similarities(dissimilarities: Any, *, name: str = "the dissimilarities") -> 
     - For correlation or cosine distances 1 - r it gives back r exactly: the kernel of the standardised or unit rows.
     - Neighbours, and ``rsa`` with Spearman's correlation, depend only on the order of the dissimilarities, so any other
       distance may take their place.
-    - Metrics of the CKA family centre the kernel, which removes the 1. For the kernel of the (centred) features give
-      half their squared Euclidean distances. Unsquared distances give the kernel of another, curved space.
+    - Metrics of the CKA family centre the kernel, which removes the 1. Half of the squared Euclidean distances give the
+      kernel of the features. Unsquared ones give another kernel; ``cka`` then is the (squared) distance correlation.
 
     Parameters
     ----------
@@ -77,8 +77,8 @@ def similarities(dissimilarities: Any, *, name: str = "the dissimilarities") -> 
     -------
     floating [n, n]
         Exactly symmetric with ones on the diagonal; NumPy or torch, float32 or float64, like the input. If all
-        dissimilarities are below 2**-10, similarities near 1 could hardly tell them apart in float32; then the power of
-        two above the largest of them takes the place of the 1.
+        dissimilarities are below 2**-6, float32 similarities near 1 could hardly tell them apart, so the power of two
+        that is just above the largest of them takes the place of the 1.
 
     Raises
     ------
