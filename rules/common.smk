@@ -193,8 +193,25 @@ def local_weights(wildcards):
     here = source_of("models", entry).lies_here(entry)
     if here is None:
         return []
-    root = Path(here)
+    return files_in(here)
+
+
+def files_in(path):
+    """A file, or the files of a folder."""
+    root = Path(path)
     return [local(str(root / name if root.is_dir() else root)) for name in files.sizes(root)]
+
+
+def given_files(wildcards):
+    """The files of a given representation, so that one younger than its record is hashed again."""
+    return files_in(plan.models[wildcards.model].files[wildcards.dataset])
+
+
+def given_note(wildcards):
+    """What is known of the files of a given representation; nothing for the kernel of the world."""
+    if wildcards.model not in plan.in_files():
+        return []
+    return local("<results>/models/{model}/given/{dataset}.json")
 
 
 def weights_of(wildcards):

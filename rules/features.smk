@@ -34,8 +34,9 @@ rule features:
         " --device {params.device:q} --gpus {resources.gpu} --batch-size {params.batch_size:q} > {log:q} 2>&1"
 
 
-rule reality:
+rule given:
     input:
+        note=given_note,
         manifest=local("<results>/datasets/{dataset}/manifest.json"),
         shards=ancient(local("<results>/datasets/{dataset}/shards")),
     output:
@@ -49,8 +50,9 @@ rule reality:
     conda:
         "../envs/prh.yaml"
     params:
-        program=program("reality.py"),
+        program=program("given.py"),
         spec=spec("features", "dataset", "model"),
+        lists=lists(note="note"),  # absent for the kernel of the world, which is in no file
     shell:
-        "python {params.program:q} --spec {params.spec:q} --model {wildcards.model:q} --dataset {wildcards.dataset:q}"
-        " --manifest {input.manifest:q} --shards {input.shards:q} --output {output:q} > {log:q} 2>&1"
+        "python {params.program:q} --spec {params.spec:q} --dataset {wildcards.dataset:q}"
+        " --manifest {input.manifest:q} --shards {input.shards:q} {params.lists} --output {output:q} > {log:q} 2>&1"

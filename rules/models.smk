@@ -23,6 +23,27 @@ rule download_model:
         "python {params.program:q} --spec {params.spec:q} --lock {params.lock:q} --output {output:q} > {log:q} 2>&1"
 
 
+rule note_given:
+    input:
+        source=given_files,
+    output:
+        local("<results>/models/{model}/given/{dataset}.json"),
+    log:
+        "<logs>/note_given/{dataset}/{model}.log",
+    benchmark:
+        "<timings>/note_given/{dataset}/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(plan.in_files()),
+    localrule: True
+    conda:
+        "../envs/prh.yaml"
+    params:
+        program=program("download_model.py"),
+        spec=spec("note_given", "dataset", "model"),
+    shell:
+        "python {params.program:q} --spec {params.spec:q} --dataset {wildcards.dataset:q} --output {output:q} > {log:q} 2>&1"
+
+
 rule train_model:
     output:
         local("<results>/models/{model}/weights.json"),

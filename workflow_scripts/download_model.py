@@ -1,4 +1,4 @@
-"""Fetch the weights of a model, or look local ones over, and write down where they lie."""
+"""Fetch the weights of a model, or look over files that lie here, and write down where they lie."""
 
 from pathlib import Path
 
@@ -13,12 +13,14 @@ from prh.jobs.command import failing_in_one_sentence
 def main() -> None:
     parser = ProgramParser(__doc__, spec="model entry")
     parser.add_argument("--lock", type=Path, help="lock file of the experiment")
+    parser.add_argument("--dataset", help="data set, for a representation that is given")
     parser.add_argument("--output", type=Path, required=True, help="weights.json to write")
     arguments = parser.parse_args()
 
     entry = arguments.spec.entry("model", Model)
     lock = Lock(arguments.lock, "models", entry.name, arguments.output)
-    root, facts = sources.fetch("models", entry, arguments.output.parent / "files", lock=lock, world=None)
+    folder, how = arguments.output.parent / "files", {"lock": lock, "world": None, "dataset": arguments.dataset}
+    root, facts = sources.fetch("models", entry, folder, **how)
     weights = {
         "name": entry.name,
         "source": entry.source,

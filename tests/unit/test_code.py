@@ -50,7 +50,7 @@ def test_a_root_that_is_not_there_is_named(tmp_path):
         ("features.py", "prh.modalities.vision"),
         ("features.py", "prh.modalities.language"),
         ("probes.py",),
-        ("reality.py",),
+        ("given.py", "prh.models.given.features"),
     ],
 )
 def test_a_reader_of_sources_is_no_code_of_what_reads_shards(roots):

@@ -59,17 +59,39 @@ def representation(
     device: str = "cpu",
     memory_gb: float = 2.0,
 ) -> Representation:
-    """A model as its tables hold it: prepared features, neighbours, or both; products are taken on ``device``.
+    """A model as its tables hold it: prepared features or kernels, neighbours, or both.
 
-    Layers that are the same for all samples are left out, and keep their numbers.
+    Products are taken on ``device``. Layers that are the same for all samples are left out, and keep their numbers.
     """
-    layers = lists = ties = None
-    if features is not None:
+    layers = kernels = lists = ties = None
+    if features is not None and are_kernels(features):
+        kernels = list(read_kernels(features))
+    elif features is not None:
         layers = list(prepared(features, preparation))
     if neighbours is not None:
         lists, ties = _layers(neighbours), tables.made_by(neighbours).get("ties")
     settings = {"device": device, "memory_gb": memory_gb, "precision": preparation.get("precision", "float32")}
-    return Representation(name, layers, lists, ties=ties, **settings)
+    return Representation(name, layers, lists, kernels=kernels, ties=ties, **settings)
+
+
+def are_kernels(features: Path) -> bool:
+    """Whether a features table holds kernels, which need no preparation."""
+    with tables.open_table(features) as table:
+        return tables.holds_kernels(table.schema_arrow)
+
+
+def read_kernels(features: Path) -> Iterator[np.ndarray | None]:
+    """The kernels of a features table, float32 [n, n], one at a time; None for each that tells no samples apart."""
+    import torch
+
+    from prh.core.kernel_inputs import is_constant_kernel
+
+    with about(str(features)):
+        with tables.open_table(features) as table:
+            names = tables.layer_columns(table.schema_arrow)
+        for name in names:
+            kernel = tables.layer_array(tables.read(features, [name]), name)
+            yield None if is_constant_kernel(torch.as_tensor(kernel)) else kernel
 
 
 def prepared(features: Path, preparation: Mapping[str, object]) -> Iterator[np.ndarray | None]:
@@ -118,12 +140,13 @@ def stored_neighbours(
     model, samples = source["model"], read_samples(features)
     sample_sizes.require(len(samples), "mutual_knn")
     with tables.open_table(features) as table:
-        count = len(tables.layer_columns(table.schema_arrow))
+        count, by_kernel = len(tables.layer_columns(table.schema_arrow)), tables.holds_kernels(table.schema_arrow)
     depth = min(section.k_max, len(samples) - 1)
     settings = {"precision": preparation.get("precision", "float32"), "device": device, "memory_gb": memory_gb}
     with Progress(f"neighbours of {model}", total=count, unit="layer") as progress:
-        layers = _counted(prepared(features, preparation), progress)
-        neighbours, facts = neighbours_table(model, samples, layers, depth, **settings)
+        layers = read_kernels(features) if by_kernel else prepared(features, preparation)
+        layers = _counted(layers, progress)
+        neighbours, facts = neighbours_table(model, samples, layers, depth, by_kernel=by_kernel, **settings)
     facts |= {"model": model, "dataset": source.get("dataset"), "layer_names": source["layer_names"]}
     return neighbours, facts | {"samples": tables.digest_of_samples(samples)}
 
@@ -148,22 +171,26 @@ def neighbours_table(
     layers: Iterable[np.ndarray | None],
     depth: int,
     *,
+    by_kernel: bool = False,
     precision: Precision = "float32",
     device: str = "cpu",
     memory_gb: float = 2.0,
 ) -> tuple[pa.Table, dict[str, object]]:
     """(neighbours table of a model, facts for its footer) from its prepared layers, None for those left out.
 
-    Facts: ``ties``, for each layer the share of samples with a tie at each place (null for a layer left out), and
-    ``left_out``, the numbers of the layers that are the same for all samples, which have no column in the table.
-    Raises ValueError if that is so for every layer.
+    ``by_kernel``: the layers are kernels, in which the most similar samples are the nearest. Facts: ``ties``, for each
+    layer the share of samples with a tie at each place (null for a layer left out), and ``left_out``, the numbers of
+    the layers that are the same for all samples, which have no column in the table. Raises ValueError if that is so for
+    every layer.
     """
+    from prh.core.kernel_neighbours import nearest_by_kernel
     from prh.core.neighbours import nearest
 
+    search = nearest_by_kernel if by_kernel else nearest
     settings, lists = {"precision": precision, "device": device, "memory_gb": memory_gb}, []
     for number, layer in enumerate(layers):
         with about(f"layer {number}"):
-            lists.append(None if layer is None else nearest(layer, depth, key=key_of(name, number), **settings))
+            lists.append(None if layer is None else search(layer, depth, key=key_of(name, number), **settings))
     kept = [number for number, one in enumerate(lists) if one is not None]
     if not kept:
         raise ValueError(

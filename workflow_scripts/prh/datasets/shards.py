@@ -42,6 +42,12 @@ def shard_paths(manifest: Mapping, folder: Path) -> list[Path]:
     return paths
 
 
+def sample_ids(manifest: Mapping, folder: Path) -> list[str]:
+    """The sample_ids of a data set, in order. Raises DataError as `shard_paths` does."""
+    paths = shard_paths(manifest, folder)
+    return [sample for path in paths for sample in tables.read(path, ["sample_id"])["sample_id"].to_pylist()]
+
+
 def labels_of(paths: Iterable[Path], name: str, dataset: str | None = None) -> tuple[list[str], list[str | None]]:
     """The sample_ids in some shards, in order, and each sample's label ``name`` (None if it has none).
 

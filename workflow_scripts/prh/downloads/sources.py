@@ -52,7 +52,7 @@ class Source:
         The list of the experiment that has its entries: ``datasets``, ``models``, ``texts`` or ``harness``.
     entry : class or str, optional
         The class of its entries, or the path to it, ``package.module:Class``. Entries of models have the class of their
-        modality instead.
+        modality instead, unless the source gives representations.
     fetch : function, optional
         Makes or finds what an entry names: from (entry, folder to write to, and by name lock, a
         `prh.downloads.lockfile.Lock`, and world, the settings of the world or None) to the folder or file that holds
@@ -63,7 +63,9 @@ class Source:
     read : function, optional
         Reads what was fetched, in a stable order. The samples of a data set: from (entry, the facts of ``fetch`` with
         the folder or file as root, `prh.datasets.samples.SampleColumns`, {"samples": ..., "shuffle_seed": ...}); by
-        default those of a local data set. The documents of a text: from (entry, facts).
+        default those of a local data set. The documents of a text: from (entry, facts). The representation itself, if
+        a source of models gives that instead of weights: from (entry, file or folder, ids of the samples, name of the
+        data set) to an iterator over `prh.models.given.Part`; its ``fetch`` also receives dataset, the name.
     mistake : callable
         What is wrong with an entry beyond what its class checks, as a sentence; None if nothing is.
     lies_here : callable

@@ -9,11 +9,13 @@ import os
 from collections import Counter
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from prh.core import sample_sizes
 from prh.core.metrics import METRICS
 from prh.downloads.sources import source_of
 from prh.experiment.messages import meant
-from prh.experiment.schema import LISTS, Dataset, Experiment
+from prh.experiment.schema import LISTS, Dataset, Experiment, GivenModel, KernelModel
 from prh.experiment.schema.base import unusable_path
 from prh.io.addresses import redacted
 from prh.modalities import modality_of
@@ -28,6 +30,7 @@ def mistakes_in(experiment: Experiment, folder: Path) -> list[str]:
         *_size_mistakes(experiment),
         *_probe_mistakes(experiment),
         *_model_mistakes(experiment),
+        *_given_mistakes(experiment),
         *_alike_addresses(experiment),
         *_missing_paths(experiment, folder),
     ]
@@ -104,6 +107,24 @@ def _model_mistakes(experiment: Experiment) -> list[str]:
     """What the modality of an entry knows to be wrong with it: a job would say so after hours of others."""
     told = ((model.name, modality_of(model).mistake(model)) for model in experiment.models)
     return [f"models, entry '{name}': {mistake}." for name, mistake in told if mistake]
+
+
+def _given_mistakes(experiment: Experiment) -> list[str]:
+    """Files of given representations for data sets that there are not, and metrics that need more than a kernel."""
+    mistakes, datasets = [], {entry.name for entry in experiment.datasets}
+    for model in experiment.models:
+        for name in model.files if isinstance(model, GivenModel) else ():
+            if name not in datasets:
+                question = meant(name, datasets)
+                mistakes.append(f"models, entry '{model.name}', files: there is no data set '{name}'{question}.")
+        if isinstance(model, KernelModel):
+            mistakes += [
+                f"models, entry '{model.name}': it is a kernel, but metric '{metric}' needs features; leave out one of "
+                "them."
+                for metric in experiment.alignment.metrics
+                if metric in METRICS and METRICS[metric].needs == "features"
+            ]
+    return mistakes
 
 
 def _alike_addresses(experiment: Experiment) -> list[str]:
@@ -193,10 +214,16 @@ def _missing_paths(experiment: Experiment, folder: Path) -> list[str]:
     mistakes = []
     entries = (experiment.datasets, experiment.models, experiment.texts, experiment.harness)
     for kind, group in zip(("data set", "model", "text", "harness task"), entries, strict=True):
-        for entry in group:
-            path = getattr(entry, "path", None)
-            if path is not None and (unusable := unusable_path(path)):
+        for entry, path in ((one, path) for one in group for path in _paths_of(one)):
+            if unusable := unusable_path(path):
                 mistakes.append(f"{kind} '{entry.name}': path {path!r} {unusable}; rename it.")
-            elif path is not None and not os.path.exists(folder / path):  # Path.exists raises for impossible names
+            elif not os.path.exists(folder / path):  # Path.exists raises for impossible names
                 mistakes.append(f"{kind} '{entry.name}': path {path} does not exist (relative to {folder.resolve()}).")
     return mistakes
+
+
+def _paths_of(entry: BaseModel) -> list[str]:
+    """The files and folders here that an entry names."""
+    if isinstance(entry, GivenModel):
+        return list(entry.files.values())
+    return [entry.path] if getattr(entry, "path", None) is not None else []

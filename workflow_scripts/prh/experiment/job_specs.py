@@ -25,6 +25,7 @@ IN_WEIGHTS = ("name", "modality", "library", "source", "id", "path", "revision",
 IN_TRAINING = ("name", "modality", "source", "training", "model_args")
 ABOUT = {"family", "parameters", "objective", "training_data", "licence", "gated", "paper", "gpus"}
 NOT_IN_FEATURES = ABOUT | {"causal"}
+NOT_IN_GIVEN = ABOUT | {"files"}
 NOT_IN_SCORES = ABOUT | {"pooling", "special_tokens", "template", "caption"}
 NOT_IN_DATA = {"use", "models", "licence"}
 NOT_IN_TEXT = {"window", "stride", "licence"}
@@ -70,6 +71,14 @@ class JobSpecs:
         settings = {"model": differences(entry, only=IN_WEIGHTS), **watched}
         return _spec(settings, "download_model.py", code.home(source.fetch))
 
+    def note_given(self, dataset: str, model: str) -> Spec:
+        """Where the files of a representation that is given lie, and what they hold."""
+        entry = self.plan.models[model]
+        path = entry.files[dataset]
+        shown = {**differences(entry, only=("name", "modality", "source", "kind")), "files": {dataset: path}}
+        fetch = code.home(source_of("models", entry).fetch)
+        return _spec({"model": shown, "files": _contents(Path(path))}, "download_model.py", fetch)
+
     def train_model(self, model: str) -> Spec:
         """What the training of a model of the world depends on."""
         entry = differences(self.plan.models[model], only=IN_TRAINING)
@@ -82,9 +91,17 @@ class JobSpecs:
         """What the features of a model depend on, besides data and weights."""
         entry, layers = self.plan.models[model], self.plan.probed_layers(dataset)
         if modality_of(entry).is_given:
-            return _spec({"world": self._world}, "reality.py")
+            return self._given(entry)
         settings = {"model": differences(entry, without=NOT_IN_FEATURES), **({"layers": layers} if layers else {})}
         return _spec(settings, "features.py", code.home(loader_of(entry)), code.home(modality_of(entry).encode))
+
+    def _given(self, entry: Any) -> Spec:
+        """What a representation that is given depends on, besides data and its files."""
+        modality, source = modality_of(entry), source_of("models", entry)
+        settings = {"model": differences(entry, without=NOT_IN_GIVEN)}
+        settings |= {} if source.read else self._world_of(source)
+        read = (code.home(source.read),) if source.read else ()
+        return _spec(settings, "given.py", code.home(modality.give), *read)
 
     def neighbours(self) -> Spec:
         """How features are prepared, and how deep neighbours are listed."""

@@ -70,7 +70,9 @@ class Plan:
     def _readers(self, dataset: str) -> list[str]:
         entry = self.datasets[dataset]
         wanted = self.models if entry.models is None else entry.models
-        return [name for name, model in self.models.items() if name in wanted and modality_of(model).meets(entry)]
+        return [
+            name for name, model in self.models.items() if name in wanted and modality_of(model).meets(entry, model)
+        ]
 
     def runs(self) -> list[tuple[str, str]]:
         """Every (dataset, model) of which there are features."""
@@ -111,8 +113,12 @@ class Plan:
         }
 
     def given(self) -> list[str]:
-        """The representations that are given: the kernel of the world itself."""
+        """The representations that are given: own features and kernels, and the kernel of the world."""
         return [name for name, model in self.models.items() if modality_of(model).is_given]
+
+    def in_files(self) -> list[str]:
+        """The representations that are given in files."""
+        return [name for name in self.given() if hasattr(self.models[name], "files")]
 
     def probe_runs(self) -> list[tuple[str, str]]:
         """Every (training data set, model) that is probed; all tasks of one data set are one job."""

@@ -32,7 +32,8 @@ FACTS = {
     "digest": "contents of digest",
 }
 """Names of footer facts in messages."""
-LAYER_PREFIX = "layer_"
+LAYER_PREFIX, KERNEL_PREFIX = "layer_", "kernel_"
+"""Columns of features and neighbours; columns of kernels, which a features table holds instead if these are given."""
 
 SHARD = pa.schema(
     [
@@ -61,27 +62,35 @@ class TableError(ValueError):
     """A table is missing, truncated or not what its reader needs; the message names the file and the remedy."""
 
 
-def layer_name(index: int) -> str:
+def layer_name(index: int, prefix: str = LAYER_PREFIX) -> str:
     """Name of the column of a layer: ``layer_07`` for 7."""
-    return f"{LAYER_PREFIX}{index:02d}"
+    return f"{prefix}{index:02d}"
 
 
 def layer_columns(schema: pa.Schema) -> list[str]:
-    """Names of the layer columns of a features or neighbours table, in order of depth."""
-    return [name for name in schema.names if name.startswith(LAYER_PREFIX)]
+    """Names of the columns of a features or neighbours table that hold layers or kernels, in order of depth."""
+    return [name for name in schema.names if name.startswith((LAYER_PREFIX, KERNEL_PREFIX))]
+
+
+def holds_kernels(schema: pa.Schema) -> bool:
+    """Whether the columns of a features table are kernels."""
+    return any(name.startswith(KERNEL_PREFIX) for name in schema.names)
 
 
 def layers_table(
-    sample_ids: Sequence[str], layers: Sequence[np.ndarray], numbers: Sequence[int] | None = None
+    sample_ids: Sequence[str],
+    layers: Sequence[np.ndarray],
+    numbers: Sequence[int] | None = None,
+    prefix: str = LAYER_PREFIX,
 ) -> pa.Table:
     """A table with one column (layer_00, layer_01, ...) per array of ``layers``, [n, width_i] of any numeric dtype.
 
-    ``numbers``: the layer numbers of the arrays, if they are not 0, 1, ...
+    ``numbers``: the layer numbers of the arrays, if they are not 0, 1, ... ``prefix``: how the columns are called.
     """
     columns = {"sample_id": pa.array(sample_ids, pa.string())}
     for i, layer in zip(range(len(layers)) if numbers is None else numbers, layers, strict=True):
         flat = pa.array(np.ascontiguousarray(layer).reshape(-1))
-        columns[layer_name(i)] = pa.FixedSizeListArray.from_arrays(flat, layer.shape[1])
+        columns[layer_name(i, prefix)] = pa.FixedSizeListArray.from_arrays(flat, layer.shape[1])
     return pa.table(columns)
 
 
@@ -116,7 +125,7 @@ def writer(path: str | Path, schema: pa.Schema, made_by: Mapping[str, object]) -
             schema,
             compression="zstd",
             compression_level=3,
-            use_dictionary=[name for name in others if not name.startswith(LAYER_PREFIX)],
+            use_dictionary=[name for name in others if not name.startswith((LAYER_PREFIX, KERNEL_PREFIX))],
             use_byte_stream_split=floats or False,
             write_page_checksum=True,
         ) as sink,

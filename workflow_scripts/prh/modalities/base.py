@@ -94,13 +94,14 @@ class Modality:
         Cuts batches and encodes them: from (encoder, paths of shards, and by name entry, batch_size, workers, advance)
         to an iterator over shards, each a list of float32 [samples, width_l] per layer.
     fits : callable
-        Whether its models run on the data set of an entry that has the columns.
+        Whether a model runs on a data set that has the columns: from (entry of the data set, entry of the model).
     is_probed : bool
         Whether probes read classes from its features, so that its models also run on data sets used only for probes.
     is_scored : callable
         Whether the model of an entry is scored on texts and tasks.
-    is_given : bool
-        Whether its representation is given and not computed by a model: the known kernel of the idealised world.
+    give : function, optional
+        Gives the representation itself, where no model computes it: from (entry, ids of the samples, and by name
+        dataset, root and world) to an iterator over `prh.models.given.Part`.
     train : function, optional
         Trains a model of the idealised world: from (world, folder, entry).
     mistake : callable
@@ -122,27 +123,32 @@ class Modality:
 
     name: str
     entry: type | str
-    load: Function | Mapping[str, Function]
+    load: Function | Mapping[str, Function] = field(default_factory=dict)
     reads: Sequence[str] = ()
     encode: Function = "prh.modalities.row_batches:encode"
-    fits: Callable[[Any], bool] = lambda dataset: True
+    fits: Callable[[Any, Any], bool] = lambda dataset, entry: True
     is_probed: bool = False
     is_scored: Callable[[Any], bool] = lambda entry: False
-    is_given: bool = False
+    give: Function | None = None
     train: Function | None = None
     mistake: Callable[[Any], str | None] = lambda entry: None
     repository: Function | None = None
     cost: Cost = field(default_factory=Cost)
     colour: str = GREY
 
+    @property
+    def is_given(self) -> bool:
+        """Whether its representations are given, and not computed by a model."""
+        return self.give is not None
+
     def loader(self, entry: Any) -> Function:
         """The function that loads the model of an entry. Raises KeyError if there is none for its library."""
         return self.load[entry.library] if isinstance(self.load, Mapping) else self.load
 
-    def meets(self, dataset: Any) -> bool:
-        """Whether its models run on the data set of an entry."""
+    def meets(self, dataset: Any, entry: Any) -> bool:
+        """Whether the model of an entry runs on the data set of another."""
         has_columns = all(getattr(dataset, column) is not None for column in self.reads)
-        return has_columns and self.fits(dataset) and (self.is_probed or dataset.use != "probe")
+        return has_columns and self.fits(dataset, entry) and (self.is_probed or dataset.use != "probe")
 
 
 MODALITIES: dict[str, Modality] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from prh.downloads.sources import source_of
 from prh.io.functions import import_members
 from prh.modalities.base import GREY, MODALITIES, Modality
 
@@ -15,8 +16,10 @@ def known() -> dict[str, Modality]:
 
 
 def modality_of(entry: Any) -> Modality:
-    """The modality of a model's entry."""
-    return known()[entry.modality]
+    """The modality of a model's entry: its own, or ``given`` if its source gives the representation itself."""
+    source = getattr(entry, "source", None)
+    is_given = source is not None and source_of("models", entry).read is not None
+    return known()["given" if is_given else entry.modality]
 
 
 def given() -> list[str]:

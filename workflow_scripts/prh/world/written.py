@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from prh.io import files
+from prh.models.given import Part
 from prh.world import idealised
 from prh.world.idealised import IdealisedWorld
 
@@ -60,6 +61,11 @@ def fetch_task(entry: WorldTask, folder: Path, *, world: Settings, **_how: Any) 
     questions = idealised.build(**world.model_dump()).multiple_choice(entry.limit or QUESTIONS, seed=0)
     write_multiple_choice(questions, folder, task=entry.name)
     return folder
+
+
+def give_reality(_entry: Any, samples: Sequence[str], *, world: Settings, **_how: Any) -> Iterator[Part]:
+    """Features of the samples whose inner products are the known kernel: what every model should converge to."""
+    yield Part(["events"], [idealised.build(**world.model_dump()).reality_features()[events_of(samples)]])
 
 
 def events_of(sample_ids: Sequence[str]) -> np.ndarray:

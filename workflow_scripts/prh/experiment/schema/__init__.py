@@ -9,15 +9,9 @@ from prh.experiment.schema.compute import Compute
 from prh.experiment.schema.datasets import Dataset, DatasetEntry, HubDataset, LocalDataset, UrlDataset, WorldDataset
 from prh.experiment.schema.experiment import Experiment
 from prh.experiment.schema.figures import Figures
-from prh.experiment.schema.models import (
-    Checkpoint,
-    LanguageModel,
-    Model,
-    ModelEntry,
-    Reality,
-    VisionModel,
-    WeightsEntry,
-)
+from prh.experiment.schema.given import FeaturesModel, GivenModel, KernelModel
+from prh.experiment.schema.model_entry import ModelEntry
+from prh.experiment.schema.models import Checkpoint, LanguageModel, Model, Reality, VisionModel, WeightsEntry
 from prh.experiment.schema.probes import Probe
 from prh.experiment.schema.registry import LISTS, From
 from prh.experiment.schema.tasks import HarnessTask, LmEvalTask, LocalTask, TaskEntry, WorldTask
@@ -33,11 +27,14 @@ __all__ = [
     "Dataset",
     "DatasetEntry",
     "Experiment",
+    "FeaturesModel",
     "Figures",
     "From",
+    "GivenModel",
     "HarnessTask",
     "HubDataset",
     "HubText",
+    "KernelModel",
     "LanguageModel",
     "LanguageTraining",
     "LmEvalTask",

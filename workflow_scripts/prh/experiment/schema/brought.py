@@ -37,7 +37,8 @@ class Brought:
             return own(raw)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            if first["type"] != "union_tag_invalid" or not self.sections():
+            about_key = first["type"] == "union_tag_invalid" and first["ctx"]["discriminator"] == repr(self.key)
+            if not about_key or not self.sections():
                 raise
             known = ", ".join([first["ctx"]["expected_tags"], *map(repr, self.sections())])
             raise PydanticKnownError("union_tag_invalid", {**first["ctx"], "expected_tags": known}) from None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from string import Formatter
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
-from prh.downloads.sources import known, source_of
-from prh.experiment.schema.base import Name, Pattern, Section, Seed, Sha256, Url
+from prh.downloads.sources import SOURCES, known, source_of
+from prh.experiment.schema.base import Pattern, Section, Seed, Sha256, Url
 from prh.experiment.schema.brought import Brought
+from prh.experiment.schema.given import GIVEN
+from prh.experiment.schema.model_entry import ModelEntry
 from prh.experiment.schema.training import LanguageTraining, VisionTraining, _Training
 from prh.modalities.base import MODALITIES
 
@@ -49,15 +52,6 @@ class Checkpoint(Section):
     """Prefix to strip from the names of weights; weights without it are left out."""
     drop: Pattern | None = None
     """Regular expression for full names (without the prefix) to leave out, such as those of a head: fc\\..*"""
-
-
-class ModelEntry(Section):
-    """Keys of every model, whatever its modality. A class that adds no ``source`` has no weights."""
-
-    name: Name
-    """Name in paths, tables and figures."""
-    family: str | None = None
-    """Models of the same family are drawn together (null: the name)."""
 
 
 class WeightsEntry(ModelEntry):
@@ -195,5 +189,8 @@ class Reality(ModelEntry):
 
 
 Model = Annotated[
-    VisionModel | LanguageModel | Reality, Field(discriminator="modality"), Brought("modality", MODALITIES)
+    VisionModel | LanguageModel | Reality,
+    Field(discriminator="modality"),
+    Brought("modality", MODALITIES),
+    Brought("source", ChainMap(GIVEN, SOURCES["models"])),  # whatever the modality is called
 ]

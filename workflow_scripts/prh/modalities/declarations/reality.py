@@ -1,4 +1,4 @@
-"""Reality: the known kernel of the idealised world, given by the program reality.py instead of a model."""
+"""Reality: the known kernel of the idealised world, given instead of computed by a model."""
 
 from prh.modalities.base import Modality, register
 
@@ -6,9 +6,8 @@ register(
     Modality(
         "world",
         entry="prh.experiment.schema:Reality",
-        load={},
-        fits=lambda dataset: dataset.source == "world",
-        is_given=True,
+        fits=lambda dataset, entry: dataset.source == "world",
+        give="prh.world.written:give_reality",
         colour="#009E73",
     )
 )
