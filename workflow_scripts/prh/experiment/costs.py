@@ -222,7 +222,7 @@ def _jobs(plan: Plan) -> dict[str, int]:
     scored = (len(experiment.texts) + len(experiment.harness)) * (1 + len(plan.scored()))
     return {
         "datasets": 2 * len(plan.datasets),
-        "models": sum(map(plan.has_weights, plan.models)),
+        "models": sum(map(plan.has_weights, plan.models)) + sum(model in plan.in_files() for _, model in plan.runs()),
         "features": len(plan.runs()),
         "alignment": searched * len(rows) + len(metrics) * len(rows) + 1 + len(swept)
         + sum(len(plan.models_of(dataset)) for dataset, _ in sweeps),
