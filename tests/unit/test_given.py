@@ -226,7 +226,7 @@ WRONG_KERNELS = {
     "not symmetric": (lambda f: np.save(f / "d.npy", D + np.triu(D)), "d.npy", "is not symmetric"),
     "diagonal": (lambda f: np.save(f / "d.npy", D + np.eye(5)), "d.npy", "dissimilarity of sample 0 to itself is 1; it must be 0"),
     "negative": (lambda f: np.save(f / "d.npy", -D), "d.npy", "dissimilarities cannot be negative"),
-    "nan": (lambda f: np.save(f / "d.npy", np.where(D == D.max(), np.nan, D)), "d.npy", "NaN or infinite"),
+    "nan": (lambda f: np.save(f / "d.npy", np.where(D.max() == D, np.nan, D)), "d.npy", "NaN or infinite"),
     "words": (lambda f: (f / "d.csv").write_text("a,b\nx,y\nu,v"), "d.csv", "is no table of numbers"),
     "other headings": (lambda f: (f / "d.csv").write_text("a,b\na,0,1\nz,1,0"), "d.csv", "do not name the same samples"),
     "other count": (lambda f: np.save(f / "d.npy", D[:4, :4]), "d.npy", "has 4 rows and data set 'photos' has 5 samples"),
