@@ -311,6 +311,8 @@ def with_entry(value, i=4, j=7, dtype=np.float64):
         (np.tril(K), r"judges, layer 1 is not symmetric: entry \(\d+, \d+\) is .*; average it with its transpose"),
         (K + 1e-4 * np.tri(30), "judges, layer 1 is not symmetric"),
         (np.ones((1, 1)), "judges, layer 1 has one sample"),
+        (np.ma.masked_array(K, mask=K > 0.9), "judges, layer 1 has masked values, which count as missing"),
+        ([[1.0, 0.5], [0.5]], "judges, layer 1 is no array; its rows must have the same length"),
     ],
 )
 def test_bad_kernels_are_refused_by_name(bad, message):
@@ -322,6 +324,7 @@ def test_bad_kernels_are_refused_by_name(bad, message):
     ("arguments", "message"),
     [
         ({"kernels": [K], "layers": [GOOD]}, "model has both layers and kernels; pass the layers alone"),
+        ({"kernels": K}, r"model: kernels are a list of matrices \[n, n\], one per layer; pass one matrix as \[K\]"),
         ({"kernels": []}, "model has neither layers nor neighbours nor kernels"),
         ({"kernels": [K, K], "neighbours": [nearest_by_kernel(K, 3).indices]}, "2 kernels but neighbours of 1"),
         (
@@ -352,6 +355,11 @@ def test_a_metric_that_reads_features_of_kernels_all_the_same_is_refused():
         Representation("model", [GOOD]).kernels  # noqa: B018
 
 
+def test_a_metric_takes_no_array_beside_a_representation():
+    with pytest.raises(ValueError, match="cka takes two arrays or two representations; wrap the array"):
+        prh.metrics.cka(Representation("judges", kernels=[K]), GOOD)
+
+
 def test_other_samples_are_refused():
     with pytest.raises(ValueError, match="judges has 30 samples and model has 20"):
         compare(Representation("judges", kernels=[K]), Representation("model", [GOOD[:20]]), "cka")
@@ -365,6 +373,19 @@ def test_distances_need_samples_that_are_most_similar_to_themselves():
     assert compare(x, y, "unbiased_cka").best == pytest.approx(
         compare(Representation("judges", kernels=[K]), y, "unbiased_cka").best, abs=1e-6
     )  # which does not read the diagonal
+
+
+@pytest.mark.parametrize("metric", [name for name in WORKING if METRICS[name].needs != "neighbours"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sums_of_one_number_per_sample_have_no_score(metric, dtype):
+    """All distances are 0, and nothing is left after centring but rounding, which would have a score."""
+    numbers = np.random.default_rng(0).uniform(1, 2, 30)
+    x = Representation("judges", kernels=[(numbers[:, None] + numbers).astype(dtype)])
+    if metric == "cknna_official":
+        assert np.isfinite(compare(x, Representation("y", [GOOD]), metric, 5).best)  # it does not centre kernels
+        return
+    with pytest.raises(ValueError, match=f"{metric} of judges layer 0 and y layer 0 is not a number"):
+        compare(x, Representation("y", [GOOD]), metric, 5)
 
 
 def test_kernels_that_exceed_the_memory_are_refused():

@@ -317,8 +317,9 @@ GOOD = features("random", 17, 20)
         (GOOD[:1], "y, layer 0 has one sample"),
         (GOOD[:0], "y, layer 0 has shape"),
         (GOOD[:, 0], "y, layer 0 has shape"),
+        (np.ma.masked_array(GOOD, mask=GOOD > 1), "y, layer 0 has masked values"),
     ],
-    ids=["n", "nan", "inf", "constant", "integers", "one-sample", "empty", "one-dimensional"],
+    ids=["n", "nan", "inf", "constant", "integers", "one-sample", "empty", "one-dimensional", "masked"],
 )
 def test_bad_input_is_refused_by_name(name, bad, message):
     with pytest.raises(ValueError, match=message):

@@ -3,6 +3,7 @@
 import doctest
 import inspect
 import types
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,6 +13,13 @@ import prh
 NAMES = [name for name in prh.__all__ if not isinstance(getattr(prh, name), types.ModuleType)]
 DOCUMENTED = [name for name in NAMES if not name.endswith("Entry")]  # the keys of an entry document themselves
 METRICS = sorted({metric.function.__name__ for metric in prh.metrics.METRICS.values()} & set(prh.metrics.__all__))
+
+
+@pytest.fixture(autouse=True)
+def metrics_as_before():
+    """Some examples register a metric, which other tests must not see."""
+    with mock.patch.dict(prh.metrics.METRICS), mock.patch.dict(prh.metrics.EFFECTS):
+        yield
 
 
 def test_the_names_are_few_and_all_there():

@@ -16,7 +16,7 @@ def as_matrix(x: Any, name: str, device: str = "cpu") -> torch.Tensor:
 
     Raises ValueError, referring to it as ``name``, unless it is a two-dimensional array of finite floats.
     """
-    matrix = x.detach() if isinstance(x, torch.Tensor) else np.asarray(x)
+    matrix = as_array(x, name)
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise ValueError(f"{name} has shape {list(matrix.shape)}; it must be [n, d], one row per sample.")
     is_floating = matrix.is_floating_point() if isinstance(matrix, torch.Tensor) else matrix.dtype.kind == "f"
@@ -28,6 +28,18 @@ def as_matrix(x: Any, name: str, device: str = "cpu") -> torch.Tensor:
             f"{name} holds NaN or infinite values, or values beyond float32; fix the features or drop those samples."
         )
     return tensor
+
+
+def as_array(x: Any, name: str) -> np.ndarray | torch.Tensor:
+    """``x`` as an array, or as it is if it is a tensor; ValueError for rows of unequal length and masked values."""
+    if isinstance(x, torch.Tensor):
+        return x.detach()
+    if np.ma.is_masked(x):
+        raise ValueError(f"{name} has masked values, which count as missing; fill them in or drop those samples.")
+    try:
+        return np.asarray(x)
+    except ValueError:
+        raise ValueError(f"{name} is no array; its rows must have the same length.") from None
 
 
 def as_tensor(matrix: np.ndarray | torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from prh.core.float32 import as_tensor
+from prh.core.float32 import as_array, as_tensor
 from prh.core.neighbour_lists import tiled
 
 ASYMMETRY = 1e-5
@@ -55,7 +55,7 @@ def as_kernel(K: Any, name: str, device: str = "cpu") -> torch.Tensor:
     return _as_symmetric(K, name, device)
 
 
-def similarities(dissimilarities: Any, *, name: str = "the dissimilarities") -> Any:
+def similarities(dissimilarities: Any, *, name: str = "the matrix of dissimilarities") -> Any:
     """The kernel of a matrix of dissimilarities D, for ``Representation(kernels=...)``: K = 1 - D.
 
     What this means depends on the dissimilarities:
@@ -122,11 +122,15 @@ def is_constant_kernel(K: torch.Tensor) -> bool:
         return True
     others = K.reshape(-1)[1:].view(n - 1, n + 1)[:, :-1]  # each row ends before the next entry of the diagonal
     low, high = (float(value) for value in others.aminmax())
-    spread, largest = high - low, max(abs(low), abs(high))
-    if spread > CONSTANT * 2.0**-24 * largest:
+    return is_rounding(high - low, K, largest=max(abs(low), abs(high)))
+
+
+def is_rounding(difference: float, K: torch.Tensor, largest: float) -> bool:
+    """Whether a difference between entries of ``K`` of up to ``largest`` may be rounding only (``CONSTANT``)."""
+    if difference > CONSTANT * 2.0**-24 * largest:
         return False
     exact = K.dtype == torch.float64 and bool((K.float() != K).any())  # else these are float32 values in float64
-    return spread <= CONSTANT * (2.0**-53 if exact else 2.0**-24) * largest
+    return difference <= CONSTANT * (2.0**-53 if exact else 2.0**-24) * largest
 
 
 def as_similarities(K: Any, name: str, device: str = "cpu") -> torch.Tensor:
@@ -134,7 +138,7 @@ def as_similarities(K: Any, name: str, device: str = "cpu") -> torch.Tensor:
 
     It shares the memory of ``K`` where it can.
     """
-    matrix = K.detach() if isinstance(K, torch.Tensor) else np.asarray(K)
+    matrix = as_array(K, name)
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise ValueError(
             f"{name} has shape {list(matrix.shape)}; it must be a matrix [n, n] of all pairs of samples "

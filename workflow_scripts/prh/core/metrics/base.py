@@ -160,6 +160,8 @@ def metric(
                 scores = function(x, y, *args, **options)
                 require_distinct_ties(x, y)
                 return among_all(scores, x, y)
+            if isinstance(x, Representation) or isinstance(y, Representation):
+                raise ValueError(f"{name} takes two arrays or two representations; wrap the array in a Representation.")
             device = device_of(x, y)
             x, y = Representation("x", [x], device=device), Representation("y", [y], device=device)
             require_paired(x, y)

@@ -101,6 +101,8 @@ def _checked_kernels(kernels: Sequence[Any], name: str, device: str) -> list[tor
     """The kernels as tensors."""
     from prh.core.kernel_inputs import as_kernel
 
+    if getattr(kernels, "ndim", 3) == 2:
+        raise ValueError(f"{name}: kernels are a list of matrices [n, n], one per layer; pass one matrix as [K].")
     checked = [None if K is None else as_kernel(K, f"{name}, layer {i}", device) for i, K in enumerate(kernels)]
     sizes = [(i, len(kernel)) for i, kernel in enumerate(checked) if kernel is not None]
     for i, size in sizes:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from prh.core.metrics.packed_matrices import move_packed, packed, unit_rows
 from prh.core.metrics.representation import Representation, movable
+from prh.core.neighbour_lists import tiled
 
 if TYPE_CHECKING:
     import torch
@@ -109,12 +110,29 @@ def _rows_of(kernel: torch.Tensor) -> Callable[[slice], torch.Tensor]:
 
 def _centred_rows(kernel: torch.Tensor) -> Callable[[slice], torch.Tensor]:
     means = _row_sums(kernel) / len(kernel)
-    return lambda rows: kernel[rows] - means[rows, None] - (means - means.mean())
+    return _unless_rounding(kernel, lambda rows: kernel[rows] - means[rows, None] - (means - means.mean()))
 
 
 def _u_centred_rows(kernel: torch.Tensor) -> Callable[[slice], torch.Tensor]:
     n, sums = len(kernel), _row_sums(kernel) - kernel.diagonal()
-    return lambda rows: kernel[rows] - sums[rows, None] / (n - 2) - (sums / (n - 2) - sums.sum() / ((n - 1) * (n - 2)))
+    of_columns = sums / (n - 2) - sums.sum() / ((n - 1) * (n - 2))
+    return _unless_rounding(kernel, lambda rows: kernel[rows] - sums[rows, None] / (n - 2) - of_columns)
+
+
+def _unless_rounding(kernel: torch.Tensor, rows_of: Callable[[slice], torch.Tensor]) -> Callable[[slice], torch.Tensor]:
+    """``rows_of``, or rows of zeros if centring leaves no more than rounding of similarities off the diagonal.
+
+    That happens where each similarity is the sum of one number per sample. Zeros have no score, which
+    ``prh.core.scoring.scores`` reports; rounding would have one.
+    """
+    from prh.core.kernel_inputs import is_rounding
+
+    left, largest = 0.0, float(kernel.abs().max())
+    for rows in tiled(len(kernel), max(1, 2**22 // len(kernel))):
+        left = max(left, float(rows_of(rows).tril(rows.start - 1).abs().max()))  # of entries below the diagonal
+        if not is_rounding(left, kernel, largest):
+            return rows_of
+    return lambda rows: rows_of(rows).zero_()
 
 
 def _row_sums(kernel: torch.Tensor) -> torch.Tensor:
@@ -125,18 +143,18 @@ def _row_sums(kernel: torch.Tensor) -> torch.Tensor:
 
 def _distances_of(kernel: torch.Tensor, name: str) -> torch.Tensor:
     """K_ii + K_jj - 2 K_ij: float64 [n, n]; ValueError if some are negative beyond rounding."""
-    from prh.core.kernel_inputs import ASYMMETRY
+    from prh.core.kernel_inputs import ASYMMETRY, is_rounding
 
-    own = kernel.diagonal().double()
+    own, largest = kernel.diagonal().double(), float(kernel.abs().max())
     distances = own[:, None] + own - 2 * kernel
-    if float(distances.min()) < -4 * ASYMMETRY * float(kernel.abs().max()):
+    if float(distances.min()) < -4 * ASYMMETRY * largest:
         i, j = divmod(int(distances.argmin()), len(kernel))
         raise ValueError(
             f"{name}: samples {i} and {j} are more similar to each other ({float(kernel[i, j]):g}) than to themselves "
             f"({float(own[i]):g} and {float(own[j]):g}), so they have no distance; mend the diagonal, or use a metric "
             "that needs no distances, such as cka."
         )
-    return distances.clamp(min=0)
+    return distances.zero_() if is_rounding(float(distances.max()), kernel, largest) else distances.clamp_(min=0)
 
 
 def require_four(x: Representation) -> None:
