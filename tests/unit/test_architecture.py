@@ -12,7 +12,7 @@ import prh
 LIBRARY = Path(prh.__file__).parent
 ORDER = (
     *("core", "io", "jobs", "downloads", "models", "datasets", "modalities", "features"),
-    *("alignment", "competence", "figures", "studies", "world", "experiment"),
+    *("alignment", "competence", "figures", "studies", "world", "experiment", "bank"),
 )
 """Each room may use those before it, none may use one after it."""
 LONGEST = 350

@@ -7,12 +7,15 @@ first use, so that a job that only draws a figure does not import torch.
 from importlib import import_module
 
 _HOMES = {
+    "Bank": "prh.bank.folder",
     "Cost": "prh.modalities",
     "DatasetEntry": "prh.experiment.schema",
+    "LightningScoreCallback": "prh.bank.lightning",
     "Modality": "prh.modalities",
     "ModelEntry": "prh.experiment.schema",
     "PairAlignment": "prh.core.alignment",
     "Representation": "prh.core.metrics",
+    "ScoreCallback": "prh.bank.trainer",
     "Source": "prh.downloads.sources",
     "Study": "prh.studies",
     "StudyTables": "prh.studies",
@@ -22,10 +25,13 @@ _HOMES = {
     "WeightsEntry": "prh.experiment.schema",
     "align": "prh.core.alignment",
     "compare": "prh.core.alignment",
+    "make_bank": "prh.bank.writing",
     "metric": "prh.core.metrics",
     "metrics": "prh.core.metrics",
     "prepare": "prh.core.preparation",
     "register": "prh.experiment.plugins",
+    "score": "prh.bank.scoring",
+    "score_logs": "prh.bank.logs",
     "similarities": "prh.core.kernel_inputs",
 }
 

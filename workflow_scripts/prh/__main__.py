@@ -34,6 +34,21 @@ def main() -> None:
         "--plugins", action="store_true", help="import the plugins of the experiment, which runs their code"
     )
     plan.set_defaults(run=_plan)
+    score = commands.add_parser("score", help="how much features agree with every model of a bank")
+    score.add_argument("features", type=Path, help="file of one or more layers (docs/own.md)")
+    score.add_argument("--bank", required=True, help="results folder, or hub:owner/name@revision")
+    score.add_argument("--dataset", help="data set of the bank, if it has several")
+    score.add_argument("--metric", default="mutual_knn", help="how to compare (default: mutual_knn)")
+    score.add_argument("--k", type=int, default=10, help="number of neighbours (default: 10)")
+    score.add_argument("--permutations", type=int, default=200, help="size of the null; 0 for none (default: 200)")
+    score.add_argument("--name", help="name of what is scored (default: that of the file)")
+    score.set_defaults(run=_score)
+    show = commands.add_parser("show", help="which models of a results folder agree most, and how sure that is")
+    show.add_argument("results", type=Path, help="results folder of an experiment")
+    show.add_argument("--model", help="only the pairs of this model")
+    show.add_argument("--dataset", help="only this data set")
+    show.add_argument("--metric", help="only this metric")
+    show.set_defaults(run=_show)
     arguments = parser.parse_args()
     with failing_in_one_sentence(job=False):
         arguments.run(arguments)
@@ -68,6 +83,23 @@ def _check(experiment: Experiment, lock: Path) -> None:
     print(f"{len(findings)} sources, {failed} with a problem; nothing was fetched.")
     if failed:
         sys.exit(1)
+
+
+def _score(arguments: argparse.Namespace) -> None:
+    from prh.bank import feature_files, showing
+    from prh.bank.folder import Bank
+    from prh.bank.scoring import score
+
+    layers, ids = feature_files.read(arguments.features)
+    bank, name = Bank(arguments.bank, arguments.dataset), arguments.name or arguments.features.stem
+    how = {key: getattr(arguments, key) for key in ("metric", "k", "permutations")}
+    print(showing.scored(score(layers, bank, sample_ids=ids, name=name, **how), bank, name))
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    from prh.bank.showing import show
+
+    print(show(arguments.results, model=arguments.model, dataset=arguments.dataset, metric=arguments.metric))
 
 
 if __name__ == "__main__":

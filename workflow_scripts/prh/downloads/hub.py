@@ -46,10 +46,14 @@ class Snapshot:
         with in_one_sentence(self.repository, self.kind):
             fetch_all([self.files[name] for name in sorted(names)], folder, title)
 
+    def add(self, names: Iterable[str], folder: Path) -> None:
+        """Download the files ``names`` into ``folder`` and leave others alone. Raises FetchError if one fails."""
+        with in_one_sentence(self.repository, self.kind):
+            fetch_all([self.files[name] for name in names], folder, None)
+
     def fetch_file(self, name: str, folder: Path) -> Path:
         """Download one file into ``folder``, leave others alone, and return its path. Raises FetchError if it fails."""
-        with in_one_sentence(self.repository, self.kind):
-            fetch_all([self.files[name]], folder, None)
+        self.add([name], folder)
         return folder / name
 
 

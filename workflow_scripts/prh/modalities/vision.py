@@ -150,7 +150,7 @@ def load(entry: VisionModel, root: Path | None, device: str, dtype: torch.dtype)
         layers,
         images,
         parts.twin,
-        _widths(parts.module),
+        declared_widths(parts.module),
         whole=not asked,
         model=model,
     )
@@ -178,7 +178,7 @@ def load(entry: VisionModel, root: Path | None, device: str, dtype: torch.dtype)
     return encoder
 
 
-def _widths(module: nn.Module) -> set[int]:
+def declared_widths(module: nn.Module) -> set[int]:
     """The widths that a model declares for its layers."""
     stages = getattr(module, "feature_info", None) or []
     stages = getattr(stages, "info", stages)

@@ -50,9 +50,9 @@ def columns(knn: np.ndarray, gallery: int, values: np.ndarray | None = None) -> 
         if not direct:
             known, places = np.unique(places, return_inverse=True)
             count = len(known)
-        layer = np.repeat(np.arange(layers, dtype=np.int32), len(places) // layers)
-        matrix = csr_array((values[:, rows].ravel(), (places, layer)), (count + 1, layers))
-        parts.append(Columns(rows, known, matrix))
+        starts = np.arange(layers + 1, dtype=places.dtype) * (len(places) // layers)
+        planes = csr_array((values[:, rows].ravel(), places, starts), (layers, count + 1))
+        parts.append(Columns(rows, known, planes.T.tocsr()))
     return parts
 
 
@@ -68,7 +68,8 @@ def products(x_columns: list[Columns], knn: np.ndarray, gallery: int, values: np
         if known is not None:
             row = np.searchsorted(known, places).clip(max=len(known) - 1)
             places = np.where(known[row] == places, row, len(known))
-        starts = np.arange(layers + 1) * (len(places) // layers)
+        starts = np.arange(layers + 1, dtype=matrix.indices.dtype) * (len(places) // layers)
+        places = places.astype(matrix.indices.dtype, copy=False)  # indices of one width: scipy widens all otherwise
         total += csr_array((values[:, rows].ravel(), places, starts), (layers, matrix.shape[0])) @ matrix
     return total.toarray().T
 

@@ -1,0 +1,1 @@
+"""Banks: folders of results against whose models something new is scored."""
