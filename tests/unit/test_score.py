@@ -144,6 +144,22 @@ def test_rows_are_joined_by_their_ids(bank):
     assert prh.score(moved, bank, sample_ids=ids[:N], permutations=20).equals(wanted)
 
 
+def test_a_model_whose_kernels_are_known(bank):
+    """Such as judgements: as a Representation, against tables of neighbours or of features."""
+    kernel = prh.prepare(MINE[0]) @ prh.prepare(MINE[0]).T
+    given = prh.Representation("judgements", kernels=[kernel])
+    for metric in ("mutual_knn", "cka"):
+        table = prh.score(given, bank, metric=metric, permutations=20).sort("model")
+        wanted = prh.score(MINE[0], bank, metric=metric, permutations=20, name="judgements").sort("model")
+        assert np.allclose(table["score"], wanted["score"], atol=1e-5)
+    with pytest.raises(ValueError, match="judgements is given as kernels, but svcca needs features"):
+        prh.score(given, bank, metric="svcca")
+
+
+def test_one_model_can_be_named_without_a_list(bank):
+    assert prh.score(MINE, bank, models="noise", permutations=0)["model"].to_list() == ["noise"]
+
+
 def test_groups_are_permuted_as_wholes(bank):
     groups = np.repeat(np.arange(N // 3), 3)
     table = prh.score(MINE, bank, k=5, permutations=50, groups=groups).sort("model")
@@ -181,8 +197,17 @@ def test_groups_are_permuted_as_wholes(bank):
         (np.zeros((N, 4), np.float32), {}, "all rows are equal"),
         (MINE, {"metric": "nothing"}, "there is no metric 'nothing'"),
         (MINE, {"k": 21}, "k is 21, but .* holds 20 neighbours of each sample of first; lower k"),
-        (MINE, {"k": 0}, "k is 0"),
-        (MINE, {"permutations": -1}, "permutations is -1"),
+        (MINE, {"k": 0}, "k is 0; it must be a whole number of at least 1"),
+        (MINE, {"k": None}, "k is None"),
+        (MINE, {"k": 2.5}, "k is 2.5"),
+        (MINE, {"k": "10"}, "k is '10'"),
+        (MINE, {"k": True}, "k is True"),
+        (MINE, {"permutations": -1}, "permutations is -1; it must be a whole number of at least 0"),
+        (MINE, {"permutations": 1.5}, "permutations is 1.5"),
+        (MINE, {"seed": -1}, "seed is -1"),
+        (MINE, {"models": []}, "models is empty; name some of first, second"),
+        (MINE, {"data": [1], "layers": "a"}, "data and layers only apply to a torch module; mine is features already"),
+        (prh.Representation("it", MINE), {"sample_ids": IDS[1:]}, "there are 59 sample_ids and it has 60 rows"),
         (MINE, {"alpha": 1.0}, "alpha is 1.0"),
         (MINE, {"models": ["absent"]}, "has no model 'absent'; it has first, second, words, noise"),
         (MINE, {"dataset": "absent"}, "has no data set 'absent'; it has d"),

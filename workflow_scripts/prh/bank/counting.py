@@ -43,12 +43,9 @@ def counted(
 ) -> Iterator[tuple[str, PairAlignment]]:
     """(model, alignment of ``x`` with it) for the models ``names``, as `compare` would give them.
 
-    Raises ValueError as `compare` does, and for a k beyond the neighbours that are stored.
+    ``permutations`` and ``alpha`` have been checked. Raises ValueError for a k beyond the neighbours that are stored,
+    and for groups that cannot be permuted.
     """
-    if permutations < 0:
-        raise ValueError(f"permutations is {permutations}; it may not be negative (0 for none).")
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha is {alpha}; it must be between 0 and 1.")
     models = [bank.representation(name, metric.name, k) for name in names]
     stack, starts = bank.stacked(names, metric.name, k)
     parts = [slice(*ends) for ends in itertools.pairwise(starts)]

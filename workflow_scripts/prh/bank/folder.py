@@ -145,8 +145,11 @@ class Bank:
             )
         return [texts[sample] for sample in self.sample_ids]
 
-    def require_models(self, names: Sequence[str] | None) -> list[str]:
-        """``names``, or all models for None. Raises BankError for one that the bank does not have."""
+    def require_models(self, names: str | Sequence[str] | None) -> list[str]:
+        """``names``, or all models for None. Raises BankError for none, and for one that the bank does not have."""
+        names = [names] if isinstance(names, str) else names
+        if names is not None and not len(names):
+            raise BankError(f"models is empty; name some of {', '.join(self.models)}, or leave it out for all.")
         for name in names or ():
             if name not in self.models:
                 raise BankError(f"{self.location} has no model {name!r}; it has {', '.join(self.models)}.")
@@ -156,13 +159,19 @@ class Bank:
     def groups(self) -> np.ndarray | None:
         """The group of each sample, int [n]; None if every sample is independent of the others.
 
-        Raises BankError if samples are grouped, as tables of alignments say, but the shards with the groups are absent.
+        Tables of alignments say whether samples are grouped, so that shards, which may hold images and have to be
+        fetched, are only read if they are, or if there is no such table. Raises BankError if samples are grouped and
+        the shards are absent.
         """
+        self._place.fetch(f"alignment/{self.dataset}/*/*.best.parquet")
+        rows = sorted((self.folder / "alignment" / self.dataset).glob("*/*.best.parquet"))
+        grouped = tables.made_by(rows[0]).get("settings", {}).get("grouped", False) if rows else None
+        if grouped is False:
+            return None
         if self._shards:
             groups = representations.read_groups(self._shards[0].parent, self.sample_ids, self._path(self.models[0]))
             return groups if len(np.unique(groups)) < self.n else None
-        rows = sorted((self.folder / "alignment" / self.dataset).glob("*/*.best.parquet"))
-        if rows and tables.made_by(rows[0]).get("settings", {}).get("grouped"):
+        if grouped:
             raise BankError(
                 f"the samples of {self.dataset} are grouped, and {self.location} has no shards with the groups: pass "
                 "groups, one for each sample, or permutations=0."

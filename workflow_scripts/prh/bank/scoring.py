@@ -42,7 +42,7 @@ def score(
     permutations: int = 200,
     sample_ids: Iterable[object] | None = None,
     name: str = "mine",
-    models: Sequence[str] | None = None,
+    models: str | Sequence[str] | None = None,
     groups: Sequence[object] | None = None,
     alpha: float = 0.05,
     seed: int = 0,
@@ -82,7 +82,7 @@ def score(
     name : str
         Its name in messages, and key of the random order of ties (``prh.core.ties``): give it a name that no model of
         the bank has.
-    models : sequence of str, optional
+    models : str or sequence of str, optional
         Compare with these models only.
     groups : sequence [n], optional
         Group of each sample of the bank, in its order, if samples are not independent; by default those that the bank's
@@ -141,13 +141,16 @@ def score(
     bank = _opened(bank, dataset)
     names, traits = bank.require_models(models), metric_called(metric)
     k = k if traits.needs_k else None
+    _require_settings(k, permutations, alpha, seed, needs_k=traits.needs_k)
     sample_sizes.require(bank.n, traits.name)
+    how = {"data": data, "tokenizer": tokenizer, "texts": texts, "layers": layers, "pooling": pooling}
     place = {"device": device, "memory_gb": memory_gb}
     if is_module(representation):
         from prh.bank.modules import layers_of
 
-        how = {"data": data, "tokenizer": tokenizer, "texts": texts, "layers": layers, "pooling": pooling}
         representation = layers_of(representation, bank, name=name, **how)
+    elif ignored := [key for key, value in how.items() if value is not None]:
+        raise ValueError(f"{' and '.join(ignored)} only apply to a torch module; {name} is features already.")
     x = as_representation(representation, bank.sample_ids, bank.preparation, sample_ids=sample_ids, name=name, **place)
     if groups is None and permutations:
         groups = bank.groups
@@ -161,6 +164,16 @@ def score(
     rows = [_row(model, bank.modality(model), alignment) for model, alignment in alignments]
     table = pl.DataFrame(rows, schema=TABLE, orient="row")
     return table.sort("calibrated", "score", descending=True, nulls_last=True, maintain_order=True)
+
+
+def _require_settings(k: object, permutations: object, alpha: float, seed: object, *, needs_k: bool) -> None:
+    """Raise ValueError for a setting that is not a number of its range."""
+    numbers = [("permutations", permutations, 0), ("seed", seed, 0), *([("k", k, 1)] if needs_k else [])]
+    for key, value, least in numbers:
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+            raise ValueError(f"{key} is {value!r}; it must be a whole number of at least {least}.")
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha is {alpha}; it must be between 0 and 1.")
 
 
 def is_module(value: Any) -> bool:
