@@ -92,7 +92,7 @@ def test_the_library_examples_run(repository, folder):
 
 def test_the_commands_run(repository, folder, monkeypatch, capsys):
     (commands,) = blocks(section(repository, "Score against a bank"), "bash")
-    for command, wanted in zip(commands.splitlines(), ("features on photos", "1 pairs of vit-small"), strict=True):
+    for command, wanted in zip(commands.splitlines(), ("features on photos", "1 pair of vit-small"), strict=True):
         monkeypatch.setattr(sys, "argv", shlex.split(command))
         main()
         assert wanted in capsys.readouterr().out

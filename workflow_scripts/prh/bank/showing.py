@@ -67,7 +67,7 @@ def _seen_from(best: pl.DataFrame, model: str) -> pl.DataFrame:
 def _part(dataset: str, metric: str, k: int | None, n: int, pairs: pl.DataFrame, model: str | None) -> str:
     ranked = pairs.sort("calibrated", "score", descending=True, nulls_last=True, maintain_order=True)
     shown = ranked if model is not None else ranked.head(SHOWN)
-    which = f"pairs of {model}" if model is not None else "pairs of models"
+    which = f"{'pair' if len(pairs) == 1 else 'pairs'} of {'models' if model is None else model}"
     title = f"{dataset}: {metric}{'' if k is None else f', k = {k}'}, {n:,} samples, {len(pairs):,} {which}"
     rows = [
         (
