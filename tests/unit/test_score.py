@@ -1,5 +1,6 @@
 """Scores against a bank are the numbers of the workflow's own rows, from every kind of input, or one sentence."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -156,6 +157,19 @@ def test_a_model_whose_kernels_are_known(bank):
         prh.score(given, bank, metric="svcca")
 
 
+def test_a_plugins_metric_of_neighbours_without_k_sees_all_that_are_stored(bank):
+    @prh.metric(summary="depth", needs="neighbours", symmetric=True, bounded=False)
+    def depth_of_lists(x, y):
+        return np.full((len(x), len(y)), float(y.depth))
+
+    try:
+        table = prh.score(MINE, bank, metric="depth_of_lists", permutations=3)
+    finally:
+        del prh.metrics.METRICS["depth_of_lists"]
+    assert table["score"].to_list() == [20.0] * len(MODELS)
+    assert table["calibrated"].null_count() == len(MODELS)
+
+
 def test_one_model_can_be_named_without_a_list(bank):
     assert prh.score(MINE, bank, models="noise", permutations=0)["model"].to_list() == ["noise"]
 
@@ -168,6 +182,17 @@ def test_groups_are_permuted_as_wholes(bank):
         y = bank.representation(row["model"], "mutual_knn", 5)
         alignment = prh.compare(mine(), y, "mutual_knn", 5, **settings)
         assert (row["p"], row["threshold"]) == (alignment.p, alignment.threshold)
+
+
+@pytest.mark.slow
+def test_scoring_arrays_needs_no_libraries_of_models_or_the_workflow(folder):
+    code = f"""
+import sys, numpy, prh
+prh.score(numpy.random.default_rng(0).normal(size=({N}, 4)), {str(folder)!r}, permutations=5)
+print(sorted({{"pydantic", "huggingface_hub", "transformers", "timm", "sklearn", "yaml", "PIL"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 # ---- what is wrong, in one sentence ------------------------------------------------------------------------------

@@ -32,8 +32,8 @@ NEIGHBOURS, FEATURES, MODELS = "neighbours", "features", "tables/models.parquet"
 class Bank:
     """The models of a results folder on one data set, to score something new against (`prh.score`).
 
-    Opening a bank reads its footers and sample ids. Tables are read when they are first needed and then kept, so one
-    `Bank` should serve all scores of a training run.
+    Opening a bank reads its footers and sample ids. Neighbour tables are read when they are first needed and then kept,
+    so one `Bank` should serve all scores of a training run.
 
     Parameters
     ----------
@@ -92,7 +92,8 @@ class Bank:
             raise tables.TableError(
                 f"{self._path(self.models[0])} lists other samples than its footer says; delete it and run again."
             )
-        self._representations: dict[tuple, Representation] = {}
+        self._lists: dict[tuple[str, int | None], Representation] = {}
+        self._stacks: dict[tuple[tuple[str, ...], int], Representation] = {}
 
     @property
     def n(self) -> int:
@@ -106,28 +107,26 @@ class Bank:
     def representation(
         self, model: str, metric: str, k: int | None, *, device: str = "cpu", memory_gb: float = 2.0
     ) -> Representation:
-        """What ``metric`` needs of a model of the bank. Raises ValueError if the bank does not hold it."""
-        needs = METRICS[metric].needs
-        key = (model, needs, k, device, memory_gb)
-        if key not in self._representations:
-            self._representations[key] = (
-                self._of_neighbours(model, k or 1)
-                if needs == "neighbours"
-                else self._of_features(model, metric, device=device, memory_gb=memory_gb)
-            )
-        return self._representations[key]
+        """What ``metric`` needs of a model of the bank. Raises ValueError if the bank does not hold it.
+
+        Neighbours are kept for the next call; features are read again, since those of all models may exceed the memory.
+        """
+        if METRICS[metric].needs != "neighbours":
+            return self._of_features(model, metric, device=device, memory_gb=memory_gb)
+        if (model, k) not in self._lists:
+            self._lists[model, k] = self._of_neighbours(model, k)
+        return self._lists[model, k]
 
     def stacked(self, names: Sequence[str], metric: str, k: int) -> tuple[Representation, list[int]]:
         """The layers of several models as those of one, for a metric of neighbours, and where each model begins.
 
         The starts have one more entry, the number of all layers. Layers that are left out of a model are not there.
         """
-        key = ("stacked", *names, metric, k)
-        if key not in self._representations:
-            lists = [table for name in names for table in self.representation(name, metric, k).knn(k)]
-            self._representations[key] = Representation("the bank", neighbours=lists)
-        counts = [len(self.representation(name, metric, k)) for name in names]
-        return self._representations[key], np.cumsum([0, *counts]).tolist()
+        models = [self.representation(name, metric, k) for name in names]
+        key = (tuple(names), k)
+        if key not in self._stacks:
+            self._stacks[key] = Representation("the bank", neighbours=[table for one in models for table in one.knn(k)])
+        return self._stacks[key], np.cumsum([0, *map(len, models)]).tolist()
 
     def captions(self, number: int = 0) -> list[str]:
         """Caption ``number`` of every sample. Raises BankError if the bank has no captions, or not that one."""
@@ -189,14 +188,14 @@ class Bank:
     def _footer(self, model: str) -> dict:
         return tables.require(self._path(model), model=model, dataset=self.dataset)
 
-    def _of_neighbours(self, model: str, k: int) -> Representation:
+    def _of_neighbours(self, model: str, k: int | None) -> Representation:
         path = self._path(model)
         footer, table = self._footer(model), tables.read(path)
         left_out, columns = footer.get("left_out", []), iter(tables.layer_columns(table.schema))
         total = len(table.schema.names) - 1 + len(left_out)
         lists = [None if i in left_out else tables.layer_array(table, next(columns)) for i in range(total)]
         depth = min(layer.shape[1] for layer in lists if layer is not None)
-        if k > depth:
+        if k is not None and k > depth:
             raise BankError(
                 f"k is {k}, but {self.location} holds {depth} neighbours of each sample of {model}; lower k."
             )
