@@ -160,7 +160,7 @@ def test_a_model_whose_kernels_are_known(bank):
 def test_a_plugins_metric_of_neighbours_without_k_sees_all_that_are_stored(bank):
     @prh.metric(summary="depth", needs="neighbours", symmetric=True, bounded=False)
     def depth_of_lists(x, y):
-        return np.full((len(x), len(y)), float(y.depth))
+        return np.full((len(x), len(y)), float(y.root.depth))
 
     try:
         table = prh.score(MINE, bank, metric="depth_of_lists", permutations=3)
