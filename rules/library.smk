@@ -8,12 +8,15 @@ from snakemake.exceptions import WorkflowError
 # Use this workflow's code, wherever snakemake was started and whichever prh the environment has installed.
 WORKFLOW = Path(workflow.current_basedir.get_path_or_uri(secret_free=False)).parent
 PROGRAMS = WORKFLOW / "workflow_scripts"
-sys.path[:0] = [str(PROGRAMS), str(WORKFLOW / "forkserver")]
+LIBRARY = PROGRAMS
+if not (PROGRAMS / "prh").is_dir():  # installed from a wheel, the workflow lies in the package: prh/workflow
+    LIBRARY = WORKFLOW.parents[1]
+sys.path[:0] = [str(LIBRARY), str(WORKFLOW / "forkserver")]
 
 import prh
 
-if Path(prh.__file__).parents[1].resolve() != PROGRAMS.resolve():
-    raise WorkflowError(f"prh was already imported from {Path(prh.__file__).parent}, not from {PROGRAMS}; start again.")
+if Path(prh.__file__).parents[1].resolve() != LIBRARY.resolve():
+    raise WorkflowError(f"prh was already imported from {Path(prh.__file__).parent}, not from {LIBRARY}; start again.")
 
 from prh.experiment.messages import ConfigError
 from prh.experiment.registries import read

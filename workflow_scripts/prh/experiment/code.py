@@ -22,7 +22,9 @@ from importlib import import_module
 from pathlib import Path
 
 LIBRARY = Path(__file__).resolve().parents[2]
-"""The folder that holds the package and the programs."""
+"""The folder that holds the package, and in the repository also the programs."""
+INSTALLED_PROGRAMS = "prh/workflow/workflow_scripts"
+"""Where the programs lie below that folder if prh was installed from a wheel."""
 
 WING = (
     "prh.jobs",  # what a program is wrapped in
@@ -93,7 +95,7 @@ def modules(roots: Iterable[str | Path], library: Path = LIBRARY) -> list[Path]:
 
 
 def _file(root: str | Path, library: Path) -> Path:
-    path = root if isinstance(root, Path) else library / root
+    path = root if isinstance(root, Path) else _programs(library) / root
     if path.suffix != ".py":
         path = _home(str(root), library)
     if path is None or not path.is_file():
@@ -102,8 +104,15 @@ def _file(root: str | Path, library: Path) -> Path:
 
 
 def _relative(path: Path, library: Path) -> str:
-    """How a file is called in a digest: the same wherever the library, or a plugin, lies."""
-    return path.relative_to(library if path.is_relative_to(library) else _outside(path)).as_posix()
+    """How a file is called in a digest: the same wherever the library, its programs, or a plugin, lie."""
+    home = next((folder for folder in (_programs(library), library) if path.is_relative_to(folder)), _outside(path))
+    return path.relative_to(home).as_posix()
+
+
+def _programs(library: Path) -> Path:
+    """The folder that holds the programs."""
+    installed = library / INSTALLED_PROGRAMS
+    return installed if installed.is_dir() else library
 
 
 def _outside(path: Path) -> Path:
