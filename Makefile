@@ -7,7 +7,7 @@ CORES ?= 2
 BIN := .venv/bin
 STAMP := .venv/.installed
 UV := uv==0.13.9
-SOURCES := workflow_scripts forkserver tests benchmarks envs
+SOURCES := workflow_scripts forkserver tests benchmarks envs hatch_build.py
 RULES := Snakefile rules/*.smk
 # One thread each: there is already a worker for every core.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile

@@ -9,7 +9,10 @@ PARTS = ("Snakefile", "config.yaml", "config.schema.yaml", "rules", "profiles", 
 
 
 class WorkflowHook(BuildHookInterface):
+    """Adds the files to a wheel."""
+
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Called by hatchling before a wheel is made."""
         if version == "editable":  # the workflow of the repository is used
             return
         root = Path(self.root)
