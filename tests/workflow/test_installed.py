@@ -183,8 +183,13 @@ def test_the_workflow_runs_there(python, tmp_path, repository):
         "alignment": {"k": [3], "k_max": 5, "permutations": 0, "subsamples": 0, "splits": 0},
     }
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(experiment))
-    snakefile = python.parents[1] / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    snakefile /= "site-packages/prh/workflow/Snakefile"
+    prh = python.with_name("prh")
+    snakefile = run(prh, "workflow", folder=tmp_path).strip()
+    assert snakefile.startswith(str(python.parents[1]))
+    assert "wrote data.yaml" in run(prh, "init", "data", folder=tmp_path)
+    assert "vit-tiny-in21k" in run(prh, "plan", "--configfile", "data.yaml", "--offline", "--tflops=1", folder=tmp_path)
+    begun = run(python, "-m", "snakemake", "-s", snakefile, "--configfile", "data.yaml", "-n", folder=tmp_path)
+    assert "SmolLM2-135M" in begun
     snakemake = (python, "-m", "snakemake", "-s", snakefile, "--configfile", "mine.yaml")
     plan = run(*snakemake, "-n", "-q", "rules", folder=tmp_path)
     assert re.search(r"features +3\n", plan)

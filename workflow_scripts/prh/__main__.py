@@ -1,6 +1,4 @@
-"""The command ``prh plan --configfile experiments/paper.yaml``: what an experiment will download, and what it will
-cost.
-"""
+"""The command ``prh``: begin an experiment, estimate its cost, see its results, and score features against a bank."""
 
 from __future__ import annotations
 
@@ -10,6 +8,7 @@ import sys
 from pathlib import Path
 
 from prh.downloads.lockfile import lock_path
+from prh.experiment import starting
 from prh.experiment.loading import ConfigError, load
 from prh.experiment.registries import expand, read
 from prh.experiment.schema import Experiment
@@ -34,6 +33,12 @@ def main() -> None:
         "--plugins", action="store_true", help="import the plugins of the experiment, which runs their code"
     )
     plan.set_defaults(run=_plan)
+    init = commands.add_parser("init", help="write an experiment for a folder of images, texts or features")
+    init.add_argument("folder", type=Path, nargs="?", default=Path(), help="where the data are (default: here)")
+    init.add_argument("--force", action="store_true", help="replace an experiment file of that name")
+    init.set_defaults(run=_init)
+    workflow = commands.add_parser("workflow", help="print the path of the Snakefile, for snakemake -s")
+    workflow.set_defaults(run=lambda _arguments: print(starting.workflow_folder() / "Snakefile"))
     score = commands.add_parser("score", help="how much features agree with every model of a bank")
     score.add_argument("features", type=Path, help="file of one or more layers (docs/own.md)")
     score.add_argument("--bank", required=True, help="results folder, or hub:owner/name@revision")
@@ -55,7 +60,7 @@ def main() -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> None:
-    raw = expand(read(arguments.configfile))
+    raw = expand(read(arguments.configfile), ".", starting.workflow_folder())
     if raw.get("plugins") and not arguments.plugins:
         raise ConfigError(
             f"{arguments.configfile} names plugins, which run code ({', '.join(map(str, raw['plugins']))}); read them, "
@@ -71,6 +76,10 @@ def _plan(arguments: argparse.Namespace) -> None:
 
     online = not arguments.offline and hub.is_reachable()
     print(costs.report(experiment, lock_path(arguments.configfile), online, arguments.tflops, arguments.bandwidth))
+
+
+def _init(arguments: argparse.Namespace) -> None:
+    print(*starting.write(arguments.folder, force=arguments.force), sep="\n")
 
 
 def _check(experiment: Experiment, lock: Path) -> None:
