@@ -57,6 +57,19 @@ def test_a_mistake_is_the_last_word(error):
     assert USAGE.fullmatch(lines[-2])
 
 
+@pytest.mark.parametrize(("module", "extra"), [("timm", "models"), ("matplotlib", "workflow")])
+def test_a_library_that_is_not_installed_names_the_extra_that_brings_it(module, extra):
+    status, lines = log_of(f"sys.modules['{module}'] = None; import {module}")
+    assert status == 1
+    assert lines[-1] == f"error: {module} is not installed; it comes with pip install 'prh[{extra}]'."
+    assert not any("Traceback" in line for line in lines)
+
+
+def test_a_part_of_a_library_that_is_missing_is_no_library_that_is_missing():
+    _, lines = log_of("import numpy.nothing")
+    assert "may be a fault of prh" in lines[-1]
+
+
 def test_a_bug_keeps_its_traceback_and_ends_in_a_sentence():
     status, lines = log_of("raise KeyError('k')")
     assert status == 1

@@ -251,3 +251,11 @@ def test_the_experiment_runs(here, repository):
     assert done.returncode == 0, done.stdout + done.stderr
     table = pq.read_table(here / "results/photos/tables/alignment.parquet")
     assert table.num_rows == 1
+
+
+def test_beginning_needs_none_of_the_libraries_of_models_or_of_the_workflow(here):
+    captioned(here / "mine")
+    heavy = ["timm", "transformers", "datasets", "huggingface_hub", "PIL", "snakemake", "matplotlib", "h5py"]
+    code = f"import sys; sys.modules.update(dict.fromkeys({heavy})); from prh.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "init", "mine"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

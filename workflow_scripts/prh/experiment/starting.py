@@ -231,7 +231,8 @@ def experiment(found: Found, folder: Path) -> str:
 
 
 def _heading(found: Found, folder: Path) -> Iterator[str]:
-    yield f"# {_printable(f'{_relative(found.path, folder)}: {found.samples} {found.form}')}. Every key is in config.schema.yaml of prh."
+    what = f"{_relative(found.path, folder)}: {found.samples} {found.form}"
+    yield f"# {_printable(what)}. Every key is in config.schema.yaml of prh."
     yield f"# what it will download and cost: prh plan --configfile {found.name}.yaml"
     yield f'# run it:                         snakemake -s "$(prh workflow)" --cores 8 --configfile {found.name}.yaml'
     yield f"results: results/{found.name}"

@@ -31,6 +31,24 @@ USAGE = re.compile(r"^took ([\d.]+) s, ([\d.]+) s of CPU, at most ([\d.]+) MB$",
 LONGEST = 600
 """Most characters quoted from the message of another library; the log has all of them."""
 
+OF_MODELS = (
+    *(
+        "accelerate",
+        "datasets",
+        "h5py",
+        "huggingface_hub",
+        "PIL",
+        "google",
+        "google.protobuf",
+        "safetensors",
+        "sentencepiece",
+        "timm",
+    ),
+    *("torchvision", "transformers"),
+)
+OF_WORKFLOW = ("lm_eval", "matplotlib", "snakemake", "umap")
+"""Modules that the extras `models` and `workflow` of the package install."""
+
 
 @contextmanager
 def failing_in_one_sentence(*, job: bool = True) -> Iterator[None]:
@@ -74,6 +92,8 @@ def sentence(error: Exception) -> str:
     other error, it is the subjects, the exception, and a hint that it may be a fault of prh.
     """
     message = str(error)
+    if extra := _missing_extra(error):
+        return f"{error.name} is not installed; it comes with pip install 'prh[{extra}]'."
     if _is_for_users(error):
         if _is_ours(error):  # names its own subject, but not what its callers were processing
             about = [subject for subject in noted(error) if subject not in message]
@@ -127,8 +147,16 @@ def _close_input() -> None:
         os.close(nothing)
 
 
+def _missing_extra(error: Exception) -> str | None:
+    """The extra of the package that installs the module whose absence is the error; None for any other error."""
+    extras = {"models": OF_MODELS, "workflow": OF_WORKFLOW} if isinstance(error, ModuleNotFoundError) else {}
+    return next((extra for extra, modules in extras.items() if error.name in modules), None)
+
+
 def _is_for_users(error: Exception) -> bool:
     """Whether the message of an error is meant for users: prh raised it, or it is a system error about a file."""
+    if _missing_extra(error):
+        return True
     if isinstance(error, OSError) and error.errno is not None:
         return True
     return isinstance(error, (ValueError, OSError)) and _is_ours(error)
