@@ -3,7 +3,7 @@
 import numpy as np
 
 from prh.alignment import comparisons
-from prh.alignment.comparisons import Settings, sweep_row
+from prh.alignment.comparisons import Settings, SweptModel, sweep_row
 from prh.core.evidence import random_order
 from prh.core.metrics import Representation
 
@@ -23,7 +23,9 @@ def test_a_sweep_permutes_groups_as_wholes():
     for _ in range(5):
         x, y = clusters(rng, groups), clusters(rng, groups)
         for found, given in ((free, None), (whole, groups)):
-            found += sweep_row(("x", x), [("y", y)], "mutual_knn", [90, 180], settings, given)["p"].to_list()
+            found += sweep_row(SweptModel("x", x), [SweptModel("y", y)], "mutual_knn", [90, 180], settings, given)[
+                "p"
+            ].to_list()
     assert max(free) < 0.05
     assert np.median(whole) > 0.1
 

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from prh.alignment import comparisons, representations
-from prh.alignment.comparisons import Settings, sweep_row
+from prh.alignment.comparisons import Settings, SweptModel, sweep_row
 from prh.core.alignment import align, compare
 from prh.core.evidence import crossfit
 from prh.core.metrics import METRICS, Representation
@@ -134,13 +134,15 @@ def test_tables_of_scores_hold_null_and_the_best_names_what_is_left_out(tmp_path
 def test_a_curve_over_n_leaves_it_out_as_well():
     (a, b), (c, d) = layers(0), layers(1)
     settings = Settings((3,), 9, 0, 0, 0.05, 0)
-    found = sweep_row(("x", [None, a, b]), [("y", [c, CONSTANT, d])], "mutual_knn", [20, 60], settings)
-    wanted = sweep_row(("x", [a, b]), [("y", [c, d])], "mutual_knn", [20, 60], settings)
+    found = sweep_row(
+        SweptModel("x", [None, a, b]), [SweptModel("y", [c, CONSTANT, d])], "mutual_knn", [20, 60], settings
+    )
+    wanted = sweep_row(SweptModel("x", [a, b]), [SweptModel("y", [c, d])], "mutual_knn", [20, 60], settings)
     assert found["score"].to_list() == wanted["score"].to_list()
     assert found["left_out_x"].to_list() == [[0], [0]]
     assert found["left_out_y"].to_list() == [[1], [1]]
     with pytest.raises(ValueError, match="x: every layer is the same for all samples"):
-        sweep_row(("x", [None]), [("y", [c])], "mutual_knn", [20], settings)
+        sweep_row(SweptModel("x", [None]), [SweptModel("y", [c])], "mutual_knn", [20], settings)
 
 
 # Through the programs -------------------------------------------------------------------------------------------------

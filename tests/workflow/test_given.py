@@ -41,6 +41,7 @@ def own(repository, tmp_path_factory):
             "metrics": ["mutual_knn", "cka", "rsa"],
             "k": [3],
             "k_max": 80,
+            "n": [12, 24],
             "clamp": None,
             "permutations": 19,
             "subsamples": 5,
@@ -82,6 +83,13 @@ def test_a_kernel_agrees_with_the_features_whose_kernel_it_is(own):
     assert layers == (0, 0)
 
 
+def test_a_kernel_is_swept_over_n_like_features(own):
+    swept = own.table("tables/colours/mutual_knn_k3/n_sweep.parquet")
+    pair = swept.filter(swept["model_x"] == "IT", swept["model_y"] == "mine")
+    assert pair["n"].to_list() == [12, 24]
+    assert pair["score"].min() > 0.4  # correlations of one of its layers, whose cosines are near
+
+
 def test_a_touch_runs_nothing_and_other_content_its_chain(own):
     path, features = own.folder / "mine.npz", own.folder / "results/features/colours"
     os.utime(path)
@@ -102,9 +110,9 @@ def test_one_more_is_computed_alone(own):
     own.experiment["models"].append({**own.experiment["models"][1], "name": "more"})
     would = own.would_run()
     own.experiment["models"].pop()
-    studies = {name: would.pop(name) for name in ("study", "draw", "best_layers")}
+    studies = {name: would.pop(name) for name in ("study", "draw", "best_layers", "collect_sweep")}
     assert all(studies.values())
-    assert would == {"note_given": 1, "given": 1, "neighbours": 1, "alignment": 3}
+    assert would == {"note_given": 1, "given": 1, "neighbours": 1, "alignment": 3, "n_sweep": 1}
 
 
 def test_a_file_that_does_not_fit_stops_its_job_with_one_sentence(own, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -100,9 +100,17 @@ def row(
     return pa.concat_tables(scores), pl.DataFrame(best, schema=BEST, orient="row")
 
 
+class SweptModel(NamedTuple):
+    """A model of a sweep: its name and its prepared layers, floating [N, d], or kernels [N, N] (None: left out)."""
+
+    name: str
+    layers: Sequence[np.ndarray | None]
+    has_kernels: bool = False
+
+
 def sweep_row(
-    x: tuple[str, list[np.ndarray | None]],
-    others: Iterable[tuple[str, list[np.ndarray | None]]],
+    x: SweptModel,
+    others: Iterable[SweptModel],
     metric: str,
     sizes: Sequence[int],
     settings: Settings,
@@ -114,25 +122,29 @@ def sweep_row(
 ) -> pl.DataFrame:
     """Best layer pairs (schema BEST) of a model with others in growing galleries: see prh.core.sweeps.
 
-    A model is its name and its prepared layers, floating [N, d] (None: left out). The queries, as many as the smallest
-    gallery, are the same for all models and sizes. With ``groups`` [N], a gallery takes whole groups, except that its
-    size may cut off the last one. There are no intervals and no cross-fits: a sweep is read as a curve.
+    The queries, as many as the smallest gallery, are the same for all models and sizes. With ``groups`` [N], a gallery
+    takes whole groups, except that its size may cut off the last one. There are no intervals and no cross-fits: a sweep is read as a curve.
     """
     queries, depth = min(sizes), max(settings.k)
-    count = next((len(layer) for layer in x[1] if layer is not None), 0)
+    count = next((len(layer) for layer in x.layers if layer is not None), 0)
     if not count:
-        raise ValueError(f"{x[0]}: every layer is the same for all samples; leave the model out.")
+        raise ValueError(f"{x.name}: every layer is the same for all samples; leave the model out.")
     order = _sweep_order(count, settings.seed, groups)
     if max(sizes) > len(order):
         raise ValueError(f"alignment.n asks for {max(sizes)} samples, but there are {len(order)}; lower it.")
     how = (device, memory_gb, precision)
-    left = {size: in_gallery(*x, order[:size], queries, depth, *how) for size in sizes}
+
+    def swept(model: SweptModel, size: int) -> Representation:
+        gallery = order[:size]
+        return in_gallery(model.name, model.layers, gallery, queries, depth, *how, kernels=model.has_kernels)
+
+    left = {size: swept(x, size) for size in sizes}
     best = []
-    for name, layers in others:
+    for other in others:
         for size in sizes:
-            right = in_gallery(name, layers, order[:size], queries, depth, *how)
+            right = swept(other, size)
             for k in settings.k:
-                with about(f"models {x[0]!r} and {name!r}, {size} samples"):
+                with about(f"models {x.name!r} and {other.name!r}, {size} samples"):
                     alignment = compare(
                         left[size],
                         right,
@@ -143,7 +155,7 @@ def sweep_row(
                         alpha=settings.alpha,
                         seed=settings.seed,
                     )
-                best.append(_best_row(x[0], name, alignment))
+                best.append(_best_row(x.name, other.name, alignment))
     return pl.DataFrame(best, schema=BEST, orient="row")
 
 

@@ -143,8 +143,10 @@ def sweep_row(
     samples, preparation = models.samples(), preparation_arguments(section.model_dump())
     groups = models.groups(shards, samples)
 
-    def opened(model: StoredModel) -> tuple[str, list]:
-        return model.name, list(representations.prepared(model.features, preparation))
+    def opened(model: StoredModel) -> comparisons.SweptModel:
+        if representations.are_kernels(model.features):
+            return comparisons.SweptModel(model.name, list(representations.read_kernels(model.features)), True)
+        return comparisons.SweptModel(model.name, list(representations.prepared(model.features, preparation)))
 
     first = models.all[0]
     with Progress(f"{metric} of {first.name} over n", total=len(models.all) - 1, unit="model") as progress:
