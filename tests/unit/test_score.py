@@ -344,6 +344,9 @@ def test_models_left_over_from_an_earlier_experiment_are_not_compared(copy):
 def test_a_bank_from_arrays_needs_arrays_that_fit(tmp_path):
     with pytest.raises(ValueError, match="at least one model"):
         prh.make_bank(tmp_path, {})
+    for names in ({"models": {"../a": MINE}}, {"models": {"a": MINE}, "dataset": "a/b"}):
+        with pytest.raises(ValueError, match="cannot be the name of a file"):
+            prh.make_bank(tmp_path, **names)
     with pytest.raises(ValueError, match=r"they have \[50, 60\] rows"):
         prh.make_bank(tmp_path, {"a": [MINE[0], MINE[1][:50]]})
     with pytest.raises(ValueError, match="'s00' 2 times"):

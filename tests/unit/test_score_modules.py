@@ -1,5 +1,7 @@
 """Modules in memory give the features that the workflow would extract, also while they are trained."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import prh
+from prh.bank import modules
 from prh.bank.modules import layers_of
 from prh.experiment.schema import VisionModel
 from prh.io import tables
@@ -138,6 +141,7 @@ def test_sequences_are_pooled_over_their_own_tokens(bank, pooling):
         ({"data": [], "layers": ["first"]}, "data has no batches"),
         ({"data": [torch.zeros(3, 5)], "layers": ["third"]}, "the model has no module 'third'"),
         ({"data": [torch.zeros(3, 5)], "layers": []}, "layers is empty"),
+        ({"data": [torch.zeros(3, 5)], "layers": "("}, r"layers is '\(', which is no regular expression"),
         ({"data": ["text"], "layers": ["first"]}, "a batch of data is a str"),
         ({"data": [torch.full((N, 5), torch.nan)], "layers": ["first"]}, "first: NaN or infinite feature in batch 0"),
         ({"data": [torch.zeros(3, 5)], "layers": ["first"], "pooling": "gap"}, "pooling is 'gap'"),
@@ -166,6 +170,16 @@ def test_layers_without_one_output_for_each_input(bank):
     unused.spare = nn.Linear(5, 5)
     with pytest.raises(ModelError, match="layer spare does not run"):
         layers_of(unused, bank, data=[torch.randn(N, 5)], layers=["spare"])
+
+
+def test_a_copy_without_weights_has_the_structure_and_no_memory():
+    module = nn.Sequential(nn.Linear(5, 5), nn.BatchNorm1d(5))
+    twin = modules._without_weights(module)
+    assert all(one.is_meta for one in (*twin.parameters(), *twin.buffers()))
+    assert twin.state_dict().keys() == module.state_dict().keys()
+    assert not any(one.is_meta for one in (*module.parameters(), *module.buffers()))
+    with Path(__file__).open() as module.stream:
+        assert modules._without_weights(module) is None
 
 
 def test_a_tokenizer_and_layers_do_not_go_together(bank, tmp_path):

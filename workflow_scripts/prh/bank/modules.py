@@ -8,6 +8,7 @@ by passing images. Texts go the way of its language models. Anything else has no
 from __future__ import annotations
 
 import copy
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from prh.models.blocks import find_layers
 from prh.models.hooks import hooked
 from prh.models.pooling import tensors_in
 from prh.models.repositories import ModelError
+
+log = logging.getLogger(__name__)
 
 POOLINGS = ("mean", "last", "cls")
 """Ways to pool [batch, tokens, width]."""
@@ -94,20 +97,20 @@ def _of_batches(
     _require_order(data)
     device, dtype = _device_and_dtype(module)
     pattern = _pattern(layers, module)
-    found = find_layers(module, pattern)
+    blocks = find_layers(module, pattern)
     encode, parts = None, []
     for number, batch in enumerate(data):
         positional, named = _inputs(batch, device, dtype)
         if encode is None:
-            encode = _encoder(module, found, pattern, positional, named, pooling, name)
+            encode = _encoder(module, blocks, pattern, positional, named, pooling, name)
         features = encode(positional, named)
-        for (label, _), layer in zip(found, features, strict=True):
+        for (label, _), layer in zip(blocks, features, strict=True):
             if not bool(torch.isfinite(layer).all()):
                 raise ValueError(f"{name}, layer {label}: NaN or infinite feature in batch {number} of data.")
         parts.append([layer.float().cpu().numpy() for layer in features])
     if not parts:
         raise ValueError("data has no batches; pass a DataLoader with the inputs of the bank's samples.")
-    return {label: np.concatenate(rows) for (label, _), rows in zip(found, zip(*parts, strict=True), strict=True)}
+    return {label: np.concatenate(rows) for (label, _), rows in zip(blocks, zip(*parts, strict=True), strict=True)}
 
 
 def _require_order(data: Iterable[Any]) -> None:
@@ -125,7 +128,12 @@ def _device_and_dtype(module: nn.Module) -> tuple[torch.device, torch.dtype]:
 
 
 def _pattern(layers: str | Sequence[str] | None, module: nn.Module) -> str | None:
-    """One regular expression for ``layers``. Raises ModelError for a name that no module has."""
+    """One regular expression for ``layers``. Raises ModelError if it is none, and for a name that no module has."""
+    if isinstance(layers, str):
+        try:
+            re.compile(layers)
+        except re.error as error:
+            raise ModelError(f"layers is {layers!r}, which is no regular expression: {error}.") from None
     if layers is None or isinstance(layers, str):
         return layers
     names = {name for name, _ in module.named_modules()}
@@ -251,7 +259,7 @@ def _image_encoder(
     noise = torch.randn((2, *images.shape[1:]), generator=torch.Generator().manual_seed(0)).to(images)
 
     def twin(size: tuple[int, int] | None) -> nn.Module | None:
-        return copy.deepcopy(module).to("meta") if size is None else None
+        return _without_weights(module) if size is None else None
 
     layouts = prove_layouts(
         module, layers, noise, twin, declared_widths(module), whole=pattern is None, model=f"model {name!r}"
@@ -265,6 +273,17 @@ def _image_encoder(
         return encoder.encode(positional[0] if is_positional else named["pixel_values"])
 
     return encode
+
+
+def _without_weights(module: nn.Module) -> nn.Module | None:
+    """A copy on the meta device, for which no weight is copied; None for a module that cannot be copied."""
+    weights = {id(one): nn.Parameter(torch.empty_like(one, device="meta"), False) for one in module.parameters()}
+    weights |= {id(one): torch.empty_like(one, device="meta") for one in module.buffers()}
+    try:
+        return copy.deepcopy(module, weights)
+    except Exception as error:  # handles of other processes or of files, which only its own code knows
+        log.debug("no copy of %s: %s", type(module).__name__, error)
+        return None
 
 
 def _no_transform(image: object) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from prh.bank.folder import FEATURES, MODELS, NEIGHBOURS, Bank
 from prh.bank.rows import as_ids
 from prh.core.preparation import prepared_layers
 from prh.io import tables
+
+NAME = "[A-Za-z0-9][A-Za-z0-9_.-]*"
+"""Names of models and data sets, as in an experiment."""
 
 
 def make_bank(
@@ -56,8 +60,8 @@ def make_bank(
     Raises
     ------
     ValueError
-        For no models, layers that `prh.prepare` rejects, models or ids of different numbers of samples, or repeated
-        ids.
+        For no models, names that cannot be those of files, layers that `prh.prepare` rejects, models or ids of
+        different numbers of samples, or repeated ids.
 
     Examples
     --------
@@ -70,6 +74,9 @@ def make_bank(
     """
     if not models:
         raise ValueError("a bank needs at least one model.")
+    for name in (dataset, *models):
+        if not re.fullmatch(NAME, name):
+            raise ValueError(f"{name!r} cannot be the name of a file; use letters, digits, '.', '-' and '_'.")
     folder, modalities = Path(folder), modalities or {}
     counts = {len(layer) for layers in models.values() for layer in layers}
     if len(counts) != 1:
@@ -82,10 +89,10 @@ def make_bank(
         footer = {**facts, "model": name, "layer_names": [f"layer_{number}" for number in range(len(layers))]}
         named = ((f"{name}, layer {number}", layer) for number, layer in enumerate(layers))
         prepared = prepared_layers(named, **preparation)
-        lists, found = representations.neighbours_table(name, ids, prepared, min(k_max, n - 1))
+        lists, about_lists = representations.neighbours_table(name, ids, prepared, min(k_max, n - 1))
         settings = {"settings": {"alignment": {**preparation, "k_max": k_max}}}
         path = folder / NEIGHBOURS / dataset / f"{name}.parquet"
-        tables.write(lists, path, tables.provenance(**footer, **found, **settings))
+        tables.write(lists, path, tables.provenance(**footer, **about_lists, **settings))
         if features:
             stored = tables.layers_table(ids, [np.asarray(layer, np.float32) for layer in layers])
             tables.write(stored, folder / FEATURES / dataset / f"{name}.parquet", tables.provenance(**footer))
