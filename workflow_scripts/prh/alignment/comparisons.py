@@ -123,7 +123,8 @@ def sweep_row(
     """Best layer pairs (schema BEST) of a model with others in growing galleries: see prh.core.sweeps.
 
     The queries, as many as the smallest gallery, are the same for all models and sizes. With ``groups`` [N], a gallery
-    takes whole groups, except that its size may cut off the last one. There are no intervals and no cross-fits: a sweep is read as a curve.
+    takes whole groups, except that its size may cut off the last one. There are no intervals and no cross-fits: a sweep
+    is read as a curve.
     """
     queries, depth = min(sizes), max(settings.k)
     count = next((len(layer) for layer in x.layers if layer is not None), 0)
