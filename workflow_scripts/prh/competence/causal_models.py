@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from prh.modalities import language
+from prh.modalities import language, language_factories
 from prh.models import loading, text_checks
 from prh.models.selftest import SelfTest
 from prh.models.text_checks import NotCausal
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
     from prh.experiment.schema import LanguageModel
@@ -52,17 +53,33 @@ def load_causal(
     """
     root = None if root is None else Path(root)
     dtype = loading.choose_dtype(entry.dtype, device)
-    _refuse_other_kinds(entry, loading.auto_config(entry, root))
-    # with a cache, since some tasks generate their answers
-    loaded = loading.load_auto(entry, root, device, dtype, kind="AutoModelForCausalLM", cache=True)
+    is_built = entry.source == "python"
+    loaded, tokenizer = (_from_factory if is_built else _from_files)(entry, root, device, dtype, texts)
     model = loaded.model.eval() if loaded.placed else loaded.model.eval().to(device)
-    tokenizer = language.load_tokenizer(entry, root, texts=texts)
     with loading.explained(entry.name, root):
         vocabulary = language.vocabulary_size(model) or model.config.get_text_config().vocab_size
         longest = language.longest_text(model) or text_checks.LONG
         selftest, batching = text_checks.prove_causal(loaded, entry, dtype, longest, vocabulary)
+    if is_built:
+        selftest = language_factories.as_built(selftest, entry)
     log.info("%s: %s", entry.name, selftest.log_line())
     return CausalModel(model, tokenizer, selftest, batching)
+
+
+def _from_files(
+    entry: LanguageModel, root: Path | None, device: str, dtype: torch.dtype, texts: Sequence[str]
+) -> tuple[loading.Loaded, PreTrainedTokenizerBase]:
+    _refuse_other_kinds(entry, loading.auto_config(entry, root))
+    # with a cache, since some tasks generate their answers
+    loaded = loading.load_auto(entry, root, device, dtype, kind="AutoModelForCausalLM", cache=True)
+    return loaded, language.load_tokenizer(entry, root, texts=texts)
+
+
+def _from_factory(
+    entry: LanguageModel, root: Path | None, device: str, dtype: torch.dtype, _texts: Sequence[str]
+) -> tuple[loading.Loaded, PreTrainedTokenizerBase]:
+    model, tokenizer = language_factories.causal(entry, root, device, dtype)
+    return loading.Loaded(model, placed=True, report=None), tokenizer
 
 
 def _refuse_other_kinds(entry: LanguageModel, config: PreTrainedConfig) -> None:

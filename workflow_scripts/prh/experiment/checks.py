@@ -14,11 +14,13 @@ from pydantic import BaseModel
 from prh.core import sample_sizes
 from prh.core.metrics import METRICS
 from prh.downloads.sources import source_of
+from prh.experiment import code
 from prh.experiment.messages import meant
 from prh.experiment.schema import LISTS, Dataset, Experiment, GivenModel, KernelModel
 from prh.experiment.schema.base import unusable_path
 from prh.io.addresses import redacted
 from prh.modalities import modality_of
+from prh.models import factory_files
 
 
 def mistakes_in(experiment: Experiment, folder: Path) -> list[str]:
@@ -30,6 +32,7 @@ def mistakes_in(experiment: Experiment, folder: Path) -> list[str]:
         *_size_mistakes(experiment),
         *_probe_mistakes(experiment),
         *_model_mistakes(experiment),
+        *_factory_mistakes(experiment, folder),
         *_given_mistakes(experiment),
         *_alike_addresses(experiment),
         *_missing_paths(experiment, folder),
@@ -107,6 +110,30 @@ def _model_mistakes(experiment: Experiment) -> list[str]:
     """What the modality of an entry knows to be wrong with it: a job would say so after hours of others."""
     told = ((model.name, modality_of(model).mistake(model)) for model in experiment.models)
     return [f"models, entry '{name}': {mistake}." for name, mistake in told if mistake]
+
+
+def _factory_mistakes(experiment: Experiment, folder: Path) -> list[str]:
+    """Factories that are not there, or are not Python, or import what is not. They are read and not run."""
+    mistakes = []
+    for model in experiment.models:
+        if (factory := getattr(model, "factory", None)) is None:
+            continue
+        if mistake := factory_files.mistake(factory, folder) or _unreadable_import(factory, folder):
+            mistakes.append(f"models, entry '{model.name}', factory: {mistake}.")
+    return mistakes
+
+
+def _unreadable_import(factory: str, folder: Path) -> str | None:
+    """A file beside a factory that it imports and that is not Python."""
+    path = factory_files.find(factory, folder)
+    if factory_files.installed_version(factory, path):
+        return None
+    try:
+        code.digest([path])
+    except (SyntaxError, ValueError) as error:
+        file, line = Path(getattr(error, "filename", None) or path).name, getattr(error, "lineno", None)
+        return f"{file}{f', line {line}' if line else ''} is not Python ({getattr(error, 'msg', error)})"
+    return None
 
 
 def _given_mistakes(experiment: Experiment) -> list[str]:

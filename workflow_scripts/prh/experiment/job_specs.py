@@ -18,6 +18,7 @@ from prh.experiment.plan import Plan
 from prh.experiment.specs import Spec, differences
 from prh.io import files
 from prh.modalities import colour_of, loader_of, modality_of
+from prh.models import factory_files
 
 # What of a model's entry its weights depend on, what is told in tables or to the scheduler only, and what has no part
 # in its features or scores.
@@ -93,7 +94,9 @@ class JobSpecs:
         if modality_of(entry).is_given:
             return self._given(entry)
         settings = {"model": differences(entry, without=NOT_IN_FEATURES), **({"layers": layers} if layers else {})}
-        return _spec(settings, "features.py", code.home(loader_of(entry)), code.home(modality_of(entry).encode))
+        built, own = _factory(entry)
+        modules = (code.home(loader_of(entry)), code.home(modality_of(entry).encode))
+        return _spec(settings | built, "features.py", *modules, *own)
 
     def _given(self, entry: Any) -> Spec:
         """What a representation that is given depends on, besides data and its files."""
@@ -156,7 +159,8 @@ class JobSpecs:
     def bits_per_byte(self, text: str, model: str) -> Spec:
         """How a text is shown to a model, and the model."""
         shown = differences(self.plan.texts[text], only=("name", "source", "window", "stride"))
-        return _spec({"text": shown, "model": self._scored(model)}, "bits_per_byte.py")
+        built, own = _factory(self.plan.models[model])
+        return _spec({"text": shown, "model": self._scored(model), **built}, "bits_per_byte.py", *own)
 
     def download_task(self, task: str) -> Spec:
         """The entry of a task of lm-eval, with the world it may come from."""
@@ -168,7 +172,8 @@ class JobSpecs:
     def harness(self, task: str, model: str) -> Spec:
         """The entry of a task of lm-eval, and the model."""
         entry = differences(self.plan.harness[task], without=NOT_IN_TASK)
-        return _spec({"task": entry, "model": self._scored(model)}, "harness.py")
+        built, own = _factory(self.plan.models[model])
+        return _spec({"task": entry, "model": self._scored(model), **built}, "harness.py", *own)
 
     def scores(self) -> Spec:
         """Under which id the scores of each model are published; quantised weights do not share those of the full."""
@@ -216,6 +221,17 @@ class JobSpecs:
 
     def _alignment(self, *names: str) -> dict[str, object]:
         return differences(self.experiment.alignment, only=names)
+
+
+def _factory(entry: Any) -> tuple[dict[str, str], tuple[Path, ...]]:
+    """What jobs depend on that run the factory of a model: the version of its package if that is installed, or else
+    where its code begins. Nothing for other models.
+    """
+    if (factory := getattr(entry, "factory", None)) is None:
+        return {}, ()
+    path = factory_files.find(factory)
+    version = factory_files.installed_version(factory, path)
+    return ({"package": version}, ()) if version else ({}, (path,))
 
 
 def _spec(settings: Mapping[str, Any], *roots: str | Path, declared: tuple = ()) -> Spec:

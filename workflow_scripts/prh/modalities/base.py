@@ -87,7 +87,7 @@ class Modality:
         The class of its entries under ``models``, or the path to it, ``package.module:Class``.
     load : function, or mapping of str to function
         From (entry, folder or file of the weights or None, device, dtype) to an `Encoder`. A mapping has one function
-        for each value of the entry's key ``library``.
+        for each value of the entry's key ``library``, and of ``source`` where the source decides.
     reads : sequence of str
         The columns of shards that it reads, from `READABLE`. Its models skip data sets that lack one of them.
     encode : function
@@ -143,7 +143,10 @@ class Modality:
 
     def loader(self, entry: Any) -> Function:
         """The function that loads the model of an entry. Raises KeyError if there is none for its library."""
-        return self.load[entry.library] if isinstance(self.load, Mapping) else self.load
+        if not isinstance(self.load, Mapping):
+            return self.load
+        source = getattr(entry, "source", None)
+        return self.load[source if source in self.load else entry.library]
 
     def meets(self, dataset: Any, entry: Any) -> bool:
         """Whether the model of an entry runs on the data set of another."""

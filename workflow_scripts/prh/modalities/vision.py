@@ -138,7 +138,11 @@ def load(entry: VisionModel, root: Path | None, device: str, dtype: torch.dtype)
     its self-test.
     """
     build = vision_loading.from_timm if entry.library == "timm" else vision_loading.from_transformers
-    parts = build(entry, root, device, dtype)
+    return proved(entry, build(entry, root, device, dtype), device, dtype)
+
+
+def proved(entry: VisionModel, parts: vision_loading.Parts, device: str, dtype: torch.dtype) -> VisionEncoder:
+    """The encoder of an entry made of ``parts``, self-tested. Raises ModelError like `load`."""
     model = f"model {entry.name!r}"
     examples = vision_proofs.example_images(parts.transform, model)
     # noise, because padding by the preprocessing would be the same in both images, just as learned tokens are

@@ -179,9 +179,9 @@ def prove_causal(
         return SelfTest({"left out": left_out, **_ORDER}, time.monotonic() - start), "padded"
     with torch.inference_mode():
         _prove_order(model, rows[-1], name, tolerance)
-        proved = weights.prove(loaded.report, model, lambda: [_logits(model, rows[-1:])], name, hint=hint)
-        alone = _logits(model, rows[:1])
-        together = _logits(model, rows)[:1, : len(rows[0])]
+        proved = weights.prove(loaded.report, model, lambda: [logits_of(model, rows[-1:])], name, hint=hint)
+        alone = logits_of(model, rows[:1])
+        together = logits_of(model, rows)[:1, : len(rows[0])]
     batching: Batching = "padded" if distance([alone], [together]) <= tolerance else "single"
     results = {"weights": proved, **_ORDER, "batches": _batching_in_words(batching, name)}
     return SelfTest(results, time.monotonic() - start), batching
@@ -190,7 +190,7 @@ def prove_causal(
 def _prove_order(model: nn.Module, ids: Tensor, name: str, tolerance: float) -> None:
     """Prove that two passes are equal and that no prediction sees later tokens; raises like `prove_causal`."""
     with torch.inference_mode():
-        whole = prove_repeatable(lambda: [_logits(model, [ids])], name, tolerance)
+        whole = prove_repeatable(lambda: [logits_of(model, [ids])], name, tolerance)
         refuse_later_tokens(model, ids, whole[0], name, tolerance)
 
 
@@ -205,7 +205,7 @@ def refuse_later_tokens(model: nn.Module, ids: Tensor, logits: Tensor, name: str
     for position in {len(ids) - 1, max(1, len(ids) // 2)}:
         other = ids.clone()
         other[position] = low if ids[position] != low else high
-        changed = _logits(model, [other])
+        changed = logits_of(model, [other])
         apart = distance([logits[:, :position]], [changed[:, :position]])
         if apart > min(tolerance, SAME_SHAPE) or (apart > 0 and _sees(model, ids, position)):
             raise NotCausal(
@@ -239,7 +239,7 @@ def _gradients(model: nn.Module, ids: Tensor, position: int) -> Tensor | None:
         return None
     with torch.inference_mode(mode=False), torch.enable_grad(), hooked([table.register_forward_hook(take)]):
         try:
-            early = _logits(model, [ids.clone()])[:, :position].float()
+            early = logits_of(model, [ids.clone()])[:, :position].float()
             # weighted, because gradients may cancel in the plain sum
             mixed = (early * torch.linspace(0.5, 1.5, early.numel(), device=early.device).view_as(early)).sum()
             return torch.autograd.grad(mixed, embedded[0])[0][0].nan_to_num()
@@ -248,7 +248,7 @@ def _gradients(model: nn.Module, ids: Tensor, position: int) -> Tensor | None:
             return None
 
 
-def _logits(model: nn.Module, rows: Sequence[Tensor]) -> Tensor:
+def logits_of(model: nn.Module, rows: Sequence[Tensor]) -> Tensor:
     """Logits [batch, tokens, vocabulary] for rows of ids, padded on the right."""
     ids = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True).to(model.device)
     lengths = torch.tensor([len(row) for row in rows], device=model.device)

@@ -73,7 +73,7 @@ def from_timm(entry: VisionModel, root: Path | None, device: str, dtype: torch.d
         return None if built is None else built.eval()
 
     return Parts(
-        module=_place(model, device, dtype),
+        module=place(model, device, dtype),
         transform=create_transform(**preparation, is_training=False, normalize=False),
         twin=twin,
         parameters=parameters,
@@ -92,7 +92,7 @@ def _folded(model: nn.Module, image: Tensor, entry: VisionModel) -> nn.Module:
         return model.eval()
 
 
-def _place(model: nn.Module, device: str, dtype: torch.dtype) -> nn.Module:
+def place(model: nn.Module, device: str, dtype: torch.dtype) -> nn.Module:
     """``model`` on ``device`` in ``dtype``, with channels last unless a kernel has a third axis (time)."""
     flat = all(parameter.ndim <= 4 for parameter in model.parameters())
     return model.to(device=device, dtype=dtype, memory_format=torch.channels_last if flat else torch.preserve_format)
@@ -103,7 +103,7 @@ def from_transformers(entry: VisionModel, root: Path | None, device: str, dtype:
     loaded = load_auto(entry, root, device, dtype)
     model = _without_mask(vision_part(without_decoder(loaded.model)), entry).eval()
     if not loaded.placed:
-        _place(model, device, dtype)
+        place(model, device, dtype)
     transform = ProcessorTransform(_processor(entry, root))
     image = vision_proofs.example_images(transform, f"model {entry.name!r}")[:1].to(device, dtype)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import ChainMap
 from string import Formatter
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, JsonValue, WithJsonSchema, model_validator
 
 from prh.downloads.sources import SOURCES, known, source_of
 from prh.experiment.schema.base import Pattern, Section, Seed, Sha256, Url
@@ -30,6 +31,19 @@ def _are_of_architecture(arguments: dict[str, object]) -> dict[str, object]:
     return arguments
 
 
+def _is_factory(text: str) -> str:
+    if not re.fullmatch(r"(.+\.py|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):[A-Za-z_]\w*", text):
+        raise ValueError(f"{text!r} is not a factory; write file.py:function or package.module:function")
+    return text
+
+
+def _are_arguments(arguments: dict[str, object]) -> dict[str, object]:
+    for name in arguments:
+        if not name.isidentifier() or name == "path":
+            raise ValueError(f"{name!r} cannot be an argument of a factory" + "; set 'path' itself" * (name == "path"))
+    return arguments
+
+
 def _is_source(name: str) -> str:
     if name not in known("models"):
         raise ValueError(f"{name!r} is not one of {', '.join(map(repr, known('models')))}")
@@ -39,7 +53,7 @@ def _is_source(name: str) -> str:
 SourceName = Annotated[
     str,
     AfterValidator(_is_source),
-    WithJsonSchema({"type": "string", "enum": ["hub", "local", "url", "random", "world"]}),
+    WithJsonSchema({"type": "string", "enum": ["hub", "local", "url", "random", "world", "python"]}),
 ]
 
 
@@ -59,11 +73,17 @@ class WeightsEntry(ModelEntry):
 
     source: SourceName
     """Where the weights come from: the Hugging Face hub, a local folder or file, a checkpoint on the web, a random
-    initialisation, or training in the idealised world."""
+    initialisation, training in the idealised world, or a function of your own."""
     id: str | None = None
     """hub: repository or timm name; url, local file, random: name of the timm architecture."""
     path: str | None = None
-    """local: folder (or checkpoint file) with the weights; random, transformers: folder with config.json."""
+    """local: folder (or checkpoint file) with the weights; random, transformers: folder with config.json;
+    python: a file or folder that the factory reads, which it gets as its argument ``path``."""
+    factory: Annotated[str, AfterValidator(_is_factory)] | None = None
+    """python: function that returns (module, transform) or, for text, (module, tokenizer): my_models.py:build (a file
+    relative to the folder where snakemake runs) or package.module:build. It is code, and runs. See docs/own.md."""
+    factory_args: Annotated[dict[str, JsonValue], AfterValidator(_are_arguments)] = {}
+    """python: arguments for the factory, plain values."""
     revision: str | None = None
     """hub: commit (best), branch or tag (null: that of the first download, recorded in the lock file)."""
     url: Url | None = None
@@ -115,6 +135,9 @@ class WeightsEntry(ModelEntry):
     def _has_what_its_source_needs(self) -> WeightsEntry:
         if mistake := source_of("models", self).mistake(self):
             raise ValueError(mistake)
+        for key in ("factory", "factory_args"):
+            if key in self.model_fields_set and self.source != "python":
+                raise ValueError(f"'{key}' is only for models of source python")
         if (self.source == "world") != (self.training is not None):
             raise ValueError("source 'world' and 'training' belong together: only models of the world are trained")
         for key in ("device_map", "quantisation"):

@@ -25,7 +25,11 @@ register(
     Modality(
         "language",
         entry="prh.experiment.schema:LanguageModel",
-        load={"transformers": "prh.modalities.language:load", "word_vectors": "prh.modalities.word_vectors:load"},
+        load={
+            "transformers": "prh.modalities.language:load",
+            "word_vectors": "prh.modalities.word_vectors:load",
+            "python": "prh.modalities.language_factories:load",
+        },
         reads=("captions",),
         encode="prh.modalities.text_batches:encode",
         is_scored=is_scored,

@@ -32,7 +32,11 @@ register(
     Modality(
         "vision",
         entry="prh.experiment.schema:VisionModel",
-        load="prh.modalities.vision:load",
+        load={
+            "timm": "prh.modalities.vision:load",
+            "transformers": "prh.modalities.vision:load",
+            "python": "prh.modalities.vision_factories:load",
+        },
         reads=("image",),
         encode="prh.modalities.image_batches:encode",
         is_probed=True,
