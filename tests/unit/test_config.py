@@ -59,7 +59,7 @@ MISTAKES = {
     "missing source": (["models", 1, "source"], None, "models, entry 'gpt2': the key 'source' is missing."),
     "no data": (["datasets"], [], "the experiment, datasets: List should have at least 1 item"),
     "unknown source of data": (["datasets", 0, "source"], "ftp", "datasets, entry 'photos': unknown 'source' 'ftp'; known: 'local', 'hub', 'url'"),
-    "unknown source of a model": (["models", 0, "source"], "ftp", "models, entry 'vit', source: 'ftp' is not one of 'features', 'hub', 'kernel', 'local', 'random', 'url', 'world'."),
+    "unknown source of a model": (["models", 0, "source"], "ftp", "models, entry 'vit', source: 'ftp' is not one of 'features', 'hub', 'kernel', 'local', 'python', 'random', 'url', 'world'."),
     "unknown modality": (["models", 0, "modality"], "smell", "models, entry 'vit': unknown 'modality' 'smell'; known: 'vision', 'language', 'world'."),
     "no id": (["models", 0, "id"], None, "models, entry 'vit': source 'hub' needs 'id', the repository or timm name."),
     "wrong type": (["alignment", "k"], ["ten"], "alignment, k[0]: Input should be a valid integer"),

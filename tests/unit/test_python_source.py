@@ -2,10 +2,15 @@
 
 import json
 import math
+import re
+import subprocess
+import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 from transformers import AutoModel, AutoTokenizer
 
@@ -77,7 +82,7 @@ def build():
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", list(__import__("sys").path))
+    monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(factories, "_imported", {})
     return tmp_path
 
@@ -357,3 +362,25 @@ def test_an_installed_package_is_known_by_its_version():
 def test_arguments_are_plain_values(value):
     with pytest.raises(ValueError, match=r"finite|JSON|number"):
         vision(factory_args={"rate": value})
+
+
+# ---- docs/own.md ----------------------------------------------------------------------------------------------
+
+
+def test_the_section_of_the_documentation_runs_as_it_stands(here, repository):
+    text = (repository / "docs/own.md").read_text(encoding="utf-8")
+    section = re.search(r"^## An architecture of your own$(.*?)^## ", text, re.MULTILINE | re.DOTALL)[1]
+    for block in re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL):
+        write(here, block, re.match(r"# (\S+)", block)[1])
+    weights = """
+        import torch
+        from my_models import Net
+        torch.save(Net(16).state_dict(), "weights.pt")
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(weights)], check=True)
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    models = [entry for block in blocks for entry in yaml.safe_load(block)["models"]]
+    checked = loading.load(experiment(here) | {"models": models}, here).models
+    encoders = [load(entry, Path(entry.path) if entry.path else None) for entry in checked]
+    assert encoders[0].layer_names == ["blocks.0", "blocks.1"]
+    assert len(encoders[1].encode(encoders[1].tokenize(TEXTS))) == 2

@@ -230,6 +230,10 @@ def _walk(folder: Path, above: frozenset[str], dead: bool) -> Iterator[Path]:
                 yield folder / entry.name
 
 
+FILELESS = ("random", "python")
+"""Sources of models that may have no files: random weights, and functions that need none."""
+
+
 def fetched(path: Path, name: str | None = None, source: str | None = None) -> dict[str, Any]:
     """The record of a download (source.json, weights.json), after checking that its files are present and unchanged.
 
@@ -245,7 +249,9 @@ def fetched(path: Path, name: str | None = None, source: str | None = None) -> d
                 f"file under this name: {_REMEDY}."
             )
     root = None if content["root"] is None else Path(content["root"])
-    if not isinstance(content["files"], dict) or (root is None and (content["files"] or content["source"] != "random")):
+    if not isinstance(content["files"], dict) or (
+        root is None and (content["files"] or content["source"] not in FILELESS)
+    ):
         raise ValueError(f"{path} does not say where its files are; it is damaged: {_REMEDY}.")
     status = path.stat()
     noted = max(status.st_mtime_ns, status.st_ctime_ns)
