@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -76,6 +78,8 @@ def test_folders_of_images_need_no_null(tmp_path):
     assert manifest is not None, said
     assert manifest["form"] == "images, their folder the label 'class'"
     assert "mine: 2 samples in 1 shards, 0 skipped, read as images, their folder the label 'class'" in said
+    assert manifest["inferred"] == ["no captions (images in folders have none)", "ids are their paths"]
+    assert "mine: inferred: no captions (images in folders have none), ids are their paths\n" in said
     manifest, said = sharded(tmp_path / "photos", tmp_path / "out2", captions="text")
     assert "error: " in said
     assert "set captions: null" in said
@@ -90,6 +94,42 @@ def test_texts_alone_need_no_null(tmp_path, name, content):
     manifest, said = sharded(tmp_path / "texts", tmp_path / "out")
     assert manifest is not None, said
     assert (manifest["samples"], manifest["form"]) == (2, f"{name}: texts")
+    assert manifest["inferred"] == [f"no images ({name} names none)", "ids are numbers, as no column has any"]
+    assert f"mine: inferred: no images ({name} names none), ids are numbers" in said
+
+
+def test_a_single_file_of_texts_is_a_data_set(tmp_path):
+    (tmp_path / "mine.csv").write_text("id,text\na,one\nb,two\n")
+    manifest, said = sharded(tmp_path / "mine.csv", tmp_path / "out")
+    assert manifest is not None, said
+    assert manifest["inferred"] == ["no images (mine.csv names none)", "ids from column 'id'"]
+    shard = tables.read(tmp_path / "out/shards/00000.parquet")
+    assert shard["sample_id"].to_pylist() == ["a", "b"]
+
+
+def test_what_an_entry_says_is_not_inferred(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/1.png").write_bytes(picture(1))
+    (tmp_path / "photos/2.png").write_bytes(picture(2))
+    rows = "".join(f'{{"file_name": "{i}.png", "text": "a", "key": "{i}"}}\n' for i in (1, 2))
+    (tmp_path / "photos/metadata.jsonl").write_text(rows)
+    manifest, said = sharded(tmp_path / "photos", tmp_path / "out", image=None, sample_id="key")
+    assert manifest is not None, said
+    assert manifest["inferred"] == []
+    assert "inferred" not in said
+    manifest, said = sharded(tmp_path / "photos", tmp_path / "out2")
+    assert manifest["inferred"] == ["ids from column 'file_name'"]
+
+
+def test_images_and_ids_in_parquet_are_inferred(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/1.png").write_bytes(picture(1))
+    (tmp_path / "photos/2.png").write_bytes(picture(2))
+    columns = {"file_name": ["1.png", "2.png"], "text": ["a", "b"], "id": [7, 8]}
+    pq.write_table(pa.table(columns), tmp_path / "photos/data.parquet")
+    manifest, said = sharded(tmp_path / "photos", tmp_path / "out")
+    assert manifest is not None, said
+    assert manifest["inferred"] == ["images from column 'file_name'", "ids from column 'id'"]
 
 
 def test_a_mistake_is_one_sentence(tmp_path):

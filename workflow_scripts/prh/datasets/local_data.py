@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,6 +26,8 @@ class Reading:
     """How the source was interpreted, in a few words."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Number of files that are not samples, by file ending."""
+    inferred: Sequence[str] = ()
+    """What the entry leaves open and the source decides, a few words each."""
 
     def __iter__(self) -> Iterator[Sample]:
         return iter(self.samples)
@@ -87,7 +89,22 @@ def _read_metadata(root: Path, path: Path, columns: SampleColumns, chosen: Mappi
                 raise DataError(f"{path}, line {line}: no file_name; set image: null if the data are texts alone.")
     read = samples.reader(path.parent)
     picked = subset(rows, **chosen)
-    return Reading((_metadata_sample(row, i, columns, read, path, line) for i, line, row in picked), form)
+    first = rows[0][2]
+    inferred = [] if columns.image is not None or _has_images(first) else [f"no images ({path.name} names none)"]
+    inferred += _inferred_ids(columns, first)
+    return Reading((_metadata_sample(row, i, columns, read, path, line) for i, line, row in picked), form, {}, inferred)
+
+
+def _has_images(row: Mapping) -> bool:
+    return FILE_NAME in row or SampleColumns.image in row
+
+
+def _inferred_ids(columns: SampleColumns, available: Collection[str]) -> list[str]:
+    """Which column the ids are taken from, if the entry leaves that open."""
+    if columns.sample_id != AUTO:
+        return []
+    column = next((name for name in (FILE_NAME, *samples.ID_COLUMNS) if name in available), None)
+    return [f"ids from column '{column}'" if column else "ids are numbers, as no column has any"]
 
 
 def _metadata_sample(
@@ -116,7 +133,11 @@ def _read_parquet(root: Path, paths: tuple[Path, ...], columns: SampleColumns, c
     if chosen.get("shuffle_seed") is not None:
         keep = set(subset(range(sum(map(parquet_files.count_rows, paths))), **chosen))
     form = paths[0].name if len(paths) == 1 else f"{len(paths)} Parquet files"
-    return Reading(_parquet_samples(root, paths, columns, keep), form)
+    available = parquet_files.column_names(paths[0])
+    images = _with_images(paths[0], columns, available).image
+    inferred = [f"images from column '{images}'"] if images != columns.image else []
+    inferred += _inferred_ids(columns, [name for name in available if name != FILE_NAME])
+    return Reading(_parquet_samples(root, paths, columns, keep), form, {}, inferred)
 
 
 def _parquet_samples(
@@ -167,6 +188,7 @@ def _read_folders(root: Path, form: local_forms.Form, columns: SampleColumns, ch
         (_folder_sample(root, path, index, columns) for index, path in images),
         "images, their folder the label 'class'",
         dict(sorted(endings.items())),
+        ["no captions (images in folders have none)", *(["ids are their paths"] if columns.sample_id == AUTO else [])],
     )
 
 

@@ -183,6 +183,7 @@ def shard(
         "skipped": len(verdicts.bad),
         "digest": whole.hexdigest(),
         "form": None if reading is None else reading.form,
+        "inferred": [] if reading is None else list(reading.inferred),
         "left_out": {} if reading is None else dict(reading.left_out),
         "images": dict(sorted(verdicts.images.items())),
         "minus_one": dict(sorted(verdicts.minus_one.items())),
@@ -219,6 +220,8 @@ def summary(name: str, manifest: Mapping) -> list[str]:
     counts = f"{manifest['samples']} samples in {len(manifest['shards'])} shards, {manifest['skipped']} skipped"
     form = f", read as {manifest['form']}" if manifest["form"] else ""
     lines = [f"{name}: {counts}{form}"]
+    if manifest["inferred"]:
+        lines.append(f"{name}: inferred: {', '.join(manifest['inferred'])}")
     if manifest["left_out"]:
         endings = ", ".join(f"{count} {ending}" for ending, count in manifest["left_out"].items())
         lines.append(f"{name}: files that are not images: {endings}")
