@@ -12,10 +12,10 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from prh.competence.causal_models import load_causal
-from prh.experiment import loading
+from prh.experiment import code, costs, job_specs, loading
 from prh.experiment.job_specs import JobSpecs
 from prh.experiment.plan import Plan
 from prh.experiment.schema import LanguageModel, VisionModel
@@ -324,9 +324,129 @@ def test_what_is_wrong_with_a_factory_is_said_before_any_job(here, files, messag
     assert message in str(error.value)
 
 
+def test_a_module_in_a_folder_without_init_is_refused_because_its_imports_are_not_watched(here):
+    (here / "own").mkdir()
+    write(here, "def build(): pass", "own/models.py")
+    with pytest.raises(loading.ConfigError, match=r"in a folder without __init__\.py; add one"):
+        loading.load(experiment(here, factory="own.models:build"), here)
+    write(here, "", "own/__init__.py")
+    assert loading.load(experiment(here, factory="own.models:build"), here)
+
+
+def test_a_file_in_a_package_imports_only_what_is_watched(here):
+    """The file beside it is part of the job only as a member of the package."""
+    (here / "own").mkdir()
+    write(here, "", "own/__init__.py")
+    write(here, VISION, "own/nets_in_package.py")
+    write(here, "from nets_in_package import build\n", "own/bare.py")
+    write(here, "from own.nets_in_package import build\n", "own/whole.py")
+    assert "ModuleNotFoundError" in refused(vision(factory="own/bare.py:build"))
+    watched = code.modules([factory_files.find("own/whole.py:build")])
+    assert [path.name for path in watched] == ["nets_in_package.py", "whole.py"]
+    sys.modules.pop("own", None)
+    assert load(vision(factory="own/whole.py:build"), None)
+
+
+def test_an_adapter_that_a_factory_merges_gives_the_features_of_the_merged_model(here):
+    peft = pytest.importorskip("peft", reason="needs the package peft")
+    folder = model_folder(here / "base", "llama", "AutoModelForCausalLM")
+    base = AutoModelForCausalLM.from_pretrained(folder)
+    settings = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    adapted = peft.get_peft_model(base, settings)
+    adapted.save_pretrained(here / "adapter")
+    write(here, """
+        from peft import PeftModel
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        def build(path, base):
+            model = AutoModelForCausalLM.from_pretrained(base)
+            return PeftModel.from_pretrained(model, path).merge_and_unload(), AutoTokenizer.from_pretrained(base)
+    """)  # fmt: skip
+    entry = language(path="adapter", factory_args={"base": "base"}, pooling="last")
+    encoder = load(entry, here / "adapter")
+    ids = encoder.tokenize(TEXTS)
+    for number, (tokens, _) in enumerate(ids):
+        expected = adapted(tokens[None], output_hidden_states=True).hidden_states
+        for layer, state in zip(encoder.encode(ids), expected, strict=True):
+            assert torch.allclose(layer[number], state[0, -1], atol=1e-4)
+    assert load_causal(entry, here / "adapter").selftest.results["causal"]
+
+
+GGUF = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "o_proj": "attn_output",
+} | {
+    f"{part}_proj": f"{kind}_{part}"
+    for kind, parts in {"attn": "qkv", "ffn": ("gate", "up", "down")}.items()
+    for part in parts
+}
+"""Names of the weights of a LLaMA, and what a GGUF file calls them."""
+
+
+def write_gguf(path, model):
+    gguf = pytest.importorskip("gguf", reason="needs the package gguf")
+    config, writer = model.config, gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_vocab_size(config.vocab_size)
+    for key, value in model.state_dict().items():
+        name, heads = key.removesuffix(".weight"), config.num_attention_heads
+        last = name.rpartition(".")[2]
+        if last in ("q_proj", "k_proj"):  # the halves of a rotation lie beside each other in a GGUF file
+            halves = value.reshape(heads, 2, -1, value.shape[1])
+            value = halves.swapaxes(1, 2).reshape(value.shape)
+        place = GGUF[name] if name in GGUF else f"blk.{name.split('.')[2]}.{GGUF[last]}"
+        writer.add_tensor(f"{place}.weight", value.contiguous().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def test_a_gguf_file_that_a_factory_loads_gives_the_features_of_the_model_in_it(here):
+    folder = model_folder(here / "base", "llama", "AutoModelForCausalLM", tie_word_embeddings=False)
+    write_gguf(here / "model.gguf", AutoModelForCausalLM.from_pretrained(folder))
+    write(here, """
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        def build(path, tokenizer):
+            model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name)
+            return model, AutoTokenizer.from_pretrained(tokenizer)
+    """)  # fmt: skip
+    built = load(language(path="model.gguf", factory_args={"tokenizer": "base"}), here / "model.gguf")
+    plain = load(LanguageModel(name="m", modality="language", source="local", path=str(folder)), folder)
+    for a, b in zip(built.encode(built.tokenize(TEXTS)), plain.encode(plain.tokenize(TEXTS)), strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_an_encoder_decoder_is_read_by_its_encoder_and_not_scored(here):
+    settings = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": 0}
+    folder = model_folder(here / "t5", "t5", "AutoModelForSeq2SeqLM", **settings)
+    write(here, TRANSFORMERS.format(kind="AutoModelForSeq2SeqLM"))
+    built = load(language(path="t5"), folder)
+    plain = load(LanguageModel(name="m", modality="language", source="local", path=str(folder)), folder)
+    assert built.layer_names == plain.layer_names
+    for a, b in zip(built.encode(built.tokenize(TEXTS)), plain.encode(plain.tokenize(TEXTS)), strict=True):
+        assert torch.equal(a, b)
+    with pytest.raises(NotCausal, match="only a causal language model"):
+        load_causal(language(path="t5"), folder)
+
+
 def test_checking_an_experiment_runs_no_factory(here):
     write(here, "raise SystemExit('it ran')\ndef build(): pass\n")
-    assert loading.load(experiment(here), here).models[0].factory == "mine.py:build"
+    checked = loading.load(experiment(here), here)
+    assert checked.models[0].factory == "mine.py:build"
+    assert "features" in costs.report(checked, None, online=False, tflops=1.0, bandwidth=1e6)
 
 
 def test_a_comment_changes_no_spec_and_code_does(here):
@@ -335,7 +455,6 @@ def test_a_comment_changes_no_spec_and_code_does(here):
     settings = experiment(here)
 
     def specs():
-        from prh.experiment import code, job_specs
 
         for cached in (code._parsed, code._essence, code._imported, job_specs._code):
             cached.cache_clear()

@@ -83,7 +83,8 @@ def _built(
         name=entry.name,
     )
     if not is_known:
-        encoder.limit, encoder.vocabulary = getattr(module, "max_tokens", None), getattr(module, "vocab_size", None)
+        encoder.vocabulary = getattr(module, "vocab_size", language.vocabulary_size(module))
+        encoder.limit = getattr(module, "max_tokens", None)
     return encoder, Loaded(module, placed=False, report=None)
 
 

@@ -87,7 +87,7 @@ def _function(factory: str, about: str) -> Callable[..., Any]:
     if path is None:
         raise ModelError(f"{about} is missing: there is no {place} (relative to {Path.cwd()}).")
     if path not in _imported:
-        home = str(path.parent if place.endswith(".py") else Path.cwd())
+        home = str(factory_files.home(path))
         if home not in sys.path:
             sys.path.insert(1, home)  # it may import what lies beside it
         is_file = place.endswith(".py")

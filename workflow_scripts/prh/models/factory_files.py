@@ -25,13 +25,26 @@ def find(factory: str, folder: str | Path = ".") -> Path | None:
     if place.endswith(".py"):
         return path if (path := folder / place).is_file() else None
     first, *inner = place.split(".")
-    spec = util.find_spec(first)  # imports nothing, since the name has no dot
+    try:
+        spec = util.find_spec(first)  # imports nothing, since the name has no dot
+    except ValueError:  # __main__
+        spec = None
     roots = [folder] + [Path(root).parent for root in (spec and spec.submodule_search_locations) or ()]
     if spec is not None and spec.origin and not inner:
         roots.append(Path(spec.origin).parent)
     named = (root.joinpath(first, *inner) for root in roots)
     candidates = (path for name in named for path in (name.with_name(f"{name.name}.py"), name / "__init__.py"))
     return next((path for path in candidates if path.is_file()), None)
+
+
+def home(path: Path) -> Path:
+    """The folder from which the code of a file imports what lies beside it: its own, or that of its outermost package.
+    What is imported from there is watched (prh.experiment.code).
+    """
+    folder = path.parent
+    while (folder / "__init__.py").is_file():
+        folder = folder.parent
+    return folder
 
 
 def installed_version(factory: str, path: Path) -> str | None:
@@ -51,6 +64,10 @@ def mistake(factory: str, folder: str | Path = ".") -> str | None:
     if path is None:
         kind = "file" if place.endswith(".py") else "module"
         return f"there is no {kind} {place} (relative to {Path(folder).resolve()})"
+    packages = place.count(".") if not place.endswith(".py") else 0
+    inside = path.parent if path.name == "__init__.py" else path
+    if packages and not installed_version(factory, path) and home(path) != inside.parents[packages]:
+        return f"{place} is in a folder without __init__.py; add one, so that what it imports is watched"
     try:
         tree = ast.parse(path.read_bytes(), filename=str(path))
     except (SyntaxError, ValueError) as error:
