@@ -15,6 +15,7 @@ from snakemake.exceptions import WorkflowError
 import forklaunch
 
 from prh.io import files
+from prh.io.names import is_checkpoint, run_of
 from prh.experiment import plugins
 from prh.jobs import runs
 from prh.jobs.devices import visible_gpus
@@ -217,6 +218,12 @@ def given_note(wildcards):
 def weights_of(wildcards):
     """The record of a model's weights; nothing for a model without any."""
     return local("<results>/models/{model}/weights.json") if plan.has_weights(wildcards.model) else []
+
+
+def run_of_checkpoint(wildcards):
+    """The weights of the model that a checkpoint of the world's trainings is on the way to: they are made first."""
+    run = run_of(wildcards.model)
+    return ancient(local(f"<results>/models/{run}/weights.json")) if is_checkpoint(wildcards.model) else []
 
 
 def local_text(wildcards):

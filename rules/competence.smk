@@ -141,7 +141,7 @@ rule scores:
             *(
                 f"<results>/competence/harness/{task}/{model}.parquet"
                 for task in plan.harness
-                for model in plan.scored()
+                for model in plan.scored("harness")
             ),
         ],
     output:
@@ -162,7 +162,10 @@ rule scores:
             measured_specs=lambda wildcards: [
                 *(spec_of("probes", dataset).digest for dataset, _ in plan.probe_runs()),
                 *(spec_of("bits_per_byte", *names).digest for names in itertools.product(plan.texts, plan.scored())),
-                *(spec_of("harness", *names).digest for names in itertools.product(plan.harness, plan.scored())),
+                *(
+                    spec_of("harness", *names).digest
+                    for names in itertools.product(plan.harness, plan.scored("harness"))
+                ),
             ],
         ),
     shell:

@@ -45,6 +45,8 @@ rule note_given:
 
 
 rule train_model:
+    input:
+        run=run_of_checkpoint,  # its training keeps the weights of its checkpoints, if they are in the experiment
     output:
         local("<results>/models/{model}/weights.json"),
     log:
@@ -55,11 +57,18 @@ rule train_model:
         model=one_of(plan.trained_models()),
     # Start only when nothing else can (below 0), most steps first, so that no long training is left to run alone at the
     # end. The values are tiny because Snakemake's ilp scheduler weighs priorities against busy cores.
-    priority: lambda wildcards: -1e-6 / plan.models[wildcards.model].training.steps
+    priority: lambda wildcards: -1e-6 / plan.training_steps(wildcards.model)
     conda:
         "../envs/prh.yaml"
     params:
         program=program("train_model.py"),
         spec=spec("train_model", "model"),
+        # with or without it, the weights are the same
+        lists=lists(
+            keep=lambda wildcards: plan.kept_steps(wildcards.model),
+            run=lambda wildcards: (
+                f"{experiment.results}/models/{run_of(wildcards.model)}" if is_checkpoint(wildcards.model) else []
+            ),
+        ),
     shell:
-        "python {params.program:q} --spec {params.spec:q} --output {output:q} > {log:q} 2>&1"
+        "python {params.program:q} --spec {params.spec:q} --output {output:q} {params.lists} > {log:q} 2>&1"

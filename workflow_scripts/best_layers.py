@@ -29,7 +29,8 @@ def main() -> None:
     models, samples = best_layers.table_of_models(
         arguments.spec.settings["models"], matched(arguments.features, arguments.features_specs)
     )
-    rows = best_layers.read_rows(matched(arguments.rows, arguments.rows_specs), samples)
+    modalities = dict(models.select("model", "modality").iter_rows())
+    rows = best_layers.read_rows(matched(arguments.rows, arguments.rows_specs), samples, modalities)
     best = best_layers.collect(rows, models)
     made_by = tables.provenance(**arguments.spec.provenance)
     tables.write(models.to_arrow(), arguments.models, made_by)

@@ -18,8 +18,11 @@ def main() -> None:
     arguments = parser.parse_args()
 
     settings = arguments.spec.settings
-    frames, notes = reading.frames(arguments.reads, arguments.tables, arguments.tables_specs, settings.get("rows", {}))
-    draw = resolved(known()[settings["study"]].draw)
+    study, rows = known()[settings["study"]], settings.get("rows", {})
+    frames, notes = reading.frames(
+        arguments.reads, arguments.tables, arguments.tables_specs, rows, checkpoints=study.checkpoints
+    )
+    draw = resolved(study.draw)
     style.save(draw(**frames, **notes, **settings["options"]), arguments.output)
 
 

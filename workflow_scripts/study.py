@@ -20,7 +20,9 @@ def main() -> None:
 
     settings = arguments.spec.settings
     study = known()[settings["study"]]
-    frames, _ = reading.frames(arguments.reads, arguments.tables, arguments.tables_specs, settings["rows"])
+    frames, _ = reading.frames(
+        arguments.reads, arguments.tables, arguments.tables_specs, settings["rows"], checkpoints=study.checkpoints
+    )
     result = resolved(study.table)(**frames, **settings["options"])
     made_by = tables.provenance(**arguments.spec.provenance, missing=list(result.missing), tied=list(result.tied))
     tables.write(result.table.to_arrow(), arguments.table, made_by)

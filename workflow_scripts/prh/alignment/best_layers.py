@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -12,6 +13,7 @@ import polars as pl
 from prh.alignment.rows import with_models
 from prh.core.calibration import benjamini_hochberg
 from prh.io import tables
+from prh.io.names import is_checkpoint
 from prh.jobs.about import about
 
 MODELS = {
@@ -20,6 +22,7 @@ MODELS = {
     "family": pl.String,
     "parameters": pl.Int64,
     "quantisation": pl.String,
+    "step": pl.Int64,
     "layers": pl.Int32,
 }
 
@@ -62,15 +65,22 @@ def table_of_models(
     return pl.DataFrame(models, schema=MODELS), samples
 
 
-def read_rows(rows: Iterable[tuple[Path, str | None]], samples: Mapping[str, str]) -> list[Row]:
+def read_rows(
+    rows: Iterable[tuple[Path, str | None]],
+    samples: Mapping[str, str],
+    modalities: Mapping[str, str] = MappingProxyType({}),
+) -> list[Row]:
     """The rows ``{dataset}/{metric}/{model}.best.parquet``, cut to the models that have a row.
 
     Parameters
     ----------
     rows : iterable of (path, digest)
-        In the order of the experiment, with the digests of the settings they must be made by (None: any).
+        In the order of the experiment, checkpoints last, with the digests of the settings they must be made by (None:
+        any).
     samples : mapping
         The digest of the samples of each data set.
+    modalities : mapping
+        The modality of each model: a checkpoint is compared with those of others.
 
     Raises
     ------
@@ -83,9 +93,13 @@ def read_rows(rows: Iterable[tuple[Path, str | None]], samples: Mapping[str, str
         before = earlier[dataset, metric]
         with about(str(path)):
             tables.require(path, model=model, dataset=dataset, metric=metric, samples=samples.get(dataset), spec=spec)
-            best = with_models(pl.from_arrow(tables.read(path)), model, before)
+            others = before
+            if is_checkpoint(model):
+                others = [name for name in before if modalities[name] != modalities[model]]
+            best = with_models(pl.from_arrow(tables.read(path)), model, others)
         cut.append(Row(dataset, metric, model, best))
-        before.append(model)
+        if not is_checkpoint(model):  # it is in no row but its own
+            before.append(model)
     return cut
 
 
@@ -93,23 +107,29 @@ def collect(rows: Sequence[Row], models: pl.DataFrame) -> pl.DataFrame:
     """The table of best layer pairs from the rows of all models.
 
     ``models`` has the columns of MODELS. Adds q, the Benjamini-Hochberg value over the grid of model pairs of each
-    (dataset, metric, k, n).
+    (dataset, metric, k, n); the pairs of checkpoints are a grid of their own, so that they change no other q.
     """
-    parts = [row.best.with_columns(dataset=pl.lit(row.dataset), metric=pl.lit(row.metric)) for row in rows]
+    parts = [
+        row.best.with_columns(
+            dataset=pl.lit(row.dataset), metric=pl.lit(row.metric), of_checkpoint=pl.lit(is_checkpoint(row.model))
+        )
+        for row in rows
+    ]
     whole = pl.concat(parts).with_columns(q=pl.lit(None, pl.Float64))
     graded = [
         grid.with_columns(q=pl.Series(benjamini_hochberg(grid["p"].to_numpy())))
         if grid["p"].null_count() == 0
         else grid
-        for _, grid in whole.group_by("dataset", "metric", "k", "n", maintain_order=True)
+        for _, grid in whole.group_by("dataset", "metric", "k", "n", "of_checkpoint", maintain_order=True)
     ]
-    whole = pl.concat(graded) if graded else whole
+    whole = (pl.concat(graded) if graded else whole).drop("of_checkpoint")
     for side in ("x", "y"):
         traits = models.select(
             pl.col("model").alias(f"model_{side}"),
             pl.col("modality").alias(f"modality_{side}"),
             pl.col("family").alias(f"family_{side}"),
             pl.col("quantisation").alias(f"quantisation_{side}"),
+            pl.col("step").alias(f"step_{side}"),
         )
         whole = whole.join(traits, on=f"model_{side}", how="left", maintain_order="left")
     first = ["dataset", "metric", "k", "n", "model_x", "modality_x", "family_x", "model_y", "modality_y", "family_y"]

@@ -83,6 +83,8 @@ class Source:
         The size of a download in bytes, which it may ask over the network, or None if it is unknown: from (entry).
     repository : callable, optional
         The hub repository that is fetched, which can be checked in more detail: from (entry) to (id, revision or None).
+    checkpoint_key : str, optional
+        The key of an entry of models that differs between the checkpoints of a training run; None if they have none.
     origin : callable
         Where an entry is fetched from, in a word: from (entry).
 
@@ -106,6 +108,7 @@ class Source:
     samples: Callable[[Any, Any], int | None] = lambda entry, world: entry.samples
     size: Callable[[Any], int | None] | None = None
     repository: Callable[[Any], tuple[str, str | None]] | None = None
+    checkpoint_key: str | None = None
     origin: Callable[[Any], str] = lambda entry: entry.source
 
     @property

@@ -181,7 +181,7 @@ def _alignment(plan: Plan, counts: Mapping[str, float], idle: float) -> tuple[fl
     draws = 1 + settings.permutations + settings.subsamples
     for dataset in {dataset for dataset, _ in plan.comparisons()}:
         n = samples(plan, dataset)
-        of = [counts[model] for model in plan.models_of(dataset) if model in counts]
+        of = [counts[model] for model in plan.all_of(dataset) if model in counts]
         layers = sum(map(depth, of))
         disk += n * layers * settings.k_max * 4 * COMPRESSED
         search += sum(2 * n * n * width(count) for count in of) / CPU_FLOPS
@@ -219,7 +219,8 @@ def _jobs(plan: Plan) -> dict[str, int]:
     swept = [(dataset, measure) for dataset, measure, _ in plan.panels() if plan.is_swept(measure)]
     sweeps = {(dataset, plan.measures[measure]["metric"]) for dataset, measure in swept}
     searched = any(plan.row_needs(metric, "neighbours") for metric in metrics)
-    scored = (len(experiment.texts) + len(experiment.harness)) * (1 + len(plan.scored()))
+    scored = len(experiment.texts) * (1 + len(plan.scored("texts")))
+    scored += len(experiment.harness) * (1 + len(plan.scored("harness")))
     return {
         "datasets": 2 * len(plan.datasets),
         "models": sum(map(plan.has_weights, plan.models)) + sum(model in plan.in_files() for _, model in plan.runs()),

@@ -14,9 +14,11 @@ from typing import Any
 from prh.core.metrics import EFFECTS, METRICS
 from prh.downloads.sources import Source, source_of
 from prh.experiment import code
+from prh.experiment.checkpoints import final_step
 from prh.experiment.plan import Plan
 from prh.experiment.specs import Spec, differences
 from prh.io import files
+from prh.io.names import is_checkpoint
 from prh.modalities import colour_of, loader_of, modality_of
 from prh.models import factory_files
 
@@ -25,6 +27,7 @@ from prh.models import factory_files
 IN_WEIGHTS = ("name", "modality", "library", "source", "id", "path", "revision", "url", "sha256")
 IN_TRAINING = ("name", "modality", "source", "training", "model_args")
 ABOUT = {"family", "parameters", "objective", "training_data", "licence", "gated", "paper", "gpus"}
+ABOUT |= {"step", "checkpoints"}
 NOT_IN_FEATURES = ABOUT | {"causal"}
 NOT_IN_GIVEN = ABOUT | {"files"}
 NOT_IN_SCORES = ABOUT | {"pooling", "special_tokens", "template", "caption"}
@@ -81,8 +84,9 @@ class JobSpecs:
         return _spec({"model": shown, "files": _contents(Path(path))}, "download_model.py", fetch)
 
     def train_model(self, model: str) -> Spec:
-        """What the training of a model of the world depends on."""
-        entry = differences(self.plan.models[model], only=IN_TRAINING)
+        """What the training of a model of the world depends on; of a checkpoint, also where it stops."""
+        stop = ("step",) if is_checkpoint(model) else ()
+        entry = differences(self.plan.models[model], only=(*IN_TRAINING, *stop))
         train = modality_of(self.plan.models[model]).train
         return _spec({"model": entry, "world": self._world}, "train_model.py", code.home(train))
 
@@ -136,6 +140,7 @@ class JobSpecs:
                 "family": model.family or name,
                 "parameters": getattr(model, "parameters", None),
                 "quantisation": getattr(model, "quantisation", None),
+                "step": final_step(model),
             }
             for name, model in self.plan.models.items()
         ]
@@ -176,11 +181,13 @@ class JobSpecs:
         return _spec({"task": entry, "model": self._scored(model), **built}, "harness.py", *own)
 
     def scores(self) -> Spec:
-        """Under which id the scores of each model are published; quantised weights do not share those of the full."""
+        """Under which id the scores of each model are published; not of quantised weights and checkpoints."""
         full = {
             name: model.id
             for name, model in self.plan.models.items()
-            if getattr(model, "source", None) == "hub" and not getattr(model, "quantisation", None)
+            if getattr(model, "source", None) == "hub"
+            and not getattr(model, "quantisation", None)
+            and not is_checkpoint(name)
         }
         ids = {name: full.get(name, name) for name in self.plan.models}
         table = {} if self._published is None else {"published": files.sha256(self._published)}

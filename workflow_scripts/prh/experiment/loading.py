@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from prh.datasets import local_forms
 from prh.downloads.sources import source_of
-from prh.experiment import checks, plugins
+from prh.experiment import checkpoints, checks, plugins
 from prh.experiment.messages import ConfigError, sentence
 from prh.experiment.schema import Experiment
 from prh.io.addresses import redacted_text
@@ -39,7 +39,9 @@ def load(raw: Mapping[str, object], folder: str | Path = ".") -> Experiment:
     except ValidationError as error:
         sentences = dict.fromkeys(redacted_text(sentence(item, raw)) for item in error.errors())
         raise ConfigError("\n".join(sentences)) from None
-    experiment = _with_forms(experiment, Path(folder))
+    experiment, mistakes = checkpoints.expanded(_with_forms(experiment, Path(folder)), Path(folder))
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
     if mistakes := checks.mistakes_in(experiment, Path(folder)):
         raise ConfigError("\n".join(mistakes))
     return experiment

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from itertools import product
+from itertools import filterfalse, product
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -14,8 +14,10 @@ from prh.core.metrics import METRICS
 from prh.core.preparation import preparation_arguments
 from prh.core.sweeps import can_sweep
 from prh.downloads import sources
+from prh.experiment.checkpoints import final_step
 from prh.experiment.schema import Experiment
 from prh.io.addresses import is_commit
+from prh.io.names import is_checkpoint, run_of
 from prh.modalities import modality_of
 from prh.studies import Study, Target, known
 
@@ -60,12 +62,23 @@ class Plan:
     # ---- which jobs there are
 
     def models_of(self, dataset: str) -> list[str]:
-        """The models that are run on a data set, in the order of the experiment: those that find something to read."""
+        """The models that are run on a data set, in the order of the experiment: those that find something to read.
+
+        Without the checkpoints that their entries list.
+        """
         return self._models_of[dataset]
+
+    def checkpoints_of(self, dataset: str) -> list[str]:
+        """The checkpoints that are run on a data set: each is compared with `models_of` it and not with each other."""
+        return self._checkpoints_of[dataset]
 
     @cached_property
     def _models_of(self) -> dict[str, list[str]]:
-        return {dataset: self._readers(dataset) for dataset in self.datasets}
+        return {dataset: list(filterfalse(is_checkpoint, self._readers(dataset))) for dataset in self.datasets}
+
+    @cached_property
+    def _checkpoints_of(self) -> dict[str, list[str]]:
+        return {dataset: list(filter(is_checkpoint, self._readers(dataset))) for dataset in self.datasets}
 
     def _readers(self, dataset: str) -> list[str]:
         entry = self.datasets[dataset]
@@ -76,7 +89,11 @@ class Plan:
 
     def runs(self) -> list[tuple[str, str]]:
         """Every (dataset, model) of which there are features."""
-        return [(dataset, model) for dataset in self.datasets for model in self.models_of(dataset)]
+        return [(dataset, model) for dataset in self.datasets for model in self.all_of(dataset)]
+
+    def all_of(self, dataset: str) -> list[str]:
+        """The models that are run on a data set, and then the checkpoints."""
+        return [*self.models_of(dataset), *self.checkpoints_of(dataset)]
 
     def comparisons(self) -> list[tuple[str, str]]:
         """Every (dataset, model) that has a row in the alignment matrix."""
@@ -89,6 +106,15 @@ class Plan:
     def trained_models(self) -> list[str]:
         """The models that are trained in the idealised world."""
         return [name for name in self.models if self.has_weights(name) and self._is_trained(name)]
+
+    def kept_steps(self, model: str) -> list[int]:
+        """The steps at which the training of a model of the world keeps its weights, for its checkpoints."""
+        return [entry.step for name, entry in self.models.items() if run_of(name) == model and is_checkpoint(name)]
+
+    def training_steps(self, model: str) -> int:
+        """How many steps the training job of a model of the world takes, at least 1."""
+        entry = self.models[model]
+        return max(entry.training.steps if entry.step is None else entry.step, 1)
 
     def _is_trained(self, model: str) -> bool:
         return sources.source_of("models", self.models[model]).fetch is None
@@ -127,8 +153,10 @@ class Plan:
 
     def _probed(self, dataset: str) -> list[str]:
         """The models whose features are probed that are run on all data sets of the probes trained on ``dataset``."""
-        common = set.intersection(*(set(self.models_of(name)) for name in self.probe_datasets(dataset)))
-        return [name for name, model in self.models.items() if name in common and modality_of(model).is_probed]
+        common = set.intersection(*(set(self.all_of(name)) for name in self.probe_datasets(dataset)))
+        return [
+            name for name in self._measured("probes") if name in common and modality_of(self.models[name]).is_probed
+        ]
 
     def probed_layers(self, dataset: str) -> list[int]:
         """The layers whose features are kept on a data set that is there for probes only; empty for all layers."""
@@ -141,13 +169,26 @@ class Plan:
         tests = [probe.test for probe in self.experiment.probes if probe.train == dataset and probe.test]
         return list(dict.fromkeys([dataset, *tests]))
 
-    def scored(self) -> list[str]:
-        """The models that are scored on text: causal language models, and those that may turn out to be so."""
-        return [name for name, model in self.models.items() if modality_of(model).is_scored(model)]
+    def scored(self, on: str = "texts") -> list[str]:
+        """The models that are scored on ``texts`` or ``harness`` tasks: causal language models, and those that may turn
+        out to be so.
+        """
+        return [name for name in self._measured(on) if modality_of(self.models[name]).is_scored(self.models[name])]
+
+    def _measured(self, on: str) -> list[str]:
+        """The models of which scores of a kind are measured, if they can be: checkpoints only where that is asked."""
+        asked = on in self.experiment.figures.checkpoint_scores
+        return [name for name in self.models if asked or not is_checkpoint(name)]
 
     def row(self, dataset: str, model: str) -> list[str]:
-        """The models of a row of the alignment matrix: ``model``, then those before it in the experiment."""
+        """The models of a row of the alignment matrix: ``model``, then those before it in the experiment.
+
+        A checkpoint is compared with the models of other modalities that are no checkpoints.
+        """
         names = self.models_of(dataset)
+        if is_checkpoint(model):
+            modality = self.models[model].modality
+            return [model, *(name for name in reversed(names) if self.models[name].modality != modality)]
         return names[names.index(model) :: -1]
 
     def row_needs(self, metric: str, kind: str) -> bool:
@@ -176,6 +217,19 @@ class Plan:
             models = self.models_of(dataset)
             if len(models) >= least and (entry.use == "alignment" or (controls and entry.use == "control")):
                 yield dataset, models
+
+    def trajectories(self, dataset: str) -> dict[str, dict[str, int]]:
+        """The training runs with three checkpoints or more on a data set: {run: {model: step}}, by rising step.
+
+        The entry that lists them is its own last checkpoint, if its step is known.
+        """
+        runs: dict[str, dict[str, int]] = {run_of(name): {} for name in self.checkpoints_of(dataset)}
+        for name in self.all_of(dataset):
+            step = final_step(self.models[name])
+            if step is not None and run_of(name) in runs:
+                runs[run_of(name)][name] = step
+        rising = {run: dict(sorted(steps.items(), key=lambda item: item[1])) for run, steps in runs.items()}
+        return {run: steps for run, steps in rising.items() if len(steps) >= 3}
 
     def panels(self, controls: bool = True) -> Iterator[tuple[str, str, list[str]]]:
         """(data set, measure, models) wherever two models are compared."""

@@ -76,7 +76,7 @@ class RemovedModels:
             names = {path.stem for path in folder.iterdir() if path.suffix == ".parquet"}
         except OSError:  # nothing is made yet, or the results lie in a bucket
             names = set()
-        return frozenset(names.difference(self._plan.models_of(dataset)))
+        return frozenset(names.difference(self._plan.models_of(dataset), self._plan.checkpoints_of(dataset)))
 
     def _is_as_wanted(self, kind: str, dataset: str, model: str) -> bool:
         """Whether the table of a model of the experiment is by the settings and the code of today."""

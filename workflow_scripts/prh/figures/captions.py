@@ -12,6 +12,8 @@ from prh.figures import style
 SETTING = ("dataset", "metric", "k", "n", "alignment")
 STATISTICS = ("panel", "group", "statistic", "value", "stderr", "low", "high", "p", "n")
 _ALIGNMENT = {"score": "Alignment", "calibrated": "Calibrated alignment"}
+AXES = {"score": "alignment", "calibrated": "calibrated alignment"}
+"""How the values of a setting are called beside an axis."""
 
 
 def require(table: pl.DataFrame, columns: Sequence[str], statistics: pl.DataFrame, figure: str) -> None:

@@ -103,7 +103,8 @@ class Modality:
         Gives the representation itself, where no model computes it: from (entry, ids of the samples, and by name
         dataset, root and world) to an iterator over `prh.models.given.Part`.
     train : function, optional
-        Trains a model of the idealised world: from (world, folder, entry).
+        Trains a model of the idealised world: from (world, folder, entry, and by name keep, the folders where the
+        weights of some steps are saved, by step). An entry with a ``step`` is trained up to it.
     mistake : callable
         What is wrong with an entry beyond what its class checks, as the end of a sentence; None if nothing is.
     repository : function, optional

@@ -104,6 +104,8 @@ class Study:
         Returns `StudyTables`. Its arguments are the tables read and ``Target.table``.
     has_statistics : bool
         Whether its `StudyTables` have statistics, which are written as a separate table.
+    checkpoints : bool
+        Whether the rows about checkpoints (``name@step``) of training runs are among those that it reads.
 
     Examples
     --------
@@ -117,6 +119,7 @@ class Study:
     draw: Function
     table: Function | None = None
     has_statistics: bool = False
+    checkpoints: bool = False
 
 
 STUDIES: dict[str, Study] = {}

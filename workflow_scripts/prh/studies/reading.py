@@ -10,6 +10,7 @@ import polars as pl
 
 from prh.alignment.rows import with_models
 from prh.io import tables
+from prh.io.names import AT
 from prh.jobs.about import about
 
 OF_ALIGNMENT = ("best", "rows", "sweep")
@@ -19,13 +20,19 @@ NOTES = ("missing", "tied")
 
 
 def frames(
-    names: Sequence[str], paths: Sequence[Path], specs: Sequence[str], rows: Mapping[str, Any]
+    names: Sequence[str],
+    paths: Sequence[Path],
+    specs: Sequence[str],
+    rows: Mapping[str, Any],
+    *,
+    checkpoints: bool = False,
 ) -> tuple[dict[str, pl.DataFrame], dict[str, Any]]:
     """(frames by name, notes) of the tables at ``paths``.
 
     Tables with the same name are concatenated, and alignment tables are cut to ``rows``. Those called ``rows`` must be
     the rows of a data set's models in the order of the experiment, and are cut to these models. ``specs`` are the
-    digests of the settings that must have made each table; empty for no check. Raises ValueError for lists of different
+    digests of the settings that must have made each table; empty for no check. Rows about the
+    checkpoints of training runs are left out unless ``checkpoints`` is true. Raises ValueError for lists of different
     lengths, and TableError (`prh.io.tables.require`) for a table other than the required one.
     """
     parts: dict[str, list[pl.DataFrame]] = {}
@@ -37,6 +44,9 @@ def frames(
             footer = tables.require(path, spec=spec, **wanted)
             notes |= {note: footer[note] for note in NOTES if footer.get(note)}
             table = pl.from_arrow(tables.read(path))
+            if not checkpoints:
+                of = [column for column in ("model", "model_x", "model_y") if column in table.columns]
+                table = table.filter(~pl.any_horizontal(pl.col(of).str.contains(AT, literal=True)))
             if name in OF_ALIGNMENT:
                 table = tables.selected(table, rows)
             if name == "rows":

@@ -7,26 +7,29 @@ from collections.abc import Iterator
 import polars as pl
 from scipy.stats import spearmanr
 
+from prh.io.names import AT, is_checkpoint
+
 COMPETENCE = {"vision": ("top1", 1), "language": ("bits_per_byte", -1)}
 
 
 def competence(scores: pl.DataFrame, modality: str) -> dict[str, float]:
-    """Competence of each model: mean accuracy over the probes, or minus the bits per byte."""
+    """Competence of each model: mean accuracy over the probes, or minus the bits per byte; without checkpoints."""
     metric, sign = COMPETENCE[modality]
-    means = scores.filter(pl.col("metric") == metric).group_by("model").agg(sign * pl.col("value").mean())
+    entries = scores.filter(pl.col("metric") == metric, ~pl.col("model").str.contains(AT, literal=True))
+    means = entries.group_by("model").agg(sign * pl.col("value").mean())
     return dict(means.sort("model").iter_rows())
 
 
 def between(best: pl.DataFrame, modality: str, other: str) -> dict[str, dict[str, float]]:
     """Alignment of each model of ``modality`` with each of ``other``: {model: {other model: score}}.
 
-    ``best`` holds the rows of one data set, metric and k.
+    ``best`` holds the rows of one data set, metric and k. Checkpoints are left out.
     """
     alignment: dict[str, dict[str, float]] = {}
     columns = ("model_x", "modality_x", "model_y", "modality_y", "score")
     for x, modality_x, y, modality_y, score in best.select(columns).iter_rows():
         for a, b, modalities in ((x, y, (modality_x, modality_y)), (y, x, (modality_y, modality_x))):
-            if modalities == (modality, other):
+            if modalities == (modality, other) and not (is_checkpoint(a) or is_checkpoint(b)):
                 alignment.setdefault(a, {})[b] = score
     return alignment
 

@@ -5,6 +5,7 @@ They are saved as Hugging Face folders, so that they are loaded in the same way 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,9 +26,9 @@ LANGUAGE_ARCHITECTURES = ("gpt2", "llama")
 _PADDING, _START, _UNKNOWN = "<pad>", "<s>", "<unk>"
 
 
-def train(world: IdealisedWorld, folder: Path, entry: LanguageModel) -> None:
+def train(world: IdealisedWorld, folder: Path, entry: LanguageModel, keep: Mapping[int, Path] | None = None) -> None:
     """Train the model of an entry: see `train_language`."""
-    train_language(world, folder, **entry.training.model_dump())
+    train_language(world, folder, **entry.training.model_dump(), stop=entry.step, keep=keep)
 
 
 def train_language(
@@ -45,6 +46,8 @@ def train_language(
     density: float = 1.0,
     seed: int = 0,
     checkpoint_every: int = 100,
+    stop: int | None = None,
+    keep: Mapping[int, Path] | None = None,
 ) -> Path:
     """Train a causal language model on walks in words; save it and its tokeniser as a Hugging Face folder.
 
@@ -69,7 +72,11 @@ def train_language(
         Seed of the weights, walks and batches. Models with the same seed but other settings still start from different
         weights.
     checkpoint_every
-        Number of steps between checkpoints.
+        Number of steps between checkpoints from which to resume.
+    stop
+        End after so many of the ``steps``, with the weights that the whole training has there (None: at its end).
+    keep
+        Folders where the weights of some steps are saved on the way, by step.
 
     Returns
     -------
@@ -123,7 +130,7 @@ def train_language(
         tokenizer.save_pretrained(folder)
 
     with files.making(out_dir):
-        return training.train(model, loss, save, Path(out_dir), settings, checkpoint_every)
+        return training.train(model, loss, save, Path(out_dir), settings, checkpoint_every, stop, keep)
 
 
 def _word_tokenizer(world: IdealisedWorld, context: int) -> PreTrainedTokenizerFast:

@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,10 @@ from prh.jobs.progress import Progress
 EXPERIENCE = (4096, 64)
 """Number and length of the walks that a model is trained on: 262,144 events."""
 log = logging.getLogger(__name__)
+SETTINGS = "training.json"
+"""The file beside the weights that holds the settings of their training."""
+NOT_OF_THE_WEIGHTS = ("out_dir", "checkpoint_every", "stop", "keep")
+"""Arguments of a training that its weights at a step do not depend on."""
 _CHECKPOINT = "checkpoint.pt"
 
 
@@ -38,8 +42,13 @@ def train(
     out_dir: Path,
     settings: dict[str, Any],
     checkpoint_every: int,
+    stop: int | None = None,
+    keep: Mapping[int, Path] | None = None,
 ) -> Path:
     """Train ``model`` for ``settings["steps"]`` steps, ``save`` it to ``out_dir`` and return that.
+
+    With ``stop``, end after so many of these steps: the weights are those that the whole training has at that step.
+    ``keep`` maps steps on the way to folders where the weights of that step are saved, as such a call would save them.
 
     ``loss`` draws the batch of a step from the generator it is called with. Resumes from a checkpoint made with the
     same ``settings``. Raises ValueError if the loss is not finite.
@@ -49,11 +58,23 @@ def train(
     part.mkdir(parents=True, exist_ok=True)
     steps, peak, seed = settings["steps"], settings["learning_rate"], settings["seed"]
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
+    if stop is not None:
+        settings = {**settings, "stop": stop}
+    last, keep = steps if stop is None else min(stop, steps), keep or {}
+
+    def keep_at(step: int) -> None:
+        if step in keep:
+            model.eval()
+            _write(keep[step], save, {**settings, "stop": step})
+            model.train()
+
     done = _resume(part / _CHECKPOINT, model, optimizer, settings)
     model.train()
-    with Progress(f"train {out_dir.name}", steps, "step") as progress:
+    with Progress(f"train {out_dir.name}", last, "step") as progress:
         progress.skip(done)
-        for step in range(done, steps):
+        if done == 0:
+            keep_at(0)
+        for step in range(done, last):
             for group in optimizer.param_groups:
                 group["lr"] = peak * min(10 * (step + 1) / steps, 1 - step / steps)
             # Each step has its own seed, for its batch and any dropout, so that resuming needs no random state.
@@ -67,16 +88,33 @@ def train(
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             progress.advance()
+            keep_at(step + 1)
             if (step + 1) % checkpoint_every == 0:
                 _checkpoint(part / _CHECKPOINT, model, optimizer, settings, step + 1)
     model.eval()
-    save(part)
-    (part / "training.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    (part / _CHECKPOINT).unlink(missing_ok=True)
-    if out_dir.exists():
-        shutil.rmtree(out_dir)
-    os.replace(part, out_dir)
+    _write(out_dir, save, settings)
     return out_dir
+
+
+def _write(folder: Path, save: Callable[[Path], None], settings: dict[str, Any]) -> None:
+    """Save a model to ``folder``, which is complete or absent, with the settings of its training."""
+    part = folder.with_name(folder.name + ".part")
+    part.mkdir(parents=True, exist_ok=True)
+    save(part)
+    (part / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    (part / _CHECKPOINT).unlink(missing_ok=True)
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(part, folder)
+
+
+def is_kept(folder: Path, step: int, whole: Path) -> bool:
+    """Whether ``folder`` holds the weights at a step of the training whose last weights are in the folder ``whole``."""
+    try:
+        kept, last = (json.loads((path / SETTINGS).read_text(encoding="utf-8")) for path in (folder, whole))
+    except (OSError, ValueError):
+        return False
+    return kept == {**last, "stop": step}
 
 
 def _checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, settings: dict, done: int) -> None:
@@ -117,7 +155,7 @@ def settings_of(arguments: dict[str, Any]) -> dict[str, Any]:
     world = arguments["world"]
     digest = hashlib.sha256(world.positions.tobytes())
     digest.update(repr((world.step, world.names, world.image_size, world.seed)).encode())
-    relevant = {name: value for name, value in arguments.items() if name not in ("out_dir", "checkpoint_every")}
+    relevant = {name: value for name, value in arguments.items() if name not in NOT_OF_THE_WEIGHTS}
     return {**relevant, "world": digest.hexdigest()[:16]}
 
 

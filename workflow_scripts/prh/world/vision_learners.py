@@ -29,9 +29,9 @@ _PIXEL_MEAN = _PIXEL_STD = 0.5
 _EMBEDDING = 64  # dimensions of the vectors that the contrastive loss compares
 
 
-def train(world: IdealisedWorld, folder: Path, entry: VisionModel) -> None:
+def train(world: IdealisedWorld, folder: Path, entry: VisionModel, keep: Mapping[int, Path] | None = None) -> None:
     """Train the model of an entry: see `train_vision`."""
-    train_vision(world, folder, **entry.training.model_dump(), model_args=entry.model_args)
+    train_vision(world, folder, **entry.training.model_dump(), stop=entry.step, keep=keep, model_args=entry.model_args)
 
 
 def train_vision(
@@ -46,6 +46,8 @@ def train_vision(
     learning_rate: float = 2e-3,
     seed: int = 0,
     checkpoint_every: int = 100,
+    stop: int | None = None,
+    keep: Mapping[int, Path] | None = None,
 ) -> Path:
     """Train a timm model on the images of events; save it for ``timm.create_model("local-dir:...", pretrained=True)``.
 
@@ -70,7 +72,7 @@ def train_vision(
             Keep the initial weights; ``steps`` is ignored.
     steps, batch, learning_rate
         ``steps`` of AdamW on the images of ``batch`` different events; the learning rate warms up, then decays to 0.
-    seed, checkpoint_every
+    seed, checkpoint_every, stop, keep
         As for :func:`prh.world.language_learners.train_language`.
 
     Returns
@@ -110,7 +112,7 @@ def train_vision(
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
     with files.making(out_dir):
-        return training.train(learner, loss, save, Path(out_dir), settings, checkpoint_every)
+        return training.train(learner, loss, save, Path(out_dir), settings, checkpoint_every, stop, keep)
 
 
 def _backbone(architecture: str, model_args: dict, images: torch.Tensor) -> nn.Module:

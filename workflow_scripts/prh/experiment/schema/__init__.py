@@ -5,6 +5,7 @@
 
 from prh.experiment.schema.alignment import Alignment
 from prh.experiment.schema.base import Section
+from prh.experiment.schema.checkpoints import CheckpointAt
 from prh.experiment.schema.compute import Compute
 from prh.experiment.schema.datasets import Dataset, DatasetEntry, HubDataset, LocalDataset, UrlDataset, WorldDataset
 from prh.experiment.schema.experiment import Experiment
@@ -23,6 +24,7 @@ __all__ = [
     "LISTS",
     "Alignment",
     "Checkpoint",
+    "CheckpointAt",
     "Compute",
     "Dataset",
     "DatasetEntry",

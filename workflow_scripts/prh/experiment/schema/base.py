@@ -79,6 +79,8 @@ def safe_folder(path: str) -> str:
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=LONGEST_NAME)]
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*(@[0-9]+)?$", max_length=LONGEST_NAME)]
+"""As `Name`, or that of a checkpoint (prh/io/names.py), which only the workflow gives."""
 Pattern = Annotated[str, AfterValidator(_is_pattern)]
 # Only the download may see the secrets of an address: specs and logs contain it redacted.
 Url = Annotated[str, AfterValidator(_is_address), PlainSerializer(redacted, return_type=str, when_used="json")]

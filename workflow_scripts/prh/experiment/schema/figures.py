@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from prh.experiment.schema.base import Section
 
 
@@ -16,3 +18,6 @@ class Figures(Section):
     """The text whose bits per byte measure competence in language (null: the first)."""
     reference: str | None = None
     """Vision family (or model) to which Figure 4 aligns language models (null: the family of the last vision model)."""
+    checkpoint_scores: list[Literal["texts", "probes", "harness"]] = ["texts"]
+    """Which scores of checkpoints are measured, for the figure of trajectories: bits per byte on the texts, probes, or
+    tasks of lm-eval. (Those of other models are always measured.)"""

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, JsonValue, WithJsonSchema, model_val
 from prh.downloads.sources import SOURCES, known, source_of
 from prh.experiment.schema.base import Pattern, Section, Seed, Sha256, Url
 from prh.experiment.schema.brought import Brought
+from prh.experiment.schema.checkpoints import Checkpoints
 from prh.experiment.schema.given import GIVEN
 from prh.experiment.schema.model_entry import ModelEntry
 from prh.experiment.schema.training import LanguageTraining, VisionTraining, _Training
@@ -119,6 +120,13 @@ class WeightsEntry(ModelEntry):
     """Number of parameters of the released model, heads included, for figures (null: counted)."""
     training: _Training | None = None
     """world: how it is trained."""
+    step: Annotated[int, Field(ge=0)] | None = None
+    """Steps of training behind these weights, for tables and the figure of trajectories (null: not known; world: those
+    of its training)."""
+    checkpoints: Checkpoints | None = None
+    """Checkpoints of its training run; each is a model called name@step, beside this one. hub: revisions, such as
+    step1000; local: paths or patterns such as runs/mine/checkpoint-*; world: steps of its training, such as 10. The
+    step is the number after 'step' in the name, or else the last whole number, or that of {step: 1000, revision: x}."""
     objective: str | None = None
     """What it was trained to do, in a word or two."""
     training_data: str | None = None
@@ -133,11 +141,18 @@ class WeightsEntry(ModelEntry):
 
     @model_validator(mode="after")
     def _has_what_its_source_needs(self) -> WeightsEntry:
-        if mistake := source_of("models", self).mistake(self):
+        source = source_of("models", self)
+        if self.checkpoints is not None and source.checkpoint_key is None:
+            raise ValueError(f"source '{self.source}' has no checkpoints; leave 'checkpoints' out")
+        # A run that is still training may have checkpoints and nothing else.
+        whole = self if self.checkpoints is None else self.model_copy(update={source.checkpoint_key: "a checkpoint"})
+        if mistake := source.mistake(whole):
             raise ValueError(mistake)
         for key in ("factory", "factory_args"):
             if key in self.model_fields_set and self.source != "python":
                 raise ValueError(f"'{key}' is only for models of source python")
+        if self.source == "world" and self.step is not None:
+            raise ValueError("'step' of a model of the world is that of its training; leave it out")
         if (self.source == "world") != (self.training is not None):
             raise ValueError("source 'world' and 'training' belong together: only models of the world are trained")
         for key in ("device_map", "quantisation"):

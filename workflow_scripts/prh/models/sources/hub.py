@@ -44,5 +44,6 @@ register(
         is_elsewhere=True,
         origin=lambda entry: entry.id,
         repository=repository,
+        checkpoint_key="revision",
     )
 )

@@ -21,4 +21,13 @@ def mistake(entry: WeightsEntry) -> str | None:
     return None if entry.path else "source 'local' needs 'path', the folder or file with the weights"
 
 
-register(Source("local", of="models", fetch=fetch, mistake=mistake, lies_here=lambda entry: entry.path))
+register(
+    Source(
+        "local",
+        of="models",
+        fetch=fetch,
+        mistake=mistake,
+        lies_here=lambda entry: entry.path,
+        checkpoint_key="path",
+    )
+)

@@ -2,4 +2,4 @@
 
 from prh.downloads.sources import Source, register
 
-register(Source("world", of="models", is_of_world=True))
+register(Source("world", of="models", is_of_world=True, checkpoint_key="step"))
