@@ -31,6 +31,7 @@ WING = (
     "prh.experiment",  # what an experiment says reaches a job through its spec; so do defaults that changed (specs.py)
     "prh.downloads.lockfile",  # what was fetched says itself which version it is
     "prh.io.addresses",
+    "prh.io.names",  # which models are checkpoints, the specs say
     "prh.io.versions",
 )
 """Packages and modules that cannot change a number: their code is no part of any digest, nor is from which of their

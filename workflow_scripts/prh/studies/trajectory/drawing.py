@@ -53,7 +53,7 @@ def draw(
 
     down = -(-len(panels) // PANELS_ACROSS)
     fig = style.figure(style.PAGE_WIDTH, 0.7 + PANEL_HEIGHT * down)
-    grid = fig.subplots(down, PANELS_ACROSS, squeeze=False).flatten()
+    grid = fig.subplots(down, PANELS_ACROSS, sharex=True, squeeze=False).flatten()
     for ax in grid[len(panels) :]:
         ax.remove()
     runs = table["run"].unique(maintain_order=True)
@@ -65,6 +65,7 @@ def draw(
         _step_axis(ax, table["step"])
         ax.set_title(title)
         ax.grid(axis="y")
+        ax.tick_params(labelbottom=True)
         if column == "depth":
             ax.set_ylim(-0.05, 1.05)
     for ax in grid[max(0, len(panels) - PANELS_ACROSS) : len(panels)]:

@@ -8,7 +8,7 @@ import polars as pl
 
 from prh.core import statistics
 from prh.core.ties import tied_models
-from prh.io.names import is_checkpoint
+from prh.io.names import AT
 from prh.studies.base import StudyTables
 from prh.studies.pairs import one_setting, with_setting
 from prh.studies.scored_models import one_per_model_task
@@ -98,7 +98,7 @@ def _alignments(best: pl.DataFrame, value: str) -> pl.DataFrame:
                 layer=pl.col(f"layer_{x}").cast(pl.Int64),
             )
         )
-    both = pl.concat(sides).filter(~pl.col("other").map_elements(is_checkpoint, return_dtype=pl.Boolean))
+    both = pl.concat(sides).filter(~pl.col("other").str.contains(AT, literal=True))
     # A metric that is not symmetric has both orders of a pair: the mean, and the layer of the better one.
     means = [pl.col(name).mean() for name in ("y", "low", "high")]
     return both.group_by("model", "modality", "other", "other_modality", maintain_order=True).agg(
