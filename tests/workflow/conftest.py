@@ -93,7 +93,7 @@ def write_data(folder: Path) -> None:
 
 
 def write_word_vectors(folder: Path, seed: int) -> None:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     vectors = torch.randn(len(WORDS), 6, generator=torch.Generator().manual_seed(seed))
     save_file({"vectors": vectors}, folder / "vectors.safetensors")
     (folder / "vocab.txt").write_text("\n".join(WORDS))

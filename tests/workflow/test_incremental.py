@@ -11,7 +11,7 @@ import yaml
 from prh.experiment import costs
 from prh.experiment.loading import load
 from prh.experiment.plan import Plan
-from tests.workflow.conftest import lay_out, vision, write_data
+from tests.workflow.conftest import lay_out, vision, words, write_data, write_word_vectors
 
 pytestmark = pytest.mark.slow
 
@@ -45,6 +45,31 @@ def test_another_model_runs_its_own_jobs(workflow):
     workflow.experiment["models"].append(vision("convnext", "test_convnext"))
     expected = {"download_model": 1, "features": 1, "neighbours": 1, "alignment": 1, **TABLES}
     assert workflow.would_run() == expected
+
+
+def test_one_more_checkpoint_runs_its_own_jobs(workflow):
+    """Those of a run beside each other in the experiment do not know of each other; nor do the models after them."""
+    for step in (10, 200, 3000, 40):
+        write_word_vectors(workflow.folder / f"run/step-{step}", seed=step)
+    entry = words("run", "words1") | {"step": 5000, "checkpoints": ["run/step-10", "run/step-200", "run/step-3000"]}
+    workflow.experiment["models"].insert(2, entry)
+    workflow.run()
+    models = workflow.table("tables/models.parquet")
+    assert dict(models.select("model", "step").drop_nulls().iter_rows()) == {
+        **{f"run@{step}": step for step in (10, 200, 3000)},
+        "run": 5000,
+    }
+    best = workflow.table("tables/alignment.parquet")
+    assert best.filter(model_x="run@10")["model_y"].sort().to_list() == ["resnet", "vit"]
+    assert best.filter(model_x="run@10")["step_x"].unique().to_list() == [10]
+    trajectory = workflow.table("tables/colours/mutual_knn_k3/trajectory.parquet")
+    assert trajectory["step"].unique().sort().to_list() == [10, 200, 3000, 5000]
+    assert workflow.would_run() == {}
+    entry["checkpoints"].append("run/step-40")
+    chain = {"download_model": 1, "features": 1, "neighbours": 1, "alignment": 1}
+    jobs = workflow.would_run()
+    assert {rule: jobs.get(rule, 0) for rule in chain} == chain
+    assert not set(jobs) - {*chain, "best_layers", "scores", "study", "study_with_statistics", "draw"}
 
 
 def test_a_model_taken_out_computes_nothing_but_the_tables(workflow):

@@ -10,6 +10,7 @@ from prh.bank.folder import Bank
 from prh.bank.places import BankError
 from prh.bank.words import aligned
 from prh.io import tables
+from prh.io.names import AT
 
 BEST = "tables/alignment.parquet"
 SETTING = ("dataset", "metric", "k", "n")
@@ -45,7 +46,9 @@ def show(folder: str | Path, *, model: str | None = None, dataset: str | None = 
     ):
         if wanted is not None and wanted not in known:
             raise BankError(f"{folder} has no {name} {wanted!r} in its table of alignments; it has {', '.join(known)}.")
-    if model is not None:
+    if model is None:  # one of its own checkpoints would be what agrees most with many a model
+        best = best.filter(~pl.any_horizontal(pl.col("model_x", "model_y").str.contains(AT, literal=True)))
+    else:
         best = _seen_from(best, model)
     best = tables.selected(best, {key: one for key, one in (("dataset", dataset), ("metric", metric)) if one})
     parts = [

@@ -32,4 +32,8 @@ def mistake(entry: WeightsEntry) -> str | None:
     return None
 
 
-register(Source("python", of="models", fetch=fetch, mistake=mistake, lies_here=lambda entry: entry.path))
+register(
+    Source(
+        "python", of="models", fetch=fetch, mistake=mistake, lies_here=lambda entry: entry.path, checkpoint_key="path"
+    )
+)
