@@ -138,9 +138,9 @@ def align(
     >>> alignment.layers, alignment.best, alignment.p
     ((0, 0), 1.0, 0.01)
     """
-    sides = {"x": _as_list(layers_x), "y": _as_list(layers_y)}
+    sides: dict[str, Any] = {"x": _as_list(layers_x), "y": _as_list(layers_y)}
     arrays = {name: side for name, side in sides.items() if isinstance(side, (list, tuple))}
-    settings = {"device": device or device_of(*chain(*arrays.values())), "memory_gb": memory_gb}
+    settings: dict[str, Any] = {"device": device or device_of(*chain(*arrays.values())), "memory_gb": memory_gb}
     sides |= {name: Representation(name, layers, **settings) for name, layers in arrays.items()}
     x, y = sides.values()
     return compare(x, y, metric, k, permutations=permutations, seed=seed, **options)
@@ -232,10 +232,10 @@ def compare(
 
 
 def _ties(x: Representation, y: Representation, k: int | None, layers: tuple[int, int]) -> tuple[float, float] | None:
-    shares = [None if k is None else side.ties(k) for side in (x, y)]
-    if any(share is None for share in shares):
+    of_x, of_y = (None if k is None else side.ties(k) for side in (x, y))
+    if of_x is None or of_y is None:
         return None
-    return float(shares[0][layers[0]]), float(shares[1][layers[1]])
+    return float(of_x[layers[0]]), float(of_y[layers[1]])
 
 
 def _as_list(layers: Any) -> Sequence[Any] | Representation:

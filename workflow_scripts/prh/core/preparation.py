@@ -116,8 +116,8 @@ def prepare(
     limits = _limits(layers, clamp, clamp_scope, quantile)
     parts = zip(layers, limits, names, strict=True)
     prepared = [_finish(a, limit, clamp, normalise, precision, label) for a, limit, label in parts]
-    prepared = [a if isinstance(b, torch.Tensor) else a.numpy() for a, b in zip(prepared, originals, strict=True)]
-    return prepared if many else prepared[0]
+    returned = [a if isinstance(b, torch.Tensor) else a.numpy() for a, b in zip(prepared, originals, strict=True)]
+    return returned if many else returned[0]
 
 
 def prepared_layers(

@@ -151,5 +151,7 @@ def source_of(kind: str, entry: Any) -> Source:
 
 def fetch(kind: str, entry: Any, folder: Path, **how: Any) -> Fetched:
     """Fetch an entry into ``folder`` with its source; ``how``: lock and world, see `Source`."""
-    fetched = resolved(source_of(kind, entry).fetch)(entry, folder, **how)
+    function = source_of(kind, entry).fetch
+    assert function is not None, f"nothing is fetched for source {entry.source}"
+    fetched = resolved(function)(entry, folder, **how)
     return Fetched(*fetched) if isinstance(fetched, tuple) else Fetched(fetched, {})

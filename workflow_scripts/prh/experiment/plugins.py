@@ -120,6 +120,8 @@ def _import(name: str, folder: Path) -> None:
 
 def _from_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"prh_plugin_{len(_loaded)}_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None  # a .py file has one
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     try:

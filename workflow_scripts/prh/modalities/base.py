@@ -146,7 +146,7 @@ class Modality:
         """The function that loads the model of an entry. Raises KeyError if there is none for its library."""
         if not isinstance(self.load, Mapping):
             return self.load
-        source = getattr(entry, "source", None)
+        source = getattr(entry, "source", "")
         return self.load[source if source in self.load else entry.library]
 
     def meets(self, dataset: Any, entry: Any) -> bool:

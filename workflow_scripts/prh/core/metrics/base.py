@@ -74,7 +74,7 @@ class Metric:
     needs: Needs
     symmetric: bool
     bounded: bool
-    function: Callable[..., np.ndarray] = field(repr=False, compare=False)
+    function: Callable[..., Any] = field(repr=False, compare=False)
     options: dict[str, Any] = field(default_factory=dict, compare=False)
     per_query: bool = False
     chance: Chance | None = field(default=None, repr=False, compare=False)
@@ -205,7 +205,7 @@ def variant(name: str, of: Callable, *, summary: str, symmetric: bool, bounded: 
     {'dims': 5}
     """
     base = METRICS[of.__name__]
-    traits = {"name": name, "summary": summary, "symmetric": symmetric, "bounded": bounded}
+    traits: dict[str, Any] = {"name": name, "summary": summary, "symmetric": symmetric, "bounded": bounded}
     METRICS[name] = replace(base, **traits, options=options)
 
 
@@ -234,7 +234,7 @@ def require_distinct_ties(x: Representation, y: Representation) -> None:
     """Raise ValueError if two models with ties share a name, because they would break those ties in the same way."""
     if x.name != y.name or x.root is y.root or None in (x.root._ties, y.root._ties):
         return
-    if all(np.max(side.root._ties) > 0 for side in (x, y)):
+    if all(np.max(side.root._ties or 0) > 0 for side in (x, y)):
         raise ValueError(
             f"both models are called {x.name!r} and have ties between equally near samples, which are broken by the "
             "name of the model: chance would look like agreement; give them different names."

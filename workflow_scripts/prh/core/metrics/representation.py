@@ -107,7 +107,7 @@ class Representation:
         """The largest k that ``knn`` can return: gallery - 1 with layers or kernels, else the depth of the tables."""
         if self._searchable:
             return self.gallery - 1
-        return min(table.shape[1] for table in self._tables)
+        return min(table.shape[1] for table in self._tables or ())
 
     @property
     def left_out(self) -> tuple[int, ...]:
@@ -173,7 +173,7 @@ class Representation:
             raise ValueError(f"{self.name}, layer {number}: all {alike} are equal; compare another layer.")
         index = int(np.flatnonzero(self.places == place)[0])
         inputs = {"layers": self._layers, "kernels": self._kernels, "neighbours": self._tables}
-        settings = {"device": self.device, "memory_gb": self.memory_gb, "precision": self.precision}
+        settings: dict[str, Any] = {"device": self.device, "memory_gb": self.memory_gb, "precision": self.precision}
         settings |= {kind: None if part is None else [part[index]] for kind, part in inputs.items()}
         part = Representation(self.name, gallery=self.gallery, **settings)
         part.numbers = [self.numbers[place]]
@@ -221,7 +221,7 @@ class Representation:
                 )
             neighbours = searched(self, k)
             self._tables, self._ties = [layer.indices for layer in neighbours], [layer.ties for layer in neighbours]
-        return self._tables
+        return self._tables or []
 
 
 class _Reordered(Representation):
@@ -279,7 +279,7 @@ def movable(move: Callable[[Any, np.ndarray], Any]) -> Callable[[Callable], Call
     """Mark a state that can be permuted with the samples, by ``move(state, order)``, instead of being recomputed."""
 
     def mark(build: Callable) -> Callable:
-        build.move = move
+        build.move = move  # type: ignore[attr-defined]
         return build
 
     return mark
@@ -305,7 +305,7 @@ def _restricted(x: _Subset, k: int) -> np.ndarray:
 
     if x.source._searchable:
         return np.stack([layer.indices for layer in searched(x, k, x.rows)])
-    return np.stack([restrict(table, x.rows, k) for table in x.source._tables])
+    return np.stack([restrict(table, x.rows, k) for table in x.source._tables or ()])
 
 
 def _rows_of_layers(x: _Reordered) -> list[torch.Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -54,7 +54,7 @@ class Experiment(Section):
         return _named(self.models, name)
 
 
-def _named(entries: list, name: str) -> Section:
+def _named(entries: list, name: str) -> Any:
     for entry in entries:
         if entry.name == name:
             return entry
