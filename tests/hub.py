@@ -10,6 +10,7 @@ Files of a repository come by redirects as they do there: large ones from a "CDN
 
 from __future__ import annotations
 
+import base64
 import fnmatch
 import hashlib
 import json
@@ -33,6 +34,7 @@ class Repository:
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     gated: bool = False
     licence: str | None = None
+    private: bool = False
 
 
 @dataclass
@@ -66,6 +68,8 @@ class Hub:
     def __init__(self, token: str = "hf_right", ranges: bool = True) -> None:
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.web: dict[str, bytes] = {}
+        self.uploaded: dict[str, bytes] = {}
+        self.readers: set[str] = set()
         self.requests: list[Request] = []
         self.token, self.ranges = token, ranges
         self._faults: list[Fault] = []
@@ -135,6 +139,11 @@ class Hub:
         return sum(request.sent for request in self.requests if fnmatch.fnmatch(request.path, pattern))
 
 
+def _oid(path: str, content: bytes) -> str:
+    """The hash by which the client sees whether a file has changed."""
+    return _sha256(content) if path.endswith(LARGE) else _git(content)
+
+
 def _git(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
@@ -159,15 +168,31 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer()
 
+    def do_PUT(self) -> None:
+        self._answer()
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        parts = []
+        while size := int(self.rfile.readline(), 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
+
     def _answer(self) -> None:
         parts = urlsplit(self.path)
         path, query = unquote(parts.path), parse_qs(parts.query)
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        content = self._body()
+        body = "" if self.command == "PUT" else content.decode()
         self.fault = self.hub.fault(path)
         if self.fault and self.fault.status:
             return self._send(self.fault.status, b"", {"X-Error-Message": self.fault.message})
         if self.fault and self.fault.loop:
             return self._send(302, b"", {"Location": self.path})
+        if self.command in ("POST", "PUT") and self._is_upload(path, content):
+            return None
         if match := re.fullmatch(r"/api/(models|datasets)/([^/]+(?:/[^/]+)?)/tree/([^/]+)(?:/(.+))?", path):
             return self._tree(*match.groups(), recursive=query.get("recursive", [""])[0].lower() == "true")
         if match := re.fullmatch(r"/api/(models|datasets)/([^/]+(?:/[^/]+)?)/paths-info/([^/]+)", path):
@@ -187,6 +212,80 @@ class _Handler(BaseHTTPRequestHandler):
             return self._info(*match.groups())
         return self._refuse(404, "EntryNotFound")
 
+    def _is_upload(self, path: str, content: bytes) -> bool:
+        """Answer a request that uploads; False for any other."""
+        if match := re.fullmatch(r"/upload/([0-9a-f]{64})", path):
+            if _sha256(content) == match.group(1):
+                self.hub.uploaded[match.group(1)] = content
+            self._send(200 if match.group(1) in self.hub.uploaded else 400, b"")
+        elif path == "/api/validate-yaml":
+            self._json({"errors": [], "warnings": []})
+        elif path == "/api/repos/create":
+            if self._may_write():
+                self._create(json.loads(content))
+        elif match := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/preupload/main", path):
+            if self._may_write() and self._found("datasets", match.group(1), None):
+                self._preupload(match.group(1), json.loads(content)["files"])
+        elif re.fullmatch(r"/datasets/[^/]+/[^/]+\.git/info/lfs/objects/batch", path):
+            if self._may_write():
+                self._json({"transfer": "basic", "objects": [self._lfs(one) for one in json.loads(content)["objects"]]})
+        elif match := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/commit/main", path):
+            if self._may_write():
+                self._commit(match.group(1), [json.loads(line) for line in content.splitlines()])
+        else:
+            return False
+        return True
+
+    def _may_write(self) -> bool:
+        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+        if token == self.hub.token:
+            return True
+        self._send(403 if token in self.hub.readers else 401, b"")
+        return False
+
+    def _create(self, wanted: Mapping[str, str]) -> None:
+        name = f"{wanted['organization']}/{wanted['name']}"
+        if (wanted["type"], name) in self.hub.repositories:
+            return self._send(409, b"{}")
+        self.hub.push(name, {".gitattributes": b""}, wanted["type"])
+        self.hub.repositories[wanted["type"], name].private = wanted.get("visibility") == "private"
+        return self._json({"url": f"{self.hub.address}/datasets/{name}"})
+
+    def _preupload(self, name: str, wanted: list[dict]) -> None:
+        repository = self.hub.repositories["dataset", name]
+        there = repository.commits[repository.refs["main"]]
+        modes = [
+            {
+                "path": one["path"],
+                "uploadMode": "lfs" if one["path"].endswith(LARGE) else "regular",
+                "shouldIgnore": False,
+                "oid": _oid(one["path"], there[one["path"]]) if one["path"] in there else None,
+            }
+            for one in wanted
+        ]
+        self._json({"files": modes})
+
+    def _lfs(self, wanted: Mapping[str, object]) -> dict[str, object]:
+        known = {"oid": wanted["oid"], "size": wanted["size"]}
+        if wanted["oid"] in self.hub.uploaded:
+            return known
+        return known | {"actions": {"upload": {"href": f"{self.hub.address}/upload/{wanted['oid']}"}}}
+
+    def _commit(self, name: str, lines: list[dict]) -> None:
+        repository = self.hub.repositories["dataset", name]
+        files = dict(repository.commits[repository.refs["main"]])
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "lfsFile":
+                files[value["path"]] = self.hub.uploaded[value["oid"]]
+            elif line["key"] == "deletedFile":
+                files.pop(value["path"])
+        commit = self.hub.push(name, files, "dataset")
+        address = f"{self.hub.address}/datasets/{name}/commit/{commit}"
+        self._json({"success": True, "commitOid": commit, "commitUrl": address})
+
     def _found(self, kind: str, name: str, revision: str | None) -> tuple[str, dict[str, bytes]] | None:
         """Commit and files of a repository at a revision; where there is none, the answer is given."""
         repository = self.hub.repositories.get((KINDS[kind], name))
@@ -203,7 +302,14 @@ class _Handler(BaseHTTPRequestHandler):
             repository = self.hub.repositories[KINDS[kind], name]
             gated = "manual" if repository.gated else False
             siblings = [{"rfilename": path, **_size(content)} for path, content in files.items()]
-            told = {"id": name, "sha": commit, "private": False, "gated": gated, "tags": [], "siblings": siblings}
+            told = {
+                "id": name,
+                "sha": commit,
+                "private": repository.private,
+                "gated": gated,
+                "tags": [],
+                "siblings": siblings,
+            }
             self._json(told | ({"cardData": {"license": repository.licence}} if repository.licence else {}))
 
     def _auth_check(self, kind: str, name: str) -> None:

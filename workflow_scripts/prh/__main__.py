@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 from pathlib import Path
 
+from prh.bank.places import BankError
 from prh.downloads.lockfile import lock_path
 from prh.experiment import starting
 from prh.experiment.loading import ConfigError, load
@@ -54,9 +56,31 @@ def main() -> None:
     show.add_argument("--dataset", help="only this data set")
     show.add_argument("--metric", help="only this metric")
     show.set_defaults(run=_show)
+    _add_bank(commands)
     arguments = parser.parse_args()
     with failing_in_one_sentence(job=False):
         arguments.run(arguments)
+
+
+def _add_bank(commands: argparse._SubParsersAction) -> None:
+    bank = commands.add_parser("bank", help="share a results folder on the hub, or fetch one to score against")
+    actions = bank.add_subparsers(required=True)
+    push = actions.add_parser("push", help="upload a results folder as a bank, after showing what that is")
+    push.add_argument("results", type=Path, help="results folder of an experiment that has run")
+    push.add_argument("repository", help="data set repository of the hub: owner/name")
+    push.add_argument("--dataset", action="append", default=[], help="only this data set (repeatable)")
+    push.add_argument("--features", action="store_true", help="also the features, for metrics that need them")
+    push.add_argument("--captions", action="store_true", help="also the captions of the samples")
+    push.add_argument("--images", action="store_true", help="also the images and captions of the samples")
+    push.add_argument("--configfile", type=Path, help="experiment file, whose licences go into the data card")
+    push.add_argument("--public", action="store_true", help="a public repository (default: private)")
+    push.add_argument("--yes", action="store_true", help="do not ask")
+    push.set_defaults(run=_push)
+    pull = actions.add_parser("pull", help="download a bank; what is there already is kept")
+    pull.add_argument("repository", help="owner/name or owner/name@revision")
+    pull.add_argument("folder", type=Path, nargs="?", help="where to (default: the cache that hub:owner/name reads)")
+    pull.add_argument("--features", action="store_true", help="also the features, if the bank has them")
+    pull.set_defaults(run=_pull)
 
 
 def _plan(arguments: argparse.Namespace) -> None:
@@ -103,6 +127,37 @@ def _score(arguments: argparse.Namespace) -> None:
     bank, name = Bank(arguments.bank, arguments.dataset), arguments.name or arguments.features.stem
     how = {key: getattr(arguments, key) for key in ("metric", "k", "permutations")}
     print(showing.scored(score(layers, bank, sample_ids=ids, name=name, **how), bank, name))
+
+
+def _push(arguments: argparse.Namespace) -> None:
+    from prh.bank import card, packing, pushing
+
+    licences = {}
+    if arguments.configfile:
+        experiment = load(expand(read(arguments.configfile), ".", starting.workflow_folder()))
+        licences = {one.name: one.licence for one in (*experiment.models, *experiment.datasets) if one.licence}
+    with tempfile.TemporaryDirectory() as work:
+        chosen = {key: getattr(arguments, key) for key in ("features", "captions", "images")}
+        package = packing.pack(arguments.results, Path(work), datasets=arguments.dataset, **chosen)
+        where = pushing.target(arguments.repository, public=arguments.public)
+        readme = Path(work, packing.CARD)
+        readme.write_text(card.card(package, where.repository, licences), encoding="utf-8")
+        package.files[packing.CARD] = readme
+        print(pushing.summary(package, where), flush=True)
+        if not arguments.yes:
+            if not sys.stdin.isatty():
+                raise BankError("nothing was pushed: pass --yes to push this.")
+            if input("Push this? Type yes: ").strip().lower() != "yes":
+                print("Nothing was pushed.")
+                return
+        commit = pushing.push(package, where)
+    print(f"pushed; score against it with: prh score features.npy --bank hub:{where.repository}@{commit}")
+
+
+def _pull(arguments: argparse.Namespace) -> None:
+    from prh.bank.pulling import pull
+
+    print(pull(arguments.repository, arguments.folder, features=arguments.features))
 
 
 def _show(arguments: argparse.Namespace) -> None:

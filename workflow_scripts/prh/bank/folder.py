@@ -5,7 +5,7 @@ only by metrics that read them, captions only to encode them, and the table of m
 
     neighbours/{dataset}/{model}.parquet    required
     features/{dataset}/{model}.parquet      for metrics that need features
-    datasets/{dataset}/                     manifest.json and shards/: captions, and groups of samples
+    datasets/{dataset}/                     manifest.json and shards/: captions, and groups of samples (or ids/)
     tables/models.parquet                   order and modalities of the models
 """
 
@@ -167,8 +167,8 @@ class Bank:
         grouped = tables.made_by(rows[0]).get("settings", {}).get("grouped", False) if rows else None
         if grouped is False:
             return None
-        if self._shards:
-            groups = representations.read_groups(self._shards[0].parent, self.sample_ids, self._path(self.models[0]))
+        if with_groups := self._ids or self._shards:
+            groups = representations.read_groups(with_groups[0].parent, self.sample_ids, self._path(self.models[0]))
             return groups if len(np.unique(groups)) < self.n else None
         if grouped:
             raise BankError(
@@ -176,6 +176,12 @@ class Bank:
                 "groups, one for each sample, or permutations=0."
             )
         return None
+
+    @cached_property
+    def _ids(self) -> list[Path]:
+        """Shards with nothing but ids and groups, which a bank of the hub has instead of images and captions."""
+        self._place.fetch(f"datasets/{self.dataset}/ids/*.parquet")
+        return sorted((self.folder / "datasets" / self.dataset / "ids").glob("*.parquet"))
 
     @cached_property
     def _shards(self) -> list[Path]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from huggingface_hub import HfApi, constants, hf_hub_url
 from huggingface_hub.errors import OfflineModeIsEnabled
@@ -154,6 +155,20 @@ def _listing(repository: str, kind: str, commit: str, attempts: int) -> dict[str
         for entry in entries
         if isinstance(entry, RepoFile)
     }
+
+
+def listed(repository: str, kind: str, commit: str, entries: Mapping[str, Mapping[str, Any]]) -> Snapshot:
+    """A snapshot from a listing that was kept: size, sha256 and git_sha1 of each file by its path."""
+    headers = build_hf_headers(library_name="prh")
+    return Snapshot(
+        *(repository, kind, commit),
+        {
+            _inside(path, repository): RemoteFile(
+                path, hf_hub_url(repository, path, repo_type=kind, revision=commit), **facts, headers=headers
+            )
+            for path, facts in entries.items()
+        },
+    )
 
 
 def _inside(path: str, repository: str) -> str:
