@@ -30,7 +30,7 @@ from prh.io.addresses import redacted
 
 
 @dataclass(frozen=True)
-class Target:
+class Destination:
     """A repository that a bank is pushed to, and the files that it has."""
 
     repository: str
@@ -39,7 +39,7 @@ class Target:
     files: tuple[str, ...] = ()
 
 
-def target(repository: str, *, public: bool = False) -> Target:
+def target(repository: str, *, public: bool = False) -> Destination:
     """Look up where a bank would go; nothing is changed.
 
     Raises BankError for a name that is none, for a repository that holds something else, and for a public one unless
@@ -59,7 +59,7 @@ def target(repository: str, *, public: bool = False) -> Target:
         except GatedRepoError:
             raise
         except RepositoryNotFoundError:
-            return Target(repository, False, not public)
+            return Destination(repository, False, not public)
     names = tuple(sibling.rfilename for sibling in info.siblings or ())
     others = [name for name in names if name not in (CARD, ".gitattributes")]
     if others and not any(name.startswith(f"{NEIGHBOURS}/") for name in names):
@@ -68,10 +68,10 @@ def target(repository: str, *, public: bool = False) -> Target:
         )
     if not info.private and not public:
         raise BankError(f"{repository} is public; pass --public to push to it, or name another repository.")
-    return Target(repository, True, bool(info.private), names)
+    return Destination(repository, True, bool(info.private), names)
 
 
-def summary(package: Package, where: Target) -> str:
+def summary(package: Package, where: Destination) -> str:
     """What would be pushed, as text: where to, and the number and size of the files of each folder."""
     kind = f"{'private' if where.is_private else 'PUBLIC'} data set repository"
     sizes: dict[str, list[int]] = {}
@@ -85,7 +85,7 @@ def summary(package: Package, where: Target) -> str:
     return "\n".join(lines)
 
 
-def push(package: Package, where: Target) -> str:
+def push(package: Package, where: Destination) -> str:
     """Create the repository if needed and push all files in one commit, which is returned. Raises FetchError."""
     operations = [
         *(CommitOperationAdd(path, str(file)) for path, file in package.files.items()),
@@ -104,7 +104,7 @@ def push(package: Package, where: Target) -> str:
     return commit.oid
 
 
-def _stale(package: Package, where: Target) -> list[str]:
+def _stale(package: Package, where: Destination) -> list[str]:
     """Files of an earlier bank that this one does not have."""
     ours = (name for name in where.files if name == LOCK or name.split("/")[0] in FOLDERS)
     return [name for name in ours if name not in package.files]
