@@ -198,6 +198,15 @@ def test_a_pulled_bank_is_there_without_the_hub(hub, run, folder):
         prh.Bank("hub:me/other")
 
 
+def test_a_pulled_bank_can_be_pushed_again(hub, run, folder, tmp_path):
+    run("bank", "push", folder, "me/bank", "--yes")
+    run("bank", "pull", "me/bank", tmp_path / "there")
+    assert run("bank", "push", tmp_path / "there", "me/again", "--yes")[0] == 0
+    again, first = content(hub, "me/again"), content(hub)
+    assert again.keys() == first.keys()
+    assert [path for path in first if again[path] != first[path]] == ["README.md"], "which names its repository"
+
+
 def test_what_cannot_be_pushed(hub, run, folder, tmp_path, monkeypatch):
     def refused(*arguments):
         status, _ = run("bank", "push", *arguments, "--yes")

@@ -114,7 +114,7 @@ def _data_files(bank: Bank, work: Path, *, captions: bool, images: bool) -> dict
     shards = sorted((source / "shards").glob("*.parquet"))
     if not shards and (captions or images):
         raise BankError(f"{bank.folder} has no captions or images of {bank.dataset}; push without them.")
-    for shard in shards:
+    for shard in shards or sorted((source / "ids").glob("*.parquet")):  # a bank that was pulled has only ids
         target = work / place / "ids" / shard.name
         tables.write(tables.read(shard, ["sample_id", "group_id"]), target, tables.made_by(shard))
         files[f"{place}/ids/{shard.name}"] = target
@@ -135,9 +135,9 @@ def _figures(folder: Path, dataset: str) -> Iterator[Path]:
 
 
 def merged_lock(folder: Path) -> dict[str, dict[str, dict[str, str]]]:
-    """The lock file of the results: the entries that each download wrote beside its output."""
+    """The lock file of the results: the entries that each download wrote beside its output, by list and name."""
     lock: dict[str, dict[str, dict[str, str]]] = {}
-    for path in sorted(folder.glob("*/**/*.lock.yaml")):
+    for path in [folder / LOCK, *sorted(folder.glob("*/**/*.lock.yaml"))]:  # LOCK is there if the bank was pulled
         for kind, entries in lockfile.read(path).items():
             lock.setdefault(kind, {}).update(entries)
     return without_paths(lock)
