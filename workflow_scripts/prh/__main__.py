@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import tempfile
@@ -132,6 +133,7 @@ def _score(arguments: argparse.Namespace) -> None:
 def _push(arguments: argparse.Namespace) -> None:
     from prh.bank import card, packing, pushing
 
+    _log_no_requests()
     licences = {}
     if arguments.configfile:
         experiment = load(expand(read(arguments.configfile), ".", starting.workflow_folder()))
@@ -157,7 +159,14 @@ def _push(arguments: argparse.Namespace) -> None:
 def _pull(arguments: argparse.Namespace) -> None:
     from prh.bank.pulling import pull
 
+    _log_no_requests()
     print(pull(arguments.repository, arguments.folder, features=arguments.features))
+
+
+def _log_no_requests() -> None:
+    """Keep a line for every request of a long transfer out of the terminal, which shows its progress."""
+    for name in ("httpx", "httpx2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _show(arguments: argparse.Namespace) -> None:
