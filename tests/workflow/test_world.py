@@ -106,6 +106,24 @@ def test_the_demo_says_what_came_out(default, best):
     assert "strongest of both modalities" in lines[3]
 
 
+def test_two_curves_rise_along_the_training(default):
+    """A learner of each modality has six checkpoints: both come to agree with reality and with each other's modality."""
+    folder = "tables/world/mutual_knn_k10/trajectory"
+    quoted = default.table(f"{folder}_statistics.parquet")
+    rows = default.table(f"{folder}.parquet")
+    assert rows.group_by("run").agg(pl.col("step").n_unique())["step"].to_list() == [6, 6]
+    assert set(quoted["group"]) == {"vision", "language", "world"}
+    assert quoted["value"].min() >= 0.8
+    with_reality = rows.filter(other="reality").sort("step")
+    for run in ("next-vit-250", "gpt2-w32-100"):
+        curve = with_reality.filter(run=run)["y"].to_list()
+        assert abs(curve[0] - CHANCE) < 0.03
+        assert curve[-1] > 0.6
+    kept = default.folder / "results/models/next-vit-250/steps/60/model.safetensors"
+    used = default.folder / "results/models/next-vit-250@60/files/model.safetensors"
+    assert kept.read_bytes() == used.read_bytes()
+
+
 def test_every_figure_of_the_paper_is_drawn(default):
     folder = default.folder / "results/figures/world/mutual_knn_k10"
     for name in ("alignment_matrix", "cross_modal", "layer_matrix_strongest", "figure2", "figure3", "figure4"):
