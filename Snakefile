@@ -26,6 +26,7 @@ include: "rules/studies.smk"
 
 onstart:
     hold_results()
+    record_rows()
     adopt_lock()
     launch_forkserver()
 

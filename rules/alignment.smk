@@ -1,4 +1,4 @@
-# Stage 4: neighbours in every layer, then each model against the models before it, then the table of best layer pairs.
+# Stage 4: neighbours in every layer, then each model against others (as a rule those before it), then the table of best layer pairs.
 
 
 rule neighbours:

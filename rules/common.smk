@@ -26,7 +26,7 @@ from prh.downloads.sources import source_of
 from prh.downloads.lockfile import adopt, lock_path
 from prh.experiment.plan import Plan
 from prh.experiment.registries import expand
-from prh.experiment.removed_models import RemovedModels
+from prh.experiment.row_partners import RowPartners
 from prh.experiment.specs import Spec
 
 # Snakemake keeps every object of its thousands of jobs: searching them for garbage takes a sixth of the planning time.
@@ -77,7 +77,7 @@ def spec_of(stage, *names):
     return getattr(specs, stage)(*names)
 
 
-removed_models = RemovedModels(plan, spec_of)
+row_partners = RowPartners(plan, spec_of, in_job=not workflow.is_main_process)
 
 
 def spec(stage, *wildcards_of_spec):
@@ -154,24 +154,28 @@ def digest(stage, *wildcards_of_spec):
 
 
 def removed_of(stage):
-    """The models of an existing row that are no longer in the experiment: see prh/experiment/removed_models.py."""
-    return lambda wildcards: removed_models.of_row(stage, wildcards.dataset, wildcards.metric, wildcards.model)
+    """The models of a row that are no longer in the experiment: see prh/experiment/row_partners.py."""
+    return lambda wildcards: row_partners.removed(stage, wildcards.dataset, wildcards.metric, wildcards.model)
+
+
+def models_of_row(stage, wildcards):
+    """The models of a row, its own first: see prh/experiment/row_partners.py."""
+    others = row_partners.of_row(stage, wildcards.dataset, wildcards.metric, wildcards.model)
+    return [wildcards.model, *others]
 
 
 def row_models(stage):
-    """The models of a row: its own, those before it, and those that are no longer in the experiment."""
-    return lambda wildcards: [*plan.row(wildcards.dataset, wildcards.model), *removed_of(stage)(wildcards)]
+    """The same as a function of the wildcards."""
+    return lambda wildcards: models_of_row(stage, wildcards)
 
 
 def row_digests(stage, kind):
     """The digests of the settings of the tables of a kind (features or neighbours) that a row reads, if any."""
 
     def texts(wildcards):
-        if kind not in removed_models.kinds(stage, wildcards.metric):
+        if kind not in row_partners.kinds(stage, wildcards.metric):
             return []
-        names = plan.row(wildcards.dataset, wildcards.model)
-        digests = [spec_of(kind, *((wildcards.dataset, name) if kind == "features" else ())).digest for name in names]
-        return digests + [removed_models.digest(kind, wildcards.dataset, name) for name in removed_of(stage)(wildcards)]
+        return [row_partners.digest(kind, wildcards.dataset, name) for name in models_of_row(stage, wildcards)]
 
     return texts
 
@@ -246,11 +250,13 @@ def row_tables(stage, kind):
     """
 
     def paths(wildcards):
-        if kind not in removed_models.kinds(stage, wildcards.metric):
+        if kind not in row_partners.kinds(stage, wildcards.metric):
             return []
-        table = f"<results>/{kind}/{wildcards.dataset}/{{}}.parquet".format
-        names, removed = plan.row(wildcards.dataset, wildcards.model), removed_of(stage)(wildcards)
-        return [*map(table, names), *(before_update(table(name)) for name in removed)]
+        removed = removed_of(stage)(wildcards)
+        tables = {
+            name: f"<results>/{kind}/{wildcards.dataset}/{name}.parquet" for name in models_of_row(stage, wildcards)
+        }
+        return [before_update(path) if name in removed else path for name, path in tables.items()]
 
     return paths
 
@@ -343,6 +349,14 @@ def hold_results():
     try:
         held_results = runs.hold(experiment.results)
     except (ValueError, OSError) as error:
+        raise WorkflowError(str(error)) from None
+
+
+def record_rows():
+    """Write down which models each row is made of, for jobs that another process runs."""
+    try:
+        row_partners.record()
+    except OSError as error:
         raise WorkflowError(str(error)) from None
 
 

@@ -1,4 +1,4 @@
-"""One model against all models before it: scores of all layer pairs, and the best ones with their calibration."""
+"""One model against others (as a rule all before it): scores of all layer pairs, and the best of them, calibrated."""
 
 import argparse
 from pathlib import Path
@@ -16,7 +16,7 @@ PRELOAD = ["torch"]
 def main() -> None:
     parser = ProgramParser(__doc__, spec="metric and settings")
     parser.add_argument("--dataset", help="data set that the tables must be of")
-    parser.add_argument("--models", nargs="+", required=True, help="this model, then those before it")
+    parser.add_argument("--models", nargs="+", required=True, help="this model, then those that it is compared with")
     parser.add_argument(
         "--removed", nargs="*", default=[], help="models that are left out if their samples are not those of the others"
     )

@@ -1,4 +1,4 @@
-"""One model against all models before it, in galleries of growing size with the same queries."""
+"""One model against others (as a rule all before it), in galleries of growing size with the same queries."""
 
 import argparse
 from pathlib import Path
@@ -18,7 +18,7 @@ PRELOAD = ["torch"]
 def main() -> None:
     parser = ProgramParser(__doc__, spec="metric, sizes and settings")
     parser.add_argument("--dataset", help="data set that the tables must be of")
-    parser.add_argument("--models", nargs="+", required=True, help="this model, then those before it")
+    parser.add_argument("--models", nargs="+", required=True, help="this model, then those that it is compared with")
     parser.add_argument(
         "--removed", nargs="*", default=[], help="models that are left out if their samples are not those of the others"
     )

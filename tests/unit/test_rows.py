@@ -1,13 +1,18 @@
 """Rows of the alignment matrix: which pairs their readers take of them."""
 
+import dataclasses
+
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
-from prh.alignment import best_layers, representations
+from prh.alignment import best_layers, comparisons, representations
 from prh.alignment.comparisons import BEST
 from prh.alignment.rows import with_models
+from prh.core.metrics import METRICS, Representation
 from prh.io import tables
 from prh.studies import reading
 
@@ -33,7 +38,7 @@ def write_rows(folder, rows):
 
 @given(st.permutations("abcde"), st.integers(0, 5), st.booleans())
 def test_a_row_is_cut_to_the_earlier_models_in_their_order(others, count, both):
-    cut = with_models(pairs("x", others, both), "x", sorted(others[:count]))
+    cut = with_models({"x": pairs("x", others, both)}, "x", sorted(others[:count]))
     expected = sorted(others[:count], reverse=True)
     if both:
         assert cut.select("model_x", "model_y").rows() == [
@@ -47,13 +52,64 @@ def test_a_row_is_cut_to_the_earlier_models_in_their_order(others, count, both):
 
 
 def test_a_row_without_an_earlier_model_is_refused():
+    rows = {"x": pairs("x", "a"), "a": pairs("a", "x"), "b": pairs("b", "a")}
     with pytest.raises(tables.TableError, match="row of model 'x' has no comparison with 'b'; delete it and run"):
-        with_models(pairs("x", "a"), "x", ["a", "b"])
+        with_models(rows, "x", ["a", "b"])
+
+
+METRICS_OF_BOTH_KINDS = ["mutual_knn", "cka", "svcca", "cycle_knn"]
+
+
+def representation(name, layers):
+    """A model of ``layers`` random layers that has something in common with all others, one of them constant."""
+    rng = np.random.default_rng([layers, *name.encode()])
+    shared = np.random.default_rng(0).normal(size=(40, 4))
+    mixed = [(shared @ rng.normal(size=(4, 6)) + rng.normal(size=(40, 6))).astype("float32") for _ in range(layers)]
+    return Representation(name, [np.ones((40, 6), "float32"), *mixed])
+
+
+def rows_of(of, metric):
+    """The rows of models: all layer pairs, and the best ones. ``of``: the others in the row of each."""
+    how = comparisons.Settings((3, 5), 20, 5, 2, 0.05, 0)
+    models = {name: representation(name, 2 + number) for number, name in enumerate(sorted(of))}
+    for model, others in of.items():
+        scores, best = comparisons.row(models[model], [models[name] for name in others], metric, how)
+        yield model, (pl.from_arrow(scores), best)
+
+
+@pytest.mark.parametrize("metric", METRICS_OF_BOTH_KINDS)
+@pytest.mark.parametrize("order", ["abc", "cab", "bca"])
+def test_a_pair_is_the_same_from_the_row_of_either_model(metric, order):
+    a, b, c = order
+    first = dict(rows_of({a: "", b: a, c: b + a}, metric))
+    last = dict(rows_of({a: b + c, b: c, c: ""}, metric))
+    for table in (0, 1):
+        for model, earlier in ((b, [a]), (c, [a, b])):
+            expected = with_models({name: row[table] for name, row in first.items()}, model, earlier)
+            found = with_models({name: row[table] for name, row in last.items()}, model, earlier)
+            assert_frame_equal(found, expected, check_exact=True)
+            assert_frame_equal(found, first[model][table], check_exact=True)
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_a_pair_of_a_sweep_is_the_same_from_the_row_of_either_model(symmetric, monkeypatch):
+    metric = METRICS["mutual_knn"]
+    monkeypatch.setitem(METRICS, "mutual_knn", dataclasses.replace(metric, symmetric=symmetric))
+    layers = {name: representation(name, 3).layers for name in "ab"}
+    how = comparisons.Settings((3, 5), 20, 0, 0, 0.05, 0)
+    a, b = (
+        comparisons.sweep_row(
+            comparisons.SweptModel(x, layers[x]), [comparisons.SweptModel(y, layers[y])], "mutual_knn", [20, 40], how
+        )
+        for x, y in ("ab", "ba")
+    )
+    assert len(b) == (4 if symmetric else 8)
+    assert_frame_equal(with_models({"a": a, "b": b.clear()}, "b", ["a"]), b, check_exact=True)
 
 
 def test_the_table_of_best_layers_has_each_pair_of_the_experiment_once(tmp_path):
-    """Row a holds one that is gone; rows b and c hold each other, as after a change of places."""
-    rows = write_rows(tmp_path, {"a": ["gone"], "b": ["gone", "c", "a"], "c": ["a", "b", "gone"]})
+    """Row a holds one that is gone; rows b and c hold each other; row a holds c, which is after it."""
+    rows = write_rows(tmp_path, {"a": ["gone", "c"], "b": ["gone", "c", "a"], "c": ["b", "gone"]})
     best = best_layers.collect(best_layers.read_rows(rows, {"d": "s"}), MODELS)
     assert best.select("model_x", "model_y").rows() == [("b", "a"), ("c", "b"), ("c", "a")]
     assert best["q"].to_list() == pytest.approx([0.1] * 3)  # over three pairs, not nine

@@ -70,7 +70,7 @@ def read_rows(
     samples: Mapping[str, str],
     modalities: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Row]:
-    """The rows ``{dataset}/{metric}/{model}.best.parquet``, cut to the models that have a row.
+    """The rows ``{dataset}/{metric}/{model}.best.parquet``, of the pairs with models before them.
 
     Parameters
     ----------
@@ -85,21 +85,21 @@ def read_rows(
     Raises
     ------
     TableError
-        One is not the table that it should be, or lacks a model before it.
+        One is not the table that it should be, or a pair is in none.
     """
-    earlier, cut = defaultdict(list), []
+    grids, cut = defaultdict(dict), []
     for path, spec in rows:
         dataset, metric, model = path.parent.parent.name, path.parent.name, path.with_suffix("").stem
-        before = earlier[dataset, metric]
+        grid = grids[dataset, metric]
+        before = [*grid]
         with about(str(path)):
             tables.require(path, model=model, dataset=dataset, metric=metric, samples=samples.get(dataset), spec=spec)
-            others = before
+            grid[model] = pl.from_arrow(tables.read(path))
+            others = [name for name in before if not is_checkpoint(name)]
             if is_checkpoint(model):
-                others = [name for name in before if modalities[name] != modalities[model]]
-            best = with_models(pl.from_arrow(tables.read(path)), model, others)
+                others = [name for name in others if modalities[name] != modalities[model]]
+            best = with_models(grid, model, others)
         cut.append(Row(dataset, metric, model, best))
-        if not is_checkpoint(model):  # it is in no row but its own
-            before.append(model)
     return cut
 
 

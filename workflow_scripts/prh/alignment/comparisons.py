@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import product
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import polars as pl
@@ -20,6 +21,8 @@ from prh.jobs.about import about
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+Compared = TypeVar("Compared")
 
 BEST = {
     "model_x": pl.String,
@@ -75,15 +78,17 @@ def row(
 ) -> tuple[pa.Table, pl.DataFrame]:
     """Compare ``x`` with each of ``others`` (both ways round for a metric that is not symmetric).
 
+    The result for two models does not depend on which of them the row is of (`_compare`).
+
     Returns the scores of all layer pairs (schema tables.ALIGNMENT) and the best ones (schema BEST).
     """
     traits = METRICS[metric]
     scores, best = [tables.ALIGNMENT.empty_table()], []
     for other in others:
-        for left, right in [(x, other)] if traits.symmetric else [(x, other), (other, x)]:
+        for left, right in _directions(metric, x, other):
             for k in settings.k if traits.needs_k else (None,):
                 with about(f"models {left.name!r} and {right.name!r}"):
-                    alignment = compare(
+                    alignment = _compare(
                         left,
                         right,
                         metric,
@@ -124,7 +129,7 @@ def sweep_row(
 
     The queries, as many as the smallest gallery, are the same for all models and sizes. With ``groups`` [N], a gallery
     takes whole groups, except that its size may cut off the last one. There are no intervals and no cross-fits: a sweep
-    is read as a curve.
+    is read as a curve. As in `row`, two models are compared both ways round for a metric that is not symmetric.
     """
     queries, depth = min(sizes), max(settings.k)
     count = next((len(layer) for layer in x.layers if layer is not None), 0)
@@ -135,20 +140,21 @@ def sweep_row(
         raise ValueError(f"alignment.n asks for {max(sizes)} samples, but there are {len(order)}; lower it.")
     how = (device, memory_gb, precision)
 
-    def swept(model: SweptModel, size: int) -> Representation:
-        gallery = order[:size]
-        return in_gallery(model.name, model.layers, gallery, queries, depth, *how, kernels=model.has_kernels)
+    def swept(model: SweptModel) -> dict[int, Representation]:
+        kernels = model.has_kernels
+        return {
+            size: in_gallery(model.name, model.layers, order[:size], queries, depth, *how, kernels=kernels)
+            for size in sizes
+        }
 
-    left = {size: swept(x, size) for size in sizes}
-    best = []
+    first, best = swept(x), []
     for other in others:
-        for size in sizes:
-            right = swept(other, size)
-            for k in settings.k:
-                with about(f"models {x.name!r} and {other.name!r}, {size} samples"):
-                    alignment = compare(
+        for left, right in _directions(metric, first, swept(other)):
+            for size, k in product(sizes, settings.k):
+                with about(f"models {left[size].name!r} and {right[size].name!r}, {size} samples"):
+                    alignment = _compare(
                         left[size],
-                        right,
+                        right[size],
                         metric,
                         k,
                         permutations=settings.permutations,
@@ -156,8 +162,24 @@ def sweep_row(
                         alpha=settings.alpha,
                         seed=settings.seed,
                     )
-                best.append(_best_row(x.name, other.name, alignment))
+                best.append(_best_row(left[size].name, right[size].name, alignment))
     return pl.DataFrame(best, schema=BEST, orient="row")
+
+
+def _directions(metric: str, x: Compared, other: Compared) -> list[tuple[Compared, Compared]]:
+    """A pair of models once for a symmetric metric, else both ways round."""
+    return [(x, other)] if METRICS[metric].symmetric else [(x, other), (other, x)]
+
+
+def _compare(x: Representation, y: Representation, metric: str, k: int | None, **evidence: Any) -> PairAlignment:
+    """`compare`, for a symmetric metric always in the order of the names.
+
+    Random draws, rounding and the choice among equal scores treat x and y differently. So the numbers are the same in
+    the row of either model, and in any order of the models of an experiment.
+    """
+    if METRICS[metric].symmetric and y.name < x.name:
+        return compare(y, x, metric, k, **evidence).swapped()
+    return compare(x, y, metric, k, **evidence)
 
 
 def _sweep_order(n: int, seed: int, groups: np.ndarray | None) -> np.ndarray:

@@ -8,7 +8,7 @@ interval (``intervals``), the cross-fitted score, and the optimism of the maximu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -80,6 +80,16 @@ class PairAlignment:
     optimism: float | None = None
     ties: tuple[float, float] | None = None
     left_out: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+
+    def swapped(self) -> PairAlignment:
+        """The same result of a symmetric metric with x called y, and y called x."""
+        return replace(
+            self,
+            scores=self.scores.T,
+            layers=self.layers[::-1],
+            ties=None if self.ties is None else self.ties[::-1],
+            left_out=self.left_out[::-1],
+        )
 
 
 def align(

@@ -30,14 +30,14 @@ def frames(
     """(frames by name, notes) of the tables at ``paths``.
 
     Tables with the same name are concatenated, and alignment tables are cut to ``rows``. Those called ``rows`` must be
-    the rows of a data set's models in the order of the experiment, and are cut to these models. ``specs`` are the
+    the rows of a data set's models in the order of the experiment, and are cut to their pairs. ``specs`` are the
     digests of the settings that must have made each table; empty for no check. Rows about the
     checkpoints of training runs are left out unless ``checkpoints`` is true. Raises ValueError for lists of different
     lengths, and TableError (`prh.io.tables.require`) for a table other than the required one.
     """
     parts: dict[str, list[pl.DataFrame]] = {}
     notes: dict[str, Any] = {}
-    earlier: list[str] = []
+    grid: dict[str, pl.DataFrame] = {}
     for name, path, spec in zip(names, paths, specs or [None] * len(paths), strict=True):
         wanted = {"model": path.stem} | {key: rows.get(key) for key in ("dataset", "metric")} if name == "rows" else {}
         with about(str(path)):
@@ -50,7 +50,8 @@ def frames(
             if name in OF_ALIGNMENT:
                 table = tables.selected(table, rows)
             if name == "rows":
-                table = with_models(table, path.stem, earlier)
-                earlier.append(path.stem)
+                earlier = [*grid]
+                grid[path.stem] = table
+                table = with_models(grid, path.stem, earlier)
             parts.setdefault(name, []).append(table)
     return {name: pl.concat(frames_of_name) for name, frames_of_name in parts.items()}, notes

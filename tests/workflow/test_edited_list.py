@@ -1,4 +1,4 @@
-"""Rows of the alignment matrix outlive models that are removed: what runs, and that the tables are those of a new run."""
+"""Rows of the alignment matrix outlive edits of the list of models: what runs, and that the tables are those of a new run."""
 
 import shutil
 
@@ -7,7 +7,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from prh.io import tables
-from tests.workflow.conftest import write_data
+from tests.workflow.conftest import vision, write_data
 
 pytestmark = pytest.mark.slow
 
@@ -83,25 +83,101 @@ def test_a_model_that_comes_back(workflow, tmp_path):
     changed = {"features": 1, "neighbours": 1, "alignment": 3, "n_sweep": 3}
     assert workflow.would_run() == {**changed, **TABLES}
     del workflow.experiment["models"][1]
-    workflow.experiment["models"].append(resnet)  # its pairs with the two before it are in its own row now
-    assert workflow.would_run() == {"alignment": 3, "n_sweep": 3, **TABLES}
+    workflow.experiment["models"].append(resnet)  # its pairs with the two before it are still in their rows
+    assert workflow.would_run() == TABLES
     workflow.run()
     assert_as_new(workflow, tmp_path)
 
 
-def test_models_that_change_places_are_compared_once(workflow, tmp_path):
-    models = workflow.experiment["models"]
-    models[0], models[1] = models[1], models[0]
-    assert workflow.would_run() == {"alignment": 2, "n_sweep": 2, **TABLES}
+NEW = vision("convnext", "test_convnext")
+CHAIN = {"download_model": 1, "features": 1, "neighbours": 1, "alignment": 1, "n_sweep": 1}
+
+
+def renamed(models):
+    models[1]["name"] = "another"
+
+
+def moved(models):
+    models.insert(0, models.pop())
+    models[1], models[2] = models[2], models[1]
+
+
+@pytest.mark.parametrize(
+    ("edit", "jobs"),
+    [
+        (lambda models: models.insert(0, NEW), CHAIN),
+        (lambda models: models.insert(2, NEW), CHAIN),
+        (renamed, CHAIN),
+        (moved, {}),
+    ],
+    ids=["inserted first", "inserted in the middle", "renamed in the middle", "moved"],
+)
+def test_an_edit_of_the_list_runs_the_chain_of_new_models(workflow, tmp_path, edit, jobs):
+    edit(workflow.experiment["models"])
+    assert workflow.would_run() == {**jobs, **TABLES}
+    before = rows_of(workflow)
     workflow.run()
+    after = rows_of(workflow)
+    assert {path: after[path] for path in before} == before
+    assert workflow.would_run() == {}
+    (workflow.folder / "results/.rows.json").unlink()  # the rows themselves say the same
+    assert workflow.would_run() == {}
     assert_as_new(workflow, tmp_path)
 
 
-def test_a_renamed_model_runs_its_own_chain_and_the_rows_that_it_is_new_to(workflow, tmp_path):
-    workflow.experiment["models"][1]["name"] = "another"
-    chain = {"download_model": 1, "features": 1, "neighbours": 1, "alignment": 3, "n_sweep": 3}
-    assert workflow.would_run() == {**chain, **TABLES}
+def test_both_directions_of_a_metric_survive_an_edit_of_the_list(workflow, tmp_path):
+    workflow.experiment["alignment"]["metrics"] = ["cycle_knn", "cka"]
     workflow.run()
+    workflow.experiment["models"].insert(1, NEW)
+    moved(workflow.experiment["models"])
+    assert workflow.would_run()["alignment"] == 2
+    workflow.run()
+    assert workflow.would_run() == {}
+    new = workflow.copy(tmp_path / "new")
+    shutil.rmtree(new.folder / "results/alignment")
+    new.run()
+    assert_frame_equal(
+        workflow.table("tables/alignment.parquet"), new.table("tables/alignment.parquet"), check_exact=True
+    )
+
+
+def test_a_model_inserted_twice_over(workflow, tmp_path):
+    """A row that holds later models stays when another model is inserted before them, and when one of them goes."""
+    workflow.experiment["models"].insert(1, NEW)
+    workflow.run()
+    workflow.experiment["models"].insert(2, NEW | {"name": "second"})
+    del workflow.experiment["models"][-1]
+    assert workflow.would_run() == {**CHAIN, **TABLES}
+    workflow.run()
+    assert workflow.would_run() == {}
+    assert_as_new(workflow, tmp_path)
+
+
+def test_a_killed_run_goes_on_with_the_rows_that_are_left(workflow, tmp_path):
+    workflow.experiment["models"].insert(0, NEW)
+    workflow.experiment["models"].insert(2, NEW | {"name": "second"})
+    workflow.run("results/alignment/colours/mutual_knn/convnext.best.parquet")
+    assert workflow.would_run() == {**CHAIN, **TABLES, "n_sweep": 2}
+    workflow.run()
+    assert workflow.would_run() == {}
+    assert_as_new(workflow, tmp_path)
+
+
+def test_jobs_of_a_cluster_make_the_rows_that_their_run_has_planned(workflow, tmp_path):
+    """Each of them is a snakemake of its own, and sees a row gone that the run is about to make again."""
+    workflow.experiment["models"].insert(0, NEW)
+    (workflow.folder / ROWS / "other.parquet").unlink()
+    (workflow.folder / ROWS / "words.sweep.parquet").unlink()
+    jobs = {**CHAIN, "alignment": 2, "n_sweep": 2}
+    assert workflow.would_run() == {**jobs, **TABLES}
+    submit = tmp_path / "submit.sh"
+    submit.write_text('#!/bin/sh\nsh "$1" > "$1.log" 2>&1\necho 1\n')
+    submit.chmod(0o755)
+    options = ("--latency-wait", "2", "--cluster-generic-submit-cmd", str(submit))
+    workflow.snakemake("--executor", "cluster-generic", "--jobs", "1", *options, "--until", "alignment", "n_sweep")
+    assert workflow.would_run() == TABLES
+    workflow.run()
+    assert workflow.would_run() == {}
     assert_as_new(workflow, tmp_path)
 
 
