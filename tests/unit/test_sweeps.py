@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from prh.alignment.comparisons import Settings, sweep_row
+from prh.alignment.comparisons import Settings, SweptModel, sweep_row
 from prh.core.alignment import align, compare
 from prh.core.metrics import METRICS, Representation
 from prh.core.scoring import scores
@@ -20,7 +20,9 @@ def pair():
 
 
 def swept(pair, sizes, ks, metric="mutual_knn"):
-    return sweep_row(("x", pair[0]), [("y", pair[1])], metric, sizes, Settings(k=tuple(ks), **SETTINGS))
+    return sweep_row(
+        SweptModel("x", pair[0]), [SweptModel("y", pair[1])], metric, sizes, Settings(k=tuple(ks), **SETTINGS)
+    )
 
 
 def test_the_whole_as_queries_is_a_plain_comparison(pair):
