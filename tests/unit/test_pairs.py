@@ -144,3 +144,21 @@ def test_what_is_decided_is_decided_again_while_rows_are_being_made(models, data
 )
 def test_examples(models, held, expected):
     assert partners(list(models), held) == {model: tuple(others) for model, others in expected.items()}
+
+
+@given(st.lists(st.sampled_from("abcd"), unique=True), st.lists(st.sampled_from("xyz"), unique=True), st.data())
+def test_pairs_that_nobody_wants_are_in_no_new_row(models, checkpoints, data):
+    """Checkpoints are compared with some models and not with each other; a new model takes those that lack it."""
+
+    def is_wanted(earlier, later):
+        return earlier in "abcd" and (later in "abcd" or earlier in "ab")
+
+    names = [*models, *checkpoints]
+    first = partners(names, {}, is_wanted)
+    new = data.draw(st.sampled_from(models)) if models else None
+    held = {name: tuple(set(others) - {new}) for name, others in first.items() if name != new}
+    then = partners(names, held, is_wanted)
+    for earlier, later in combinations(names, 2):
+        for decided in (first, then):
+            assert (earlier in decided[later]) + (later in decided[earlier]) == is_wanted(earlier, later)
+    assert all(then[name] == others for name, others in held.items())

@@ -52,7 +52,7 @@ def partners(
 def _apart(
     models: Sequence[str], kept: Mapping[str, frozenset[str]], is_wanted: Callable[[str, str], bool]
 ) -> Iterator[tuple[str, str]]:
-    """The wanted pairs (earlier, later) that no row of ``kept`` holds; for each later model, the nearest earlier one first."""
+    """The wanted pairs (earlier, later) that no row of ``kept`` holds; for each later model, the nearest one first."""
     nothing: frozenset[str] = frozenset()
     for place, later in enumerate(models):
         row = kept.get(later, nothing)
