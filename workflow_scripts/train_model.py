@@ -1,6 +1,7 @@
 """Train a model in the idealised world, and write down where its weights lie."""
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -39,6 +40,13 @@ def _taken(folder: Path, step: int, run: Path, training_of: str) -> bool:
     return True
 
 
+def _forget(kept: Path, wanted: Collection[Path]) -> None:
+    """Remove what earlier trainings kept, perhaps with other code; what this one keeps again is written over."""
+    (kept / "spec").unlink(missing_ok=True)
+    for folder in set(kept.glob("*")).difference(wanted):
+        shutil.rmtree(folder)
+
+
 def main() -> None:
     parser = ProgramParser(__doc__, spec="modality, training and model_args; the world")
     parser.add_argument("--output", type=Path, required=True, help="weights.json to write")
@@ -52,6 +60,7 @@ def main() -> None:
     if arguments.run is None or not _taken(folder, entry.step, arguments.run, training_of):
         world = idealised.build(**arguments.spec.entry("world", World).model_dump())
         keep = {step: arguments.output.parent / KEPT / str(step) for step in arguments.keep}
+        _forget(arguments.output.parent / KEPT, keep.values())
         resolved(modality_of(entry).train)(world, folder, entry, keep=keep)
         if keep:
             (arguments.output.parent / KEPT / "spec").write_text(training_of, encoding="utf-8")
