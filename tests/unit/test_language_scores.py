@@ -26,7 +26,7 @@ from prh.competence import bits_per_byte as scoring
 from prh.competence.bits_per_byte import Window, bits_per_byte, windows
 from prh.competence.causal_models import fitting_batch, load_causal
 from prh.competence.harness import harness_scores, run_harness, score_task
-from prh.experiment.schema import HarnessTask, LanguageModel, Text
+from prh.experiment.schema import LanguageModel, LocalTask, LocalText
 from prh.modalities.language import longest_text
 from prh.models.repositories import ModelError
 from prh.models.tokenizer_files import tokenize
@@ -370,7 +370,7 @@ def test_a_model_is_scored_as_its_entry_says():
 
 @needs_stories
 def test_the_scores_of_a_text_are_a_row_of_their_table():
-    text = Text(name="t", source="local", path="t.jsonl", window=10**6, stride=8)
+    text = LocalText(name="t", source="local", path="t.jsonl", window=10**6, stride=8)
     scored = scoring.score_text(stories(), STORIES, text, DOCUMENTS, batch_size=2)
     (row,) = scored.table.to_pylist()
     model, tokenizer = load_causal(stories(), STORIES, texts=DOCUMENTS)[:2]
@@ -386,7 +386,7 @@ def test_the_scores_of_a_text_are_a_row_of_their_table():
 def test_the_scores_of_a_task_are_rows_of_their_table(endings, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(endings / "cache"))
-    task = HarnessTask(name="endings", source="local", path=str(endings), shots=0, limit=4)
+    task = LocalTask(name="endings", source="local", path=str(endings), shots=0, limit=4)
     out = endings / "results.json"
     scored = score_task(stories(), STORIES, task, endings / "endings.yaml", out)
     (row,) = scored.table.to_pylist()

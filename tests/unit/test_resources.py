@@ -129,7 +129,10 @@ def test_the_laptop_holds_its_models(repository):
             {"datasets": [{"from": "resources/datasets/paper.yaml", "only": ["wit"]}]},
             "there is no data set 'dtd_train'",
         ),
-        ({"texts": [{"from": "resources/datasets/paper.yaml", "set": {"id": None}}]}, "texts, entry 'openwebtext', id: Input should be a valid string"),
+        (
+            {"texts": [{"from": "resources/datasets/paper.yaml", "set": {"id": None}}]},
+            "texts, entry 'openwebtext', id: Input should be a valid string",
+        ),
         ({"harness": [{"from": "resources/datasets/vtab.yaml"}]}, "has no list 'harness'"),
     ],
 )

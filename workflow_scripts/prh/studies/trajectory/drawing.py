@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from prh.figures import captions, style
-from prh.modalities import known
+from prh.modalities import colour_of, known
 from prh.studies.trajectory.table import ALIGNMENT, COLUMNS
 
 PANELS_ACROSS = 2
@@ -57,7 +57,7 @@ def draw(
     for ax in grid[len(panels) :]:
         ax.remove()
     runs = table["run"].unique(maintain_order=True)
-    inks = style.colours(runs)
+    inks = _colours(table, runs)
     marks = style.markers(runs)
     for ax, (title, rows, column) in zip(grid, panels, strict=False):
         for run in inks:
@@ -80,6 +80,13 @@ def draw(
     ]
     style.note_below(fig, " ".join(filter(None, notes)))
     return fig
+
+
+def _colours(table: pl.DataFrame, runs: Sequence[str]) -> dict[str, str]:
+    """The colour of each run: that of its modality, as in other figures, where no two runs share one."""
+    modality = dict(table.select("run", "modality").unique().iter_rows())
+    own = {run: colour_of(modality[run]) for run in runs}
+    return own if len(set(own.values())) == len(own) else style.colours(runs)
 
 
 def of_models() -> pl.Expr:
