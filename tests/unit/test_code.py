@@ -40,7 +40,7 @@ def test_code_of_a_job_is_what_it_imports(tmp_path):
 
 
 def test_a_root_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"prh\.nothing is no program or module"):
+    with pytest.raises(FileNotFoundError, match=r"prh\.nothing is not a program or module"):
         code.digest(["prh.nothing"], tmp_path)
 
 
@@ -154,13 +154,13 @@ def test_declared_code_holds_all_that_each_script_loads():
     """But for what jobs are wrapped in (with what that imports), and members of registries that a job may not use."""
     scripts = sorted(str(path) for path in code.LIBRARY.glob("*.py"))
     done = subprocess.run([sys.executable, "-c", LOADED_BY_EACH, *scripts], capture_output=True, text=True, check=True)
-    wing = ["prh.experiment.loading", "prh.downloads.lockfile", "prh.core.sweeps", "prh.io.files"]
-    by_the_wing = {str(path) for path in code.modules(wing)}
+    excluded = ["prh.experiment.loading", "prh.downloads.lockfile", "prh.core.sweeps", "prh.io.files"]
+    by_excluded = {str(path) for path in code.modules(excluded)}
     for script, loaded in json.loads(done.stdout).items():
-        declared = {str(path) for path in code.modules([script.rsplit("/", 1)[-1]])} | by_the_wing
+        declared = {str(path) for path in code.modules([script.rsplit("/", 1)[-1]])} | by_excluded
         left_out = {name for name, path in loaded.items() if path not in declared}
         packages = {name for name in left_out if loaded[name].endswith("__init__.py")}
         registries = packages | {name for name in left_out if name.startswith(REGISTRIES)}
-        wings = tuple(f"{wing}." for wing in code.WING)
-        counted = {name for name in left_out - registries if name != "prh" and not f"{name}.".startswith(wings)}
+        prefixes = tuple(f"{name}." for name in code.EXCLUDED)
+        counted = {name for name in left_out - registries if name != "prh" and not f"{name}.".startswith(prefixes)}
         assert counted == set(), script

@@ -456,7 +456,7 @@ def test_a_comment_changes_no_spec_and_code_does(here):
 
     def specs():
 
-        for cached in (code._parsed, code._essence, code._imported, job_specs._code):
+        for cached in (code._parsed, code._digest_of_file, code._imported_files, job_specs._code):
             cached.cache_clear()
         of = JobSpecs(Plan(loading.load(settings, here)))
         return str(of.features("d", "m")), str(of.download_model("m"))

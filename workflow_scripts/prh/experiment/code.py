@@ -1,14 +1,13 @@
-"""The code of a job as one digest: what can change its result, and nothing else.
+"""The digest of a job's code: it changes with code that can change the result, and with nothing else.
 
-A digest is taken of the syntax trees of a program and of the modules of prh that it imports, directly or through each
-other. Comments, formatting and docstrings are not in a tree to begin with or are taken out of it, and so is what a
-program only says: calls of ``print`` and of loggers, the wording of errors and what they are about, the help of
-options, titles of progress.
-What jobs are wrapped in is left out whole (`WING`).
+The digest covers the syntax trees of a program and of the modules of prh that it imports, directly or indirectly.
+It ignores comments, formatting, docstrings and whatever only informs the user: calls of ``print`` and of loggers, the
+wording of errors and their ``about`` blocks, the help of options and the titles of progress bars. The code around a job
+is excluded altogether (`EXCLUDED`).
 
-The result of a job can depend on members of a registry (a metric, a modality, a figure) of which it uses one. What the
-``__init__`` of a package imports of its own members is therefore not followed: a name that it hands on is looked up
-where it is defined, and the member that a job uses is one of its roots.
+A job uses only some members of a registry (of metrics, modalities, figures), so imports of a package's own members in
+its ``__init__`` are not followed. A re-exported name is looked up where it is defined, and the members that a job uses
+are among its roots.
 """
 
 from __future__ import annotations
@@ -24,54 +23,64 @@ from pathlib import Path
 LIBRARY = Path(__file__).resolve().parents[2]
 """The folder that holds the package, and in the repository also the programs."""
 INSTALLED_PROGRAMS = "prh/workflow/workflow_scripts"
-"""Where the programs lie below that folder if prh was installed from a wheel."""
+"""The folder of the programs below `LIBRARY` if prh was installed from a wheel."""
 
-WING = (
-    "prh.jobs",  # what a program is wrapped in
-    "prh.experiment",  # what an experiment says reaches a job through its spec; so do defaults that changed (specs.py)
-    "prh.downloads.lockfile",  # what was fetched says itself which version it is
+EXCLUDED = (
+    "prh.jobs",  # error handling, logs and devices around every program
+    "prh.experiment",  # settings reach a job through its spec, including changed defaults (specs.py)
+    "prh.downloads.lockfile",  # downloads record their own version
     "prh.io.addresses",
     "prh.io.names",  # which models are checkpoints, the specs say
     "prh.io.versions",
 )
-"""Packages and modules that cannot change a number: their code is no part of any digest, nor is from which of their
-files a program imports, and what they import is not followed."""
+"""Packages and modules that cannot change a number. Neither their code nor the imports from them are part of a digest,
+and what they import is not followed."""
 
-IDLE = {"__all__", "PRELOAD"}
-"""Constants that change no result: what a module hands on, and what is imported before a program (forkserver/)."""
-SPEAKERS = {"log", "logger", "logging", "warnings"}
-SAYING = {"debug", "info", "warning", "error", "exception", "critical", "warn"}
-SPOKEN = {"help", "description", "epilog", "metavar"}
-"""Arguments of argparse that are shown only."""
-HARMLESS = {
+IGNORED_CONSTANTS = {"__all__", "PRELOAD"}
+"""Constants that change no result: exported names, and modules to import before a program starts (forkserver/)."""
+LOGGERS = {"log", "logger", "logging", "warnings"}
+LOGGING_METHODS = {"debug", "info", "warning", "error", "exception", "critical", "warn"}
+HELP_ARGUMENTS = {"help", "description", "epilog", "metavar"}
+"""Arguments of argparse that only appear in help texts."""
+PURE_CALLS = {
     *("len", "str", "repr", "max", "min", "sum", "sorted", "map", "list", "dict", "set", "zip", "round", "abs", "type"),
     *("join", "format", "items", "values", "keys", "tolist", "splitlines", "encode", "mean", "median", "select"),
     *("filter", "sort", "col", "from_arrow", "get", "as_posix", "human"),
 }
-"""Calls that change nothing, so that a call of ``print`` with them in it can be left out."""
+"""Calls without side effects: a ``print`` whose arguments call only these can be ignored."""
 
 
 def digest(roots: Iterable[str | Path], library: Path = LIBRARY) -> str:
-    """16 hexadecimal digits for the code of a job.
+    """Digest of the code of a job, 16 hexadecimal digits.
 
     Parameters
     ----------
-    roots
-        Where its code begins: programs by file name, modules by dotted name (``prh.core.metrics.knn``), or files
-        anywhere.
-    library
+    roots : iterable of str or Path
+        Entry points of the code: programs by file name, modules by dotted name (``prh.core.metrics.knn``), or paths of
+        files anywhere.
+    library : Path
         The folder that holds the package and the programs.
 
-    Raises FileNotFoundError for a root that is not there, SyntaxError for a file that is not Python.
+    Returns
+    -------
+    str
+        The digest.
+
+    Raises
+    ------
+    FileNotFoundError
+        A root does not exist.
+    SyntaxError
+        A file is not Python.
     """
-    parts = sorted((_relative(path, library), _essence(path)) for path in modules(roots, library))
+    parts = sorted((_relative_name(path, library), _digest_of_file(path)) for path in modules(roots, library))
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def home(function: str | Callable) -> str | Path:
-    """Where the code of a function begins, for `digest`: its module, or its file where it comes from outside of prh.
+    """The root of a function for `digest`: its module if it is in prh, otherwise its file.
 
-    ``function`` is the function, or where it is: ``package.module:function``.
+    ``function`` is the function itself or its path, ``package.module:function``.
     """
     if isinstance(function, str):
         module = function.partition(":")[0]
@@ -84,59 +93,61 @@ def home(function: str | Callable) -> str | Path:
 
 
 def modules(roots: Iterable[str | Path], library: Path = LIBRARY) -> list[Path]:
-    """The files whose code a job depends on, in alphabetical order, its roots among them; `WING` is left out."""
-    found: set[Path] = set()
-    todo = [_file(root, library) for root in roots]
+    """The files whose code a job depends on, roots included and `EXCLUDED` left out, in alphabetical order."""
+    files: set[Path] = set()
+    todo = [_root_file(root, library) for root in roots]
     while todo:
         path = todo.pop()
-        if path not in found:
-            found.add(path)
-            todo += _imported(path, library)
-    return sorted(found)
+        if path not in files:
+            files.add(path)
+            todo += _imported_files(path, library)
+    return sorted(files)
 
 
-def _file(root: str | Path, library: Path) -> Path:
-    path = root if isinstance(root, Path) else _programs(library) / root
+def _root_file(root: str | Path, library: Path) -> Path:
+    path = root if isinstance(root, Path) else _programs_folder(library) / root
     if path.suffix != ".py":
-        path = _home(str(root), library)
+        path = _file_of_module(str(root), library)
     if path is None or not path.is_file():
-        raise FileNotFoundError(f"{root} is no program or module below {library}.")
+        raise FileNotFoundError(f"{root} is not a program or module below {library}.")
     return path
 
 
-def _relative(path: Path, library: Path) -> str:
-    """How a file is called in a digest: the same wherever the library, its programs, or a plugin, lie."""
-    home = next((folder for folder in (_programs(library), library) if path.is_relative_to(folder)), _outside(path))
+def _relative_name(path: Path, library: Path) -> str:
+    """The name of a file in a digest, which does not depend on where the library, its programs or a plugin are."""
+    home = next(
+        (folder for folder in (_programs_folder(library), library) if path.is_relative_to(folder)), _import_folder(path)
+    )
     return path.relative_to(home).as_posix()
 
 
-def _programs(library: Path) -> Path:
+def _programs_folder(library: Path) -> Path:
     """The folder that holds the programs."""
     installed = library / INSTALLED_PROGRAMS
     return installed if installed.is_dir() else library
 
 
-def _outside(path: Path) -> Path:
-    """The folder from which a plugin is imported: that of its file, or that which holds its outermost package."""
+def _import_folder(path: Path) -> Path:
+    """The folder from which a plugin is imported: the parent of its outermost package, or of its file."""
     folder = path.parent
     while (folder / "__init__.py").is_file():
         folder = folder.parent
     return folder
 
 
-# ---- which modules --------------------------------------------------------------------------------------------
+# ---- which files count ----------------------------------------------------------------------------------------
 
 
 @cache
-def _imported(path: Path, library: Path) -> list[Path]:
-    """The files that a file imports, also inside functions; what is imported for type checkers only is not.
+def _imported_files(path: Path, library: Path) -> list[Path]:
+    """The files of prh that a file imports, and those beside it if it is a plugin.
 
-    Of prh, and, for a plugin, of what lies beside it.
+    Imports inside functions count; imports for type checkers do not.
     """
-    beside = None if path.is_relative_to(library) else _outside(path)
+    beside = None if path.is_relative_to(library) else _import_folder(path)
     package = _package_of(path, library)
     files: set[Path] = set()
-    for node in _running(_parsed(path)):
+    for node in _runtime_nodes(_parsed(path)):
         if isinstance(node, ast.Import):
             named = [(alias.name, None) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -151,49 +162,49 @@ def _imported(path: Path, library: Path) -> list[Path]:
     return sorted(files)
 
 
-def _running(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes of a tree but those below ``if TYPE_CHECKING``."""
+def _runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes of a tree except those below ``if TYPE_CHECKING``."""
     for child in ast.iter_child_nodes(tree):
         if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
             continue
         yield child
-        yield from _running(child)
+        yield from _runtime_nodes(child)
 
 
 def _package_of(path: Path, library: Path) -> str | None:
-    """The package whose ``__init__`` a file is; None for any other file."""
+    """The package that an ``__init__`` file defines; None for any other file."""
     if path.name != "__init__.py" or not path.is_relative_to(library):
         return None
     return ".".join(path.parent.relative_to(library).parts)
 
 
 def _absolute(node: ast.ImportFrom, path: Path, library: Path) -> str:
-    """The module of a ``from ... import``, relative ones made absolute."""
+    """The module of a ``from ... import``; relative imports are made absolute."""
     if node.level == 0:
         return node.module or ""
-    parts = path.parent.relative_to(library if path.is_relative_to(library) else _outside(path)).parts
+    parts = path.parent.relative_to(library if path.is_relative_to(library) else _import_folder(path)).parts
     return ".".join([*parts[: len(parts) - node.level + 1], *filter(None, [node.module])])
 
 
 def _files_of(module: str, name: str | None, library: Path) -> set[Path]:
     """The files behind ``import module`` (no name) or ``from module import name``."""
-    if name is not None and (member := _home(f"{module}.{name}", library)):
-        return _unless_wing(f"{module}.{name}", member)
-    home = _home(module, library)
+    if name is not None and (member := _file_of_module(f"{module}.{name}", library)):
+        return _unless_excluded(f"{module}.{name}", member)
+    home = _file_of_module(module, library)
     if home is None:
         return set()
     if home.name == "__init__.py" and module != "prh":
-        handed_on = _handed_on(home, library)
-        if name in handed_on:
-            return _files_of(handed_on[name], name, library)
-        if name in (None, "*"):  # any of its members may be meant
-            return {home}.union(*(_files_of(source, None, library) for source in set(handed_on.values())))
-    return _unless_wing(module, home)
+        reexports = _reexports(home, library)
+        if name in reexports:
+            return _files_of(reexports[name], name, library)
+        if name in (None, "*"):  # the importing code may use any member
+            return {home}.union(*(_files_of(source, None, library) for source in set(reexports.values())))
+    return _unless_excluded(module, home)
 
 
 @cache
-def _handed_on(init: Path, library: Path) -> dict[str, str]:
-    """Names that the ``__init__`` of a package imports at its top, and the modules that it has them from."""
+def _reexports(init: Path, library: Path) -> dict[str, str]:
+    """Names that the ``__init__`` of a package imports at its top level, with the modules they come from."""
     return {
         alias.asname or alias.name: _absolute(node, init, library)
         for node in _parsed(init).body
@@ -203,21 +214,21 @@ def _handed_on(init: Path, library: Path) -> dict[str, str]:
     }
 
 
-def _unless_wing(module: str, path: Path) -> set[Path]:
-    return set() if module == "prh" or _is_wing(module) else {path}
+def _unless_excluded(module: str, path: Path) -> set[Path]:
+    return set() if module == "prh" or _is_excluded(module) else {path}
 
 
-def _is_wing(module: str) -> bool:
-    return f"{module}.".startswith(tuple(f"{wing}." for wing in WING))
+def _is_excluded(module: str) -> bool:
+    return f"{module}.".startswith(tuple(f"{wing}." for wing in EXCLUDED))
 
 
-def _home(module: str, library: Path) -> Path | None:
+def _file_of_module(module: str, library: Path) -> Path | None:
     """The file of a module or package; None if there is none."""
-    place = library.joinpath(*module.split("."))
-    return next((file for file in (place.with_name(f"{place.name}.py"), place / "__init__.py") if file.is_file()), None)
+    stem = library.joinpath(*module.split("."))
+    return next((file for file in (stem.with_name(f"{stem.name}.py"), stem / "__init__.py") if file.is_file()), None)
 
 
-# ---- what of them ---------------------------------------------------------------------------------------------
+# ---- what counts in a file ------------------------------------------------------------------------------------
 
 
 @cache
@@ -226,39 +237,39 @@ def _parsed(path: Path) -> ast.Module:
 
 
 @cache
-def _essence(path: Path) -> str:
-    """Digest of the syntax tree of a file, without what is said only."""
-    return hashlib.sha256("".join(_written(_parsed(path), path.name == "__init__.py")).encode()).hexdigest()
+def _digest_of_file(path: Path) -> str:
+    """Digest of the syntax tree of a file without docstrings, logging and messages."""
+    return hashlib.sha256("".join(_as_text(_parsed(path), path.name == "__init__.py")).encode()).hexdigest()
 
 
-def _written(node: object, is_init: bool = False) -> Iterator[str]:
-    """A tree as text: the same for every version of Python (3.13 knows fields that 3.11 does not, empty mostly)."""
+def _as_text(node: object, is_init: bool = False) -> Iterator[str]:
+    """A tree as text. Empty fields are left out, because newer versions of Python add some."""
     if isinstance(node, list):
         yield "["
-        for item in _without_subjects(node):
-            if not _is_idle(item, is_init):
-                yield from _written(item)
+        for item in _without_about_blocks(node):
+            if not _has_no_result(item, is_init):
+                yield from _as_text(item)
                 yield ","
         yield "]"
     elif isinstance(node, ast.AST):
         yield type(node).__name__
         yield "("
         for name in node._fields:
-            value = _without_words(node, name)
+            value = _without_messages(node, name)
             if value is not None and value != [] and name not in ("ctx", "type_comment", "kind"):
                 yield f"{name}="
-                yield from _written(value, is_init and isinstance(node, ast.Module))
+                yield from _as_text(value, is_init and isinstance(node, ast.Module))
         yield ")"
     else:
         yield repr(node)
 
 
-def _without_subjects(nodes: Iterable[object]) -> Iterator[object]:
-    """Statements without the ``with about(...)`` around them, which says what an error is about (prh.jobs.about)."""
+def _without_about_blocks(nodes: Iterable[object]) -> Iterator[object]:
+    """Statements without the ``with about(...)`` around them, which only completes error messages (prh.jobs.about)."""
     for node in nodes:
         kept = [item for item in node.items if not _is_about(item.context_expr)] if isinstance(node, ast.With) else None
         if kept == []:
-            yield from _without_subjects(node.body)
+            yield from _without_about_blocks(node.body)
         else:
             yield node if kept is None else ast.With(items=kept, body=node.body)
 
@@ -267,50 +278,50 @@ def _is_about(call: ast.expr) -> bool:
     return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "about"
 
 
-def _is_idle(node: object, is_init: bool) -> bool:
-    """Whether a statement computes nothing: a docstring, something said, an import from the wing, or a registry's list
-    of its members.
+def _has_no_result(node: object, is_init: bool) -> bool:
+    """Whether a statement cannot change a result: a docstring, a log line, an import of excluded modules, or a constant
+    such as ``__all__``.
     """
     if isinstance(node, ast.Expr):
-        return isinstance(node.value, ast.Constant) or (_is_said(node.value) and _has_no_effect(node.value))
-    if isinstance(node, ast.ImportFrom | ast.Import) and (is_init or _is_from_wing(node)):
+        return isinstance(node.value, ast.Constant) or (_is_log_call(node.value) and _arguments_are_pure(node.value))
+    if isinstance(node, ast.ImportFrom | ast.Import) and (is_init or _imports_excluded_only(node)):
         return True
     names = node.targets if isinstance(node, ast.Assign) else []
-    return bool(names) and all(isinstance(name, ast.Name) and name.id in IDLE for name in names)
+    return bool(names) and all(isinstance(name, ast.Name) and name.id in IGNORED_CONSTANTS for name in names)
 
 
-def _is_from_wing(node: ast.ImportFrom | ast.Import) -> bool:
-    """Whether all that is imported is from the wing: it may move from file to file there."""
+def _imports_excluded_only(node: ast.ImportFrom | ast.Import) -> bool:
+    """Whether an import names excluded modules only; code may move between those."""
     names = [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom):
-        names = [node.module or ""] if _is_wing(node.module or "") else [f"{node.module}.{name}" for name in names]
-    return all(map(_is_wing, names))
+        names = [node.module or ""] if _is_excluded(node.module or "") else [f"{node.module}.{name}" for name in names]
+    return all(map(_is_excluded, names))
 
 
-def _is_said(call: ast.expr) -> bool:
+def _is_log_call(call: ast.expr) -> bool:
     """Whether an expression is a call of ``print`` or of a logger."""
     if not isinstance(call, ast.Call):
         return False
     function = call.func
     if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
-        return function.value.id in SPEAKERS and function.attr in SAYING
+        return function.value.id in LOGGERS and function.attr in LOGGING_METHODS
     return isinstance(function, ast.Name) and function.id == "print"
 
 
-def _has_no_effect(call: ast.Call) -> bool:
-    """Whether the arguments of a call change nothing: drawing a random number for a log does."""
+def _arguments_are_pure(call: ast.Call) -> bool:
+    """Whether the arguments of a call have no side effects; drawing a random number for a log has one."""
     for node in (part for argument in [*call.args, *call.keywords] for part in ast.walk(argument)):
         if isinstance(node, ast.NamedExpr | ast.Await | ast.Yield | ast.YieldFrom):
             return False
         if isinstance(node, ast.Call):
             name = getattr(node.func, "attr", getattr(node.func, "id", None))
-            if name not in HARMLESS:
+            if name not in PURE_CALLS:
                 return False
     return True
 
 
-def _without_words(node: ast.AST, field: str) -> object:
-    """A field of a node, without the words of errors, of help and of titles."""
+def _without_messages(node: ast.AST, field: str) -> object:
+    """A field of a node without the wording of errors, help texts and titles."""
     value = getattr(node, field, None)
     if not isinstance(node, ast.Call):
         if isinstance(node, ast.Raise) and field == "exc" and isinstance(value, ast.Call):
@@ -319,14 +330,14 @@ def _without_words(node: ast.AST, field: str) -> object:
         return value
     called = getattr(node.func, "attr", getattr(node.func, "id", None))
     if field == "keywords" and called in ("add_argument", "ArgumentParser"):
-        return [keyword for keyword in value if keyword.arg not in SPOKEN]
-    if field == "args" and (called == "Progress" or _is_said(node)):
+        return [keyword for keyword in value if keyword.arg not in HELP_ARGUMENTS]
+    if field == "args" and (called == "Progress" or _is_log_call(node)):
         return [argument for argument in value if not _is_text(argument)]
     return value
 
 
 def _is_text(node: ast.expr) -> bool:
-    """Whether an expression is written as a string."""
+    """Whether an expression is a string literal, or joins or chooses between them."""
     if isinstance(node, ast.JoinedStr):
         return True
     if isinstance(node, ast.BinOp):
