@@ -1,4 +1,4 @@
-"""The command line of a program: its spec, and lists that are longer than a command may be."""
+"""The command line of a program: its spec, and lists of arguments too long for a command."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from prh.jobs.about import job_is_about
 
 FROM_FILE = "--arguments"
 _KINDS = {"dataset": "data set"} | {kind: kind for kind in ("model", "text", "task", "study", "metric")}
-"""What a program is given by name, in its spec or in an option, and how an error calls it."""
+"""Keys of the spec, and options, that name what a job is about, and what error messages call them."""
 _SOURCES = ("url", "id", "path")
 """Keys of an entry that say where it comes from."""
 
 
 class ProgramParser(argparse.ArgumentParser):
-    """A parser with ``--spec`` that also takes arguments from a file.
+    """A parser with ``--spec`` that also reads arguments from a file.
 
-    Linux bounds a single argument, as which a shell gets its whole command, at 128 KiB: a thousand models are more. So
-    ``--arguments FILE`` stands for the arguments that FILE holds, a JSON list of strings.
+    Linux limits a single argument to 128 KiB, and a shell receives its whole command as one, which a thousand models
+    exceed. So ``--arguments FILE`` stands for the arguments in FILE, a JSON list of strings.
     """
 
     def __init__(self, description: str | None, spec: str | None = None) -> None:
-        """``spec``: what the spec of the program says; None for a program without one."""
+        """``spec``: what the program's spec contains, for the help; None for a program without a spec."""
         super().__init__(description=description)
         self._has_spec = spec is not None
         if spec is not None:
@@ -37,23 +37,23 @@ class ProgramParser(argparse.ArgumentParser):
             )
 
     def add_tables(self) -> None:
-        """The options of a program of studies: three lists, with an item for each table that is read."""
+        """Add the options of a study's program: three lists with one item per table that it reads."""
         self.add_argument("--reads", nargs="+", required=True, help="what each table is called by the study")
         self.add_argument("--tables", nargs="+", type=Path, required=True, help="the tables")
         self.add_argument("--tables-specs", nargs="*", default=[], help="digests of their settings")
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> argparse.Namespace:
-        """The arguments; the log of a job says by which settings and which code it runs."""
-        plugins.load_told()
+        """The arguments. Also loads the plugins, and prints the digests of settings and code to the job's log."""
+        plugins.load_from_environment()
         arguments = super().parse_args(expanded(sys.argv[1:] if args is None else args), namespace)
         job_is_about(dict.fromkeys(_subjects(arguments)))
         if self._has_spec:
-            print(f"settings {arguments.spec.digest}, code {arguments.spec.code or 'not told'}", flush=True)
+            print(f"settings {arguments.spec.digest}, code {arguments.spec.code or 'unknown'}", flush=True)
         return arguments
 
 
 def _subjects(arguments: argparse.Namespace) -> Iterator[str]:
-    """What a job is about: the entries of its spec, with where they come from, and the names among its options."""
+    """What a job is about, for its errors: the entries of its spec and their sources, and the names in its options."""
     settings = arguments.spec.settings if hasattr(arguments, "spec") else {}
     models = getattr(arguments, "models", None)
     first = models[0] if isinstance(models, list) else None  # the others stand before it in a row
@@ -68,12 +68,12 @@ def _subjects(arguments: argparse.Namespace) -> Iterator[str]:
 
 def expanded(arguments: Sequence[str]) -> list[str]:
     """``arguments`` with every ``--arguments FILE`` replaced by what the file holds."""
-    whole, given = [], iter(arguments)
-    for argument in given:
+    whole, remaining = [], iter(arguments)
+    for argument in remaining:
         if argument != FROM_FILE:
             whole.append(argument)
             continue
-        path = next(given, None)
+        path = next(remaining, None)
         if path is None:
             raise ValueError(f"{FROM_FILE} needs a file.")
         whole += _words(path)

@@ -1,5 +1,5 @@
-"""Mistakes that no entry of an experiment shows by itself: names that nothing has, or two have; neighbours that no data
-set has enough samples for; files that are not there.
+"""Mistakes that only show when entries are compared: unknown or repeated names, more neighbours than a data set has
+samples for, missing files.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from prh.models import factory_files
 
 
 def mistakes_in(experiment: Experiment, folder: Path) -> list[str]:
-    """All of them; paths are looked up relative to ``folder``."""
+    """A sentence for each mistake in an experiment; paths are relative to ``folder``."""
     return [
         *_repeated(experiment),
         *_unknown_names(experiment),
@@ -40,7 +40,7 @@ def mistakes_in(experiment: Experiment, folder: Path) -> list[str]:
 
 
 def _repeated(experiment: Experiment) -> list[str]:
-    """What is there twice, also for a disk that does not tell VIT from vit, and for two outputs of one path."""
+    """Names and values that appear twice, also on a disk that ignores case, and outputs that would share one path."""
     mistakes = []
     for kind in LISTS:
         names = [entry.name for entry in getattr(experiment, kind)]
@@ -107,9 +107,9 @@ def _probe_mistakes(experiment: Experiment) -> list[str]:
 
 
 def _model_mistakes(experiment: Experiment) -> list[str]:
-    """What the modality of an entry knows to be wrong with it: a job would say so after hours of others."""
-    told = ((model.name, modality_of(model).mistake(model)) for model in experiment.models)
-    return [f"models, entry '{name}': {mistake}." for name, mistake in told if mistake]
+    """Mistakes that the modality of an entry can see now, rather than in a job hours later."""
+    mistakes = ((model.name, modality_of(model).mistake(model)) for model in experiment.models)
+    return [f"models, entry '{name}': {mistake}." for name, mistake in mistakes if mistake]
 
 
 def _factory_mistakes(experiment: Experiment, folder: Path) -> list[str]:
@@ -137,7 +137,7 @@ def _unreadable_import(factory: str, folder: Path) -> str | None:
 
 
 def _given_mistakes(experiment: Experiment) -> list[str]:
-    """Files of given representations for data sets that there are not, and metrics that need more than a kernel."""
+    """Given representations of unknown data sets, and metrics that need more than a kernel."""
     mistakes, datasets = [], {entry.name for entry in experiment.datasets}
     for model in experiment.models:
         for name in model.files if isinstance(model, GivenModel) else ():
@@ -155,7 +155,7 @@ def _given_mistakes(experiment: Experiment) -> list[str]:
 
 
 def _alike_addresses(experiment: Experiment) -> list[str]:
-    """Addresses that are told apart only by what is never written down: one would be taken for the other."""
+    """Addresses that differ only in a secret, which is never stored: one would be mistaken for the other."""
     named: dict[str, tuple[str, str]] = {}
     mistakes = []
     for entry in (*experiment.datasets, *experiment.models):
@@ -185,7 +185,7 @@ def _metric_mistakes(experiment: Experiment) -> list[str]:
 
 
 def _size_mistakes(experiment: Experiment) -> list[str]:
-    """Where k neighbours, or k in a half of the samples, are more than there can be."""
+    """k, or k within half of the samples, that exceeds what a data set has."""
     settings, mistakes = experiment.alignment, []
     largest, halved = max(settings.k), bool(settings.subsamples or settings.splits)
     compared = {entry.name: _samples(entry, experiment) for entry in experiment.datasets if entry.use != "probe"}
@@ -224,7 +224,7 @@ def _size_mistakes(experiment: Experiment) -> list[str]:
 
 
 def _samples(entry: Dataset, experiment: Experiment) -> int | None:
-    """How many samples a data set has at most, as far as its entry says."""
+    """The most samples that a data set can have according to its entry; None if that does not say."""
     return source_of("datasets", entry).samples(entry, experiment.world)
 
 
@@ -250,7 +250,7 @@ def _missing_paths(experiment: Experiment, folder: Path) -> list[str]:
 
 
 def _paths_of(entry: BaseModel) -> list[str]:
-    """The files and folders here that an entry names."""
+    """The local files and folders that an entry names."""
     if isinstance(entry, GivenModel):
         return list(entry.files.values())
     return [entry.path] if getattr(entry, "path", None) is not None else []

@@ -1,7 +1,7 @@
 """What an experiment will cost, before anything runs: downloads, disk, GPU memory and hours of each stage.
 
-Sizes of downloads are asked of the hub where it can be reached. Everything else is an estimate from numbers of
-parameters and samples, by the rules below; it is meant to tell a day from a week and 10 GB from 1 TB.
+The hub is asked for the sizes of downloads if it can be reached. Everything else is estimated from numbers of
+parameters and samples by the rules below, well enough to tell a day from a week and 10 GB from 1 TB.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ from prh.modalities import modality_of
 SHAPE = 1.2e5
 """A transformer of depth L and width 100 L has about 12 L (100 L)^2 = SHAPE L^3 parameters."""
 TEXT_BYTES, BYTES_PER_TOKEN = 18e6, 4.5
-"""Bytes of a text without a bound, and of a token."""
+"""Bytes assumed for a text whose entry sets no limit, and for a token."""
 QUESTIONS = {"hellaswag": (10_042, 400, 0), "gsm8k": (1_319, 150, 256)}
-"""Of tasks of lm-eval: how many questions; tokens of one with all its answers, for itself and for each example in the
-prompt; tokens that a model writes."""
+"""For tasks of lm-eval: the number of questions; the tokens of one question with all its answers, counted once for the
+question and once for each example in the prompt; the tokens that a model writes as an answer."""
 ANY_QUESTIONS = (10_000, 400, 0)
-"""The same of a task that is not among them."""
+"""The same for any other task."""
 WRITTEN_AT_ONCE = 8
-"""Answers that are written together: every token of them reads all weights."""
+"""Answers that are generated together. Generating one token of each reads all weights once."""
 SAMPLES = 10_000
-"""Samples of a data set that does not say how many it gives."""
+"""Samples assumed for a data set whose entry does not say how many it has."""
 COMPRESSED = 0.5
-"""Part that is left of float32 features on disk."""
+"""Size of float32 features on disk relative to memory."""
 READ_RATE = 1e9
-"""Bytes of weights that are loaded in a second."""
+"""Bytes of weights loaded per second."""
 MEMORY_RATE = {"cpu": 2e10, "cuda": 2e12}
-"""Bytes that the memory of a device gives in a second."""
+"""Memory bandwidth of a device, bytes per second."""
 CPU_FLOPS, SCORE_SECONDS = 5e10, 5e-6
-"""Operations a second in a search for neighbours or a probe, and seconds for a layer pair's score of 1,024 samples."""
+"""Operations per second of a neighbour search or a probe; seconds to score one layer pair of 1,024 samples."""
 PROBE_STEPS = 8 * 300
-"""Fits of a probe times steps of each, at most."""
+"""Upper bound on the optimiser steps of a probe: fits times steps per fit."""
 ASSUMED_TFLOPS = 50.0
-"""Of a GPU, where there is none to measure."""
+"""Speed assumed for a GPU if there is none here to measure."""
 JOB_SECONDS = 5
-"""Of any job, for starting."""
+"""Seconds that any job takes to start."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """The costs of a stage: bytes and hours; ``memory`` of one device; ``held``, the hours that hold it, a GPU."""
+    """The costs of a stage, in bytes and hours. ``memory``: peak on one device; ``held``: hours that hold a GPU."""
 
     name: str
     jobs: int
@@ -61,9 +61,9 @@ class Stage:
 
 
 def sustained(device: str, threads: int) -> float:
-    """The TFLOP/s of a product of matrices on this machine: float32 on so many CPU threads, bfloat16 on a GPU.
+    """TFLOP/s of a matrix product on this machine: float32 on ``threads`` CPU threads, or bfloat16 on a GPU.
 
-    Takes less than a second, once torch is there.
+    Takes less than a second once torch is imported.
     """
     import torch
 
@@ -79,7 +79,7 @@ def sustained(device: str, threads: int) -> float:
 
 
 def speed(experiment: Experiment) -> tuple[float, str]:
-    """TFLOP/s to reckon with, measured here if it can be; and how the number is known."""
+    """The TFLOP/s to assume, measured here if possible, and how the number was obtained."""
     compute = experiment.compute
     if compute.device == "cpu":
         return sustained("cpu", compute.threads), f"measured just now on {compute.threads} threads of this CPU"
@@ -88,11 +88,11 @@ def speed(experiment: Experiment) -> tuple[float, str]:
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name()
         return sustained("cuda", compute.threads), f"measured just now on this {name}; models sustain less"
-    return ASSUMED_TFLOPS, "ASSUMED: no GPU is here to be measured; tell it with --tflops, or say device: cpu"
+    return ASSUMED_TFLOPS, "ASSUMED: there is no GPU here to measure; pass --tflops, or set device: cpu"
 
 
 def stages(plan: Plan, fetched: list[Download], tflops: float, bandwidth: float) -> list[Stage]:
-    """The costs of every stage. ``tflops``: 10^12 products a second that are sustained; ``bandwidth``: bytes/s."""
+    """The costs of every stage. ``tflops``: sustained 10^12 operations per second; ``bandwidth``: bytes per second."""
     device, sizes = _device(plan.experiment), {(item.kind, item.name): item.size for item in fetched}
     entries = {name: plan.models[name].model_dump(mode="json") for name in plan.encoded()}
     counts = {name: _count(entry, sizes.get(("models", name))) for name, entry in entries.items()}
@@ -130,12 +130,12 @@ def stages(plan: Plan, fetched: list[Download], tflops: float, bandwidth: float)
 
 
 def _device(experiment: Experiment) -> str:
-    """Where models are reckoned to compute: with device auto, on a GPU."""
+    """The device that models are assumed to run on: a GPU if the device is auto."""
     return "cpu" if experiment.compute.device == "cpu" else "cuda"
 
 
 def _count(entry: Mapping, size: float | None) -> float:
-    """Parameters of a model, also of one in a folder here; 0 where nothing tells them or it has no weights."""
+    """Number of parameters of a model, also of a local one; 0 if it is unknown or the model has no weights."""
     if "source" not in entry:
         return 0.0
     if size is None and entry.get("source") == "local":
@@ -144,7 +144,7 @@ def _count(entry: Mapping, size: float | None) -> float:
 
 
 def _scoring_seconds(plan: Plan, model: str, count: float, tflops: float) -> float:
-    """One model on all texts and tasks."""
+    """Seconds to score one model on all texts and tasks."""
     experiment = plan.experiment
     tokens = sum((text.bytes or TEXT_BYTES) / BYTES_PER_TOKEN * 2 for text in experiment.texts)  # windows overlap
     device = _device(experiment)
@@ -162,7 +162,7 @@ def _scoring_seconds(plan: Plan, model: str, count: float, tflops: float) -> flo
 
 
 def _probing_seconds(plan: Plan, dataset: str, model: str, counts: Mapping[str, float]) -> float:
-    """One model (which may be of the world) on all tasks of a data set, on a CPU."""
+    """Seconds to probe one model on all tasks of a data set, on a CPU."""
     wide = 100 * depth(counts.get(model, 0))
     tasks = [probe for probe in plan.experiment.probes if probe.train == dataset]
     rows = sum(min(probe.limit, samples(plan, dataset)) * (probe.classes or 10) for probe in tasks)
@@ -170,13 +170,13 @@ def _probing_seconds(plan: Plan, dataset: str, model: str, counts: Mapping[str, 
 
 
 def _forward_seconds(entry: Model, count: float, n: int, tflops: float) -> float:
-    """One model on so many samples: a pass over each, or its preparation where that takes longer."""
+    """Seconds to extract features of ``n`` samples: per sample a forward pass, or its preparation if that is slower."""
     cost = modality_of(entry).cost
     return max(2 * count * cost.tokens(entry) / (tflops * 1e12), cost.preparing) * n + cost.stored * count / READ_RATE
 
 
 def _alignment(plan: Plan, counts: Mapping[str, float], idle: float) -> tuple[float, float, float, float]:
-    """Disk, GPU memory, hours (of one core) and, of these, hours that hold a GPU, of the alignment."""
+    """Disk, GPU memory, hours of one core and, among these, hours that hold a GPU, of the alignment stage."""
     settings, disk, search, rows = plan.experiment.alignment, 0.0, 0.0, 0.0
     draws = 1 + settings.permutations + settings.subsamples
     for dataset in {dataset for dataset, _ in plan.comparisons()}:
@@ -192,12 +192,12 @@ def _alignment(plan: Plan, counts: Mapping[str, float], idle: float) -> tuple[fl
 
 
 def samples(plan: Plan, dataset: str) -> int:
-    """How many samples a data set gives."""
-    return _told_samples(plan, dataset) or SAMPLES
+    """The number of samples of a data set, assumed if its entry does not say."""
+    return _stated_samples(plan, dataset) or SAMPLES
 
 
-def _told_samples(plan: Plan, dataset: str) -> int | None:
-    """How many samples a data set gives at most, as far as its entry says."""
+def _stated_samples(plan: Plan, dataset: str) -> int | None:
+    """The most samples that a data set can have according to its entry; None if that does not say."""
     entry = plan.datasets[dataset]
     return source_of("datasets", entry).samples(entry, plan.experiment.world)
 
@@ -213,7 +213,7 @@ def width(count: float) -> float:
 
 
 def _jobs(plan: Plan) -> dict[str, int]:
-    """How many jobs each stage has on an empty results folder."""
+    """Number of jobs of each stage, starting from an empty results folder."""
     experiment, metrics = plan.experiment, plan.experiment.alignment.metrics
     rows, studies = plan.comparisons(), [study for study, _ in plan.targets.values()]
     swept = [(dataset, measure) for dataset, measure, _ in plan.panels() if plan.is_swept(measure)]
@@ -233,7 +233,7 @@ def _jobs(plan: Plan) -> dict[str, int]:
 
 
 def table(rows: list[tuple[str, ...]]) -> str:
-    """Rows of text as columns, the first row being the heading."""
+    """Rows of cells as aligned columns; the first row is the heading."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     padded = (zip(row, widths, strict=True) for row in rows)
     return "\n".join("  ".join(cell.ljust(size) for cell, size in row).rstrip() for row in padded)
@@ -244,7 +244,7 @@ def _short(hours: float) -> str:
 
 
 def report(experiment: Experiment, lock: Path | None, online: bool, tflops: float | None, bandwidth: float) -> str:
-    """All of it, as text. ``tflops`` None: measured on this machine where it can be."""
+    """The whole estimate as text. ``tflops`` None: measured on this machine if possible."""
     plan, on_cpu = Plan(experiment), experiment.compute.device == "cpu"
     tflops, known = speed(experiment) if tflops is None else (tflops, "--tflops")
     fetched = downloads(experiment, lock, online)
@@ -261,7 +261,7 @@ def report(experiment: Experiment, lock: Path | None, online: bool, tflops: floa
         sizes = (human(value) if value else "-" for value in (stage.download, stage.disk, stage.memory))
         hours = (_short(stage.hours), *(() if on_cpu else (_short(stage.held),)))
         rows.append((stage.name, str(stage.jobs), *sizes, *hours))
-    vague = [name for name in plan.datasets if _told_samples(plan, name) is None]
+    unstated = [name for name in plan.datasets if _stated_samples(plan, name) is None]
     notes = [
         f"An estimate, for {tflops:.3g} TFLOP/s ({known}) and {human(bandwidth)}/s (--bandwidth),\n"
         "jobs one after another, an empty results folder, "
@@ -270,10 +270,10 @@ def report(experiment: Experiment, lock: Path | None, online: bool, tflops: floa
     if fetched and not online:
         sized_models = [plan.models[item.name] for item in fetched if item.kind == "models"]
         stored = {model.modality: f"{modality_of(model).cost.stored:g} ({model.modality})" for model in sized_models}
-        told = f": sizes with ~ are parameters x bytes of a weight, {', '.join(stored.values())}" if stored else ""
-        notes.append(f"The hub was not asked{told}.")
-    if vague:
-        notes.append(f"{SAMPLES:,} samples are assumed of {', '.join(vague)}: their entries do not say how many.")
+        rule = f": sizes with ~ are parameters x bytes per weight, {', '.join(stored.values())}" if stored else ""
+        notes.append(f"The hub was not asked{rule}.")
+    if unstated:
+        notes.append(f"{SAMPLES:,} samples are assumed of {', '.join(unstated)}: their entries do not say how many.")
     if unsized := [item.name for item in fetched if item.size is None]:
         notes.append(f"Not counted, as nothing tells their size: {', '.join(unsized)}.")
     return "\n\n".join([*([table(sized)] if fetched else []), table(rows), "\n".join(notes)])

@@ -12,7 +12,7 @@ from prh.experiment.specs import sections_in
 from prh.io.addresses import redacted_text
 
 LONGEST_LINE = 1500
-"""Letters of a sentence, also of one that repeats a value."""
+"""Longest line of a message, in characters; a longer one repeats some value of the file."""
 
 
 class ConfigError(ValueError):
@@ -23,7 +23,7 @@ class ConfigError(ValueError):
 
 
 def _shortened(line: str) -> str:
-    """A sentence that repeats a value of thousands of letters, without most of them."""
+    """``line`` without its middle if it is too long."""
     half = LONGEST_LINE // 2
     return line if len(line) <= LONGEST_LINE else f"{line[:half]} [...] {line[-half:]}"
 
@@ -83,6 +83,6 @@ def _keys(loc: tuple, node: object) -> list[str]:
 
 
 def meant(word: str, known: object) -> str:
-    """A question after the one of some known words that is most like ``word``; empty if none is."""
+    """The question " (did you mean ...?)" for the known word closest to ``word``; empty if none is close."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean '{close[0]}'?)" if close else ""

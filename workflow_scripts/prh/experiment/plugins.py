@@ -84,16 +84,16 @@ def register(brought: T) -> T:
 
 
 def environment(plugins: Sequence[str], folder: str | Path = ".") -> dict[str, str]:
-    """The environment in which jobs load the same plugins by `load_told`; without any they need not look for some."""
+    """The environment in which jobs load the same plugins, by `load_from_environment`; empty if there are none."""
     if not plugins and not _entry_points():
         return {VARIABLE: ""}
     return {VARIABLE: json.dumps({"plugins": list(plugins), "folder": str(Path(folder).resolve())})}
 
 
-def load_told() -> None:
-    """Import the plugins that the environment tells."""
-    if told := os.environ.get(VARIABLE):
-        load(**json.loads(told))
+def load_from_environment() -> None:
+    """Import the plugins that the environment variable names."""
+    if named := os.environ.get(VARIABLE):
+        load(**json.loads(named))
 
 
 def _entry_points() -> list[EntryPoint]:
