@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prh.alignment import comparisons
-from prh.alignment.comparisons import Settings, sweep_row
+from prh.alignment.comparisons import Settings, SweptModel, sweep_row
 from prh.core import ties
 from prh.core.alignment import align, compare
 from prh.core.metrics import METRICS, Representation
@@ -99,7 +99,7 @@ def test_curves_over_n_are_at_chance(kind):
     found = []
     for seed in range(40):
         x, y = independent(kind, seed)
-        found += sweep_row(("x", x), [("y", y)], "mutual_knn", [20], settings)["p"].to_list()
+        found += sweep_row(SweptModel("x", x), [SweptModel("y", y)], "mutual_knn", [20], settings)["p"].to_list()
     assert (np.array(found) <= 0.05).sum() <= 6
 
 

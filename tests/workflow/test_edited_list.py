@@ -60,11 +60,13 @@ def test_a_model_removed_from_the_middle_runs_tables_and_figures(workflow, tmp_p
     assert_as_new(workflow, tmp_path)
 
 
+@pytest.mark.whole
 def test_two_models_removed_run_tables_and_figures(workflow):
     del workflow.experiment["models"][1:3]
     assert workflow.would_run() == TABLES
 
 
+@pytest.mark.whole
 def test_a_model_that_a_data_set_leaves_out_runs_tables_and_figures(workflow):
     workflow.experiment["datasets"][0]["models"] = ["resnet", "words", "other"]
     before = rows_of(workflow)
@@ -74,6 +76,7 @@ def test_a_model_that_a_data_set_leaves_out_runs_tables_and_figures(workflow):
     assert workflow.would_run() == {}
 
 
+@pytest.mark.whole
 def test_a_model_that_comes_back(workflow, tmp_path):
     resnet = workflow.experiment["models"].pop(1)
     workflow.run()
@@ -125,6 +128,7 @@ def test_an_edit_of_the_list_runs_the_chain_of_new_models(workflow, tmp_path, ed
     assert_as_new(workflow, tmp_path)
 
 
+@pytest.mark.whole
 def test_both_directions_of_a_metric_survive_an_edit_of_the_list(workflow, tmp_path):
     workflow.experiment["alignment"]["metrics"] = ["cycle_knn", "cka"]
     workflow.run()
@@ -141,6 +145,7 @@ def test_both_directions_of_a_metric_survive_an_edit_of_the_list(workflow, tmp_p
     )
 
 
+@pytest.mark.whole
 def test_a_model_inserted_twice_over(workflow, tmp_path):
     """A row that holds later models stays when another model is inserted before them, and when one of them goes."""
     workflow.experiment["models"].insert(1, NEW)
@@ -153,6 +158,7 @@ def test_a_model_inserted_twice_over(workflow, tmp_path):
     assert_as_new(workflow, tmp_path)
 
 
+@pytest.mark.whole
 def test_a_killed_run_goes_on_with_the_rows_that_are_left(workflow, tmp_path):
     workflow.experiment["models"].insert(0, NEW)
     workflow.experiment["models"].insert(2, NEW | {"name": "second"})
@@ -163,6 +169,7 @@ def test_a_killed_run_goes_on_with_the_rows_that_are_left(workflow, tmp_path):
     assert_as_new(workflow, tmp_path)
 
 
+@pytest.mark.whole
 def test_jobs_of_a_cluster_make_the_rows_that_their_run_has_planned(workflow, tmp_path):
     """Each of them is a snakemake of its own, and sees a row gone that the run is about to make again."""
     workflow.experiment["models"].insert(0, NEW)
@@ -181,6 +188,7 @@ def test_jobs_of_a_cluster_make_the_rows_that_their_run_has_planned(workflow, tm
     assert_as_new(workflow, tmp_path)
 
 
+@pytest.mark.whole
 def test_rows_that_are_made_again_are_made_without_a_removed_model(workflow):
     del workflow.experiment["models"][0]
     workflow.experiment["alignment"]["k"] = [4]
@@ -190,6 +198,7 @@ def test_rows_that_are_made_again_are_made_without_a_removed_model(workflow):
     assert workflow.would_run() == {}
 
 
+@pytest.mark.whole
 def test_a_removed_model_whose_tables_are_gone_is_gone_from_the_rows(workflow):
     del workflow.experiment["models"][1]
     (workflow.folder / "results/neighbours/colours/resnet.parquet").unlink()
@@ -204,6 +213,7 @@ def test_a_damaged_row_is_made_again(workflow):
     assert workflow.would_run() == {"alignment": 1, **TABLES}
 
 
+@pytest.mark.whole
 def test_data_that_a_removed_model_has_not_seen_leave_it_out(workflow, tmp_path):
     resnet = workflow.experiment["models"].pop(1)
     workflow.run()

@@ -43,6 +43,7 @@ def tables_of(folder) -> dict[str, bytes]:
     return {name: path.read_bytes() for name, path in found.items()}
 
 
+@pytest.mark.whole
 def test_forks_make_what_processes_make(repository, tmp_path):
     """Every table but those of the trainings, which both start from: they take most of the time."""
     forks = lay_out(repository, tmp_path / "forks", small_world(repository))

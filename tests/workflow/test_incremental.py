@@ -157,7 +157,7 @@ def test_what_a_job_says_and_is_wrapped_in_runs_nothing(workflow, module, old, n
 
 
 def test_new_keys_with_their_defaults_run_nothing(workflow):
-    for section, file in {"ModelEntry": "models", "DatasetEntry": "datasets", "Alignment": "alignment"}.items():
+    for section, file in {"ModelEntry": "model_entry", "DatasetEntry": "datasets", "Alignment": "alignment"}.items():
         edit(
             workflow,
             f"prh/experiment/schema/{file}.py",

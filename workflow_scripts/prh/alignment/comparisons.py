@@ -78,7 +78,7 @@ def row(
 ) -> tuple[pa.Table, pl.DataFrame]:
     """Compare ``x`` with each of ``others`` (both ways round for a metric that is not symmetric).
 
-    The result for two models does not depend on which of them the row is of (`_compare`).
+    The result for two models does not depend on which of them the row is of (`compare_in_order`).
 
     Returns the scores of all layer pairs (schema tables.ALIGNMENT) and the best ones (schema BEST).
     """
@@ -88,7 +88,7 @@ def row(
         for left, right in _directions(metric, x, other):
             for k in settings.k if traits.needs_k else (None,):
                 with about(f"models {left.name!r} and {right.name!r}"):
-                    alignment = _compare(
+                    alignment = compare_in_order(
                         left,
                         right,
                         metric,
@@ -152,7 +152,7 @@ def sweep_row(
         for left, right in _directions(metric, first, swept(other)):
             for size, k in product(sizes, settings.k):
                 with about(f"models {left[size].name!r} and {right[size].name!r}, {size} samples"):
-                    alignment = _compare(
+                    alignment = compare_in_order(
                         left[size],
                         right[size],
                         metric,
@@ -171,7 +171,9 @@ def _directions(metric: str, x: Compared, other: Compared) -> list[tuple[Compare
     return [(x, other)] if METRICS[metric].symmetric else [(x, other), (other, x)]
 
 
-def _compare(x: Representation, y: Representation, metric: str, k: int | None, **evidence: Any) -> PairAlignment:
+def compare_in_order(
+    x: Representation, y: Representation, metric: str, k: int | None, **evidence: Any
+) -> PairAlignment:
     """`compare`, for a symmetric metric always in the order of the names.
 
     Random draws, rounding and the choice among equal scores treat x and y differently. So the numbers are the same in

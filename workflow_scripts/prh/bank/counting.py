@@ -1,9 +1,9 @@
 """All models of a bank in one product, for metrics that only count.
 
-`prh.core.alignment.compare` permutes the samples of each model of the bank in turn. A count of common neighbours does
-not change if both sides are permuted alike, so permuting what is scored by the inverse order gives the same number. One
-permutation then serves all models, whose neighbours are laid out only once: a hundred times faster for 30 models, and
-the same numbers to the bit.
+`prh.alignment.comparisons.compare_in_order` permutes the samples of the model whose name comes later. A count of common
+neighbours does not change if both sides are permuted alike, so instead of a model of the bank what is scored can be
+permuted, by the inverse order. One permutation then serves all models, whose neighbours are laid out only once: a
+hundred times faster for 30 models, and the same numbers to the bit.
 """
 
 from __future__ import annotations
@@ -41,11 +41,34 @@ def counted(
     alpha: float = 0.05,
     seed: int = 0,
 ) -> Iterator[tuple[str, PairAlignment]]:
-    """(model, alignment of ``x`` with it) for the models ``names``, as `compare` would give them.
+    """(model, alignment of ``x`` with it) for the models ``names``, as `compare_in_order` would give them.
 
     ``permutations`` and ``alpha`` have been checked. Raises ValueError for a k beyond the neighbours that are stored,
     and for groups that cannot be permuted.
     """
+    evidence = {"permutations": permutations, "groups": groups, "alpha": alpha, "seed": seed}
+    alignments: dict[str, PairAlignment] = {}
+    for x_is_later in (False, True):
+        chosen = [name for name in names if (name < x.name) == x_is_later]
+        if chosen:
+            alignments |= dict(_counted(x, bank, chosen, metric, k, x_is_later=x_is_later, **evidence))
+    yield from ((name, alignments[name]) for name in names)
+
+
+def _counted(
+    x: Representation,
+    bank: Bank,
+    names: Sequence[str],
+    metric: Metric,
+    k: int,
+    *,
+    x_is_later: bool,
+    permutations: int,
+    groups: np.ndarray | None,
+    alpha: float,
+    seed: int,
+) -> Iterator[tuple[str, PairAlignment]]:
+    """`counted` for models whose names all come before that of ``x``, or all after it."""
     models = [bank.representation(name, metric.name, k) for name in names]
     stack, starts = bank.stacked(names, metric.name, k)
     parts = [slice(*ends) for ends in itertools.pairwise(starts)]
@@ -55,10 +78,15 @@ def counted(
     null = None
     if permutations:
         groups = None if groups is None else calibration.numbered(groups, x.n)
-        null = _null(x, stack, starts[:-1], metric, k, permutations, groups, seed)
+        rng = np.random.default_rng([seed, 0])
+        orders = [random_order(rng, x, groups) for _ in range(permutations)]
+        if groups is not None:
+            calibration.require_exchangeable(groups, permutations)
+        null = _null(x, stack, starts[:-1], metric, k, orders if x_is_later else [*map(np.argsort, orders)])
     for number, (y, part) in enumerate(zip(models, parts, strict=True)):
         whole = among_all(table[x.places, part], x, y)
-        best, layers = best_pair(whole)
+        best, layers = best_pair(whole.T if x_is_later else whole)
+        layers = layers[::-1] if x_is_later else layers
         evidence = {}
         if null is not None:
             tau = calibration.threshold(best, null[:, number], alpha)
@@ -77,18 +105,12 @@ def _null(
     starts: Sequence[int],
     metric: Metric,
     k: int,
-    permutations: int,
-    groups: np.ndarray | None,
-    seed: int,
+    orders: Sequence[np.ndarray],
 ) -> np.ndarray:
-    """Maxima over the layer pairs of each model: float64 [permutations, models], with the orders of `compare`."""
-    if groups is not None:
-        calibration.require_exchangeable(groups, permutations)
-    rng = np.random.default_rng([seed, 0])
-    inverses = [np.argsort(random_order(rng, x, groups)) for _ in range(permutations)]
+    """Maxima over the layer pairs of each model for each order of the samples of x: float64 [orders, models]."""
 
-    def maxima(inverse: np.ndarray) -> np.ndarray:
-        return np.maximum.reduceat(np.nanmax(scores(stack, x.reordered(inverse), metric, k), axis=1), starts)
+    def maxima(order: np.ndarray) -> np.ndarray:
+        return np.maximum.reduceat(np.nanmax(scores(stack, x.reordered(order), metric, k), axis=1), starts)
 
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:  # sparse products release Python's lock
-        return np.array(list(pool.map(maxima, inverses)))
+        return np.array(list(pool.map(maxima, orders)))

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from prh.alignment.comparisons import compare_in_order
 from prh.bank.arrays import as_representation
 from prh.bank.counting import COUNTING, counted
 from prh.bank.folder import Bank
 from prh.core import sample_sizes
-from prh.core.alignment import PairAlignment, compare
+from prh.core.alignment import PairAlignment
 from prh.core.scoring import metric_called
 
 TABLE = {
@@ -160,7 +161,7 @@ def score(
         alignments = counted(x, bank, names, traits, k, **evidence)
     else:
         models_of_bank = ((model, bank.representation(model, traits.name, k, **place)) for model in names)
-        alignments = ((model, compare(x, y, traits.name, k, **evidence)) for model, y in models_of_bank)
+        alignments = ((model, compare_in_order(x, y, traits.name, k, **evidence)) for model, y in models_of_bank)
     rows = [_row(model, bank.modality(model), alignment) for model, alignment in alignments]
     table = pl.DataFrame(rows, schema=TABLE, orient="row")
     return table.sort("calibrated", "score", descending=True, nulls_last=True, maintain_order=True)

@@ -73,7 +73,8 @@ class JobSpecs:
         path = source.lies_here(entry)
         watched = {"files": _contents(Path(path))} if path else {}
         settings = {"model": differences(entry, only=IN_WEIGHTS), **watched}
-        return _spec(settings, "download_model.py", code.home(source.fetch))
+        fetch = () if source.fetch is None else (code.home(source.fetch),)
+        return _spec(settings, "download_model.py", *fetch)
 
     def note_given(self, dataset: str, model: str) -> Spec:
         """Where the files of a representation that is given lie, and what they hold."""

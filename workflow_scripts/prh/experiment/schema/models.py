@@ -145,7 +145,9 @@ class WeightsEntry(ModelEntry):
         if self.checkpoints is not None and source.checkpoint_key is None:
             raise ValueError(f"source '{self.source}' has no checkpoints; leave 'checkpoints' out")
         # A run that is still training may have checkpoints and nothing else.
-        whole = self if self.checkpoints is None else self.model_copy(update={source.checkpoint_key: "a checkpoint"})
+        whole = self
+        if self.checkpoints is not None and source.checkpoint_key is not None:
+            whole = self.model_copy(update={source.checkpoint_key: "a checkpoint"})
         if mistake := source.mistake(whole):
             raise ValueError(mistake)
         for key in ("factory", "factory_args"):
