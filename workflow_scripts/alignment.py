@@ -1,4 +1,4 @@
-"""One model against others (as a rule all before it): scores of all layer pairs, and the best of them, calibrated."""
+"""One model against others, usually all before it: scores of all layer pairs, and the best pair, calibrated."""
 
 import argparse
 from pathlib import Path

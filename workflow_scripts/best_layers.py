@@ -1,4 +1,4 @@
-"""The table of models, and the table of the best layer pair of every two models."""
+"""The table of models, and the table of the best layer pair of any two models."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Print what came out of the idealised world, and where its figures are."""
+"""Print the results of the idealised world and the paths of its figures."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Fetch a data set, or look a local one over, and write down where it lies and what it holds."""
+"""Download a data set, or inspect a local one, and record where it is and what it contains."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Fetch the weights of a model, or look over files that lie here, and write down where they lie."""
+"""Download the weights of a model, or inspect local files, and record where they are."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Fetch a task of lm-eval: a task file of one's own, questions about the idealised world, or one of lm-eval's own."""
+"""Fetch an lm-eval task: one of lm-eval's own, a local task file, or questions about the idealised world."""
 
 from pathlib import Path
 

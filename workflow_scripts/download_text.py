@@ -1,4 +1,4 @@
-"""Fetch a text to score language models on: one document per line, as JSON strings."""
+"""Fetch a text for scoring language models: one document per line, as JSON strings."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A representation that is given as a features table: features or kernels of one's own, or the kernel of the world."""
+"""The features table of a given representation: features or kernels from files, or the kernel of the world."""
 
 from pathlib import Path
 

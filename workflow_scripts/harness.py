@@ -1,4 +1,4 @@
-"""A task of lm-eval on a language model; its results file is kept whole."""
+"""Score a language model on an lm-eval task; the full results file is kept."""
 
 import argparse
 import os

@@ -1,4 +1,4 @@
-"""One model against others (as a rule all before it), in galleries of growing size with the same queries."""
+"""One model against others, usually all before it, in galleries of growing size with the same queries."""
 
 import argparse
 from pathlib import Path

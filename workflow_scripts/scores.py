@@ -1,4 +1,4 @@
-"""One table of what the models can do: what was measured here, and what is published for models of the experiment."""
+"""One table of the scores of all models: those measured here, and those published for them."""
 
 from pathlib import Path
 

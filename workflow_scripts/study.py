@@ -1,4 +1,4 @@
-"""The table of a study, and its statistics where it has some."""
+"""The table of a study, and its statistics if it has any."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Train a model in the idealised world, and write down where its weights lie."""
+"""Train a model in the idealised world, and record where its weights are."""
 
 import shutil
 from collections.abc import Collection

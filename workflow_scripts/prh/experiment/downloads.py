@@ -1,4 +1,4 @@
-"""What an experiment takes from elsewhere, and how large it is: asked of the hub, or reckoned from parameters."""
+"""What an experiment downloads, and how large it is according to the hub or estimated from parameters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from prh.models import repositories
 
 @dataclass(frozen=True)
 class Download:
-    """Something that the experiment takes from elsewhere; ``size`` in bytes, None where nothing tells it."""
+    """A download of an experiment; ``size`` in bytes, None if it is unknown."""
 
     kind: str
     name: str
@@ -31,9 +31,10 @@ class Download:
 
 
 def parameters(entry: Mapping, size: float | None = None) -> float | None:
-    """The number of parameters of a model entry (prh.experiment.schema), from the first that tells it: the entry,
-    timm, the number in its name (bloomz-560m, open_llama_7b), the ``size`` of its weights in bytes. None where nothing
-    does.
+    """The number of parameters of a model entry (prh.experiment.schema); None if it is unknown.
+
+    The first of these that has one: the entry, timm, a number in its name (bloomz-560m, open_llama_7b), the ``size`` of
+    its weights in bytes.
     """
     if entry.get("parameters"):
         return float(entry["parameters"])
@@ -47,7 +48,7 @@ def parameters(entry: Mapping, size: float | None = None) -> float | None:
 
 
 def _timm_parameters(entry: Mapping) -> float | None:
-    """Of a timm architecture; None where timm knows none of this name."""
+    """The number of parameters of a timm architecture; None if timm does not have it."""
     from prh.models import loading
 
     try:
@@ -57,7 +58,7 @@ def _timm_parameters(entry: Mapping) -> float | None:
 
 
 def downloads(experiment: Experiment, lock: Path | None, online: bool) -> list[Download]:
-    """Everything that is fetched, and how large it is: asked of the hub if ``online``, else estimated."""
+    """Everything that is downloaded, with sizes from the hub if ``online``, else estimated."""
     results = Path(experiment.results)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(lambda source: _download(*source, results, lock, online), elsewhere(experiment)))
@@ -83,7 +84,7 @@ def _download(kind: str, entry: Mapping, results: Path, lock: Path | None, onlin
 
 
 def _asked(kind: str, entry: Mapping, lock: Lock) -> tuple[int | None, str]:
-    """The size of a source, and whether it has moved on since it was locked. Nothing is locked or downloaded."""
+    """The size of a source, and a note if it has changed since it was locked. Nothing is locked or downloaded."""
     if not is_repository(kind, entry):
         return asked_size(kind, entry), ""
     snapshot, note, _ = look_up(kind, entry, lock)

@@ -38,12 +38,12 @@ NOT_IN_TASK = {"metric"}
 PREPARATION = ("preparation", "clamp", "clamp_scope", "normalise")
 EVIDENCE = ("permutations", "subsamples", "splits", "alpha", "seed")
 SMALL = 2**20
-"""Bytes of a local file up to which it is known by its content."""
+"""Largest local file, in bytes, that is identified by its content rather than its size."""
 NOT_IN_SWEEP = ("subsamples", "splits")  # a curve has no intervals and no cross-fits
 
 
 class JobSpecs:
-    """The specs of the jobs of ``plan``, a method for each rule; ``published`` is the table of published scores."""
+    """The specs of the jobs of ``plan``, one method per rule; ``published`` is the table of published scores."""
 
     def __init__(self, plan: Plan, published: Path | None = None) -> None:
         self.plan, self.experiment, self._published = plan, plan.experiment, published
@@ -51,7 +51,7 @@ class JobSpecs:
     # ---- data sets and models
 
     def download_dataset(self, dataset: str) -> Spec:
-        """The entry of a data set; with the world, for one that comes from there; with the sizes of files here."""
+        """The entry of a data set, the world if it comes from there, and the sizes of local files."""
         entry = self.plan.datasets[dataset]
         source = source_of("datasets", entry)
         path = source.lies_here(entry)
@@ -61,13 +61,13 @@ class JobSpecs:
         return _spec(settings, "download_dataset.py", code.home(source.fetch))
 
     def shard_dataset(self, dataset: str) -> Spec:
-        """The entry of a data set: what it consists of, and how it is cut."""
+        """The entry of a data set: its content, and how it is cut into shards."""
         entry = self.plan.datasets[dataset]
         settings = {"dataset": differences(entry, without=NOT_IN_DATA)}
         return _spec(settings, "shard_dataset.py", code.home(source_of("datasets", entry).reader))
 
     def download_model(self, model: str) -> Spec:
-        """What the weights of a model depend on; with the files, for one that lies here."""
+        """What the weights of a model depend on, with its files if it is local."""
         entry = self.plan.models[model]
         source = source_of("models", entry)
         path = source.lies_here(entry)
@@ -77,7 +77,7 @@ class JobSpecs:
         return _spec(settings, "download_model.py", *fetch)
 
     def note_given(self, dataset: str, model: str) -> Spec:
-        """Where the files of a representation that is given lie, and what they hold."""
+        """Where the files of a given representation are, and a digest of their content."""
         entry = self.plan.models[model]
         path = entry.files[dataset]
         shown = {**differences(entry, only=("name", "modality", "source", "kind")), "files": {dataset: path}}
@@ -85,7 +85,7 @@ class JobSpecs:
         return _spec({"model": shown, "files": _contents(Path(path))}, "download_model.py", fetch)
 
     def train_model(self, model: str) -> Spec:
-        """What the training of a model of the world depends on; of a checkpoint, also where it stops."""
+        """What the training of a world model depends on; for a checkpoint also the step where it stops."""
         stop = ("step",) if is_checkpoint(model) else ()
         entry = differences(self.plan.models[model], only=(*IN_TRAINING, *stop))
         train = modality_of(self.plan.models[model]).train
@@ -104,7 +104,7 @@ class JobSpecs:
         return _spec(settings | built, "features.py", *modules, *own)
 
     def _given(self, entry: Any) -> Spec:
-        """What a representation that is given depends on, besides data and its files."""
+        """What a given representation depends on, besides the data and its files."""
         modality, source = modality_of(entry), source_of("models", entry)
         settings = {"model": differences(entry, without=NOT_IN_GIVEN)}
         settings |= {} if source.read else self._world_of(source)
@@ -112,11 +112,11 @@ class JobSpecs:
         return _spec(settings, "given.py", code.home(modality.give), *read)
 
     def neighbours(self) -> Spec:
-        """How features are prepared, and how deep neighbours are listed."""
+        """How features are prepared, and how many neighbours are stored."""
         return _spec({"alignment": self._alignment(*PREPARATION, "k_max")}, "neighbours.py")
 
     def alignment(self, dataset: str, metric: str) -> Spec:
-        """What a row depends on: k only for metrics that look at neighbours, and nothing of other metrics."""
+        """What a row depends on: k only if its metric uses neighbours, and nothing about other metrics."""
         k = ("k",) if METRICS[metric].needs_k else ()
         effects = (code.home(EFFECTS[metric]),) if metric in EFFECTS else ()  # its interval is made by
         return self._row("alignment.py", dataset, metric, self._alignment(*PREPARATION, *EVIDENCE, *k), *effects)
@@ -133,7 +133,7 @@ class JobSpecs:
         return _spec({"metric": metric, "alignment": settings, **grouped}, program, *modules)
 
     def best_layers(self) -> Spec:
-        """What tables tell of each model, in the order of the experiment."""
+        """What the table of models says about each model, in the order of the experiment."""
         rows = [
             {
                 "model": name,
@@ -156,33 +156,33 @@ class JobSpecs:
         return _spec({"probes": entries}, "probes.py")
 
     def download_text(self, text: str) -> Spec:
-        """What a text depends on, with the world it may come from."""
+        """What a text depends on, including the world if it comes from there."""
         entry = self.plan.texts[text]
         source = source_of("texts", entry)
         settings = {"text": differences(entry, without=NOT_IN_TEXT), **self._world_of(source)}
         return _spec(settings, "download_text.py", code.home(source.fetch), code.home(source.reader))
 
     def bits_per_byte(self, text: str, model: str) -> Spec:
-        """How a text is shown to a model, and the model."""
+        """How a text is presented to a model, and the model."""
         shown = differences(self.plan.texts[text], only=("name", "source", "window", "stride"))
         built, own = _factory(self.plan.models[model])
         return _spec({"text": shown, "model": self._scored(model), **built}, "bits_per_byte.py", *own)
 
     def download_task(self, task: str) -> Spec:
-        """The entry of a task of lm-eval, with the world it may come from."""
+        """The entry of an lm-eval task, including the world if it comes from there."""
         entry = self.plan.harness[task]
         source = source_of("harness", entry)
         settings = {"task": differences(entry, without=NOT_IN_TASK), **self._world_of(source)}
         return _spec(settings, "download_task.py", code.home(source.fetch))
 
     def harness(self, task: str, model: str) -> Spec:
-        """The entry of a task of lm-eval, and the model."""
+        """The entry of an lm-eval task, and the model."""
         entry = differences(self.plan.harness[task], without=NOT_IN_TASK)
         built, own = _factory(self.plan.models[model])
         return _spec({"task": entry, "model": self._scored(model), **built}, "harness.py", *own)
 
     def scores(self) -> Spec:
-        """Under which id the scores of each model are published; not of quantised weights and checkpoints."""
+        """The id under which the scores of each model are published; none for quantised weights and checkpoints."""
         full = {
             name: model.id
             for name, model in self.plan.models.items()
@@ -197,13 +197,13 @@ class JobSpecs:
     # ---- studies
 
     def study(self, path: str) -> Spec:
-        """Which rows the table of a study is about, and its choices."""
+        """Which rows the table of a study uses, and its options."""
         study, target = self.plan.targets[path]
         settings = {"study": study.name, "rows": dict(target.rows), "options": dict(target.table)}
         return _spec(settings, "study.py", code.home(study.table))
 
     def draw(self, path: str) -> Spec:
-        """What is drawn, and how; for a study without a table of its own, which rows of others it is about."""
+        """What is drawn and how; for a study without its own table also which rows of other tables it uses."""
         study, target = self.plan.targets[path]
         rows = {} if study.table else {"rows": dict(target.rows)}
         settings = {"study": study.name, **rows, "options": dict(target.drawing)}
@@ -243,7 +243,7 @@ def _factory(entry: Any) -> tuple[dict[str, str], tuple[Path, ...]]:
 
 
 def _spec(settings: Mapping[str, Any], *roots: str | Path, declared: tuple = ()) -> Spec:
-    """``declared``: what a job takes from a registry, where the code that declares it holds more than that."""
+    """``declared``: values that a job takes from a registry, if the code that declares them does more than that."""
     return Spec(settings, _code(roots, declared))
 
 
@@ -255,8 +255,9 @@ def _code(roots: tuple[str | Path, ...], declared: tuple) -> str:
 
 @cache
 def _contents(path: Path) -> str:
-    """What changes when a file of a local model is added, removed or replaced by one of another size, or, for its small
-    files (configuration, vocabulary), of another content. Gigabytes of weights are not read at every start.
+    """Digest of a local model's files: names and sizes, and the content of small ones (configuration, vocabulary).
+
+    Gigabytes of weights are not read at every start.
     """
     found = {
         name: size if size > SMALL else files.sha256(path if path.is_file() else path / name)
@@ -267,7 +268,8 @@ def _contents(path: Path) -> str:
 
 @cache
 def _sizes(path: Path) -> str:
-    """What changes when a file of a local data set is added, removed or replaced by one of another size; nothing else,
-    so that a touch or a fresh copy runs nothing. Looking into 100,000 photographs at every start would take minutes.
+    """Digest of the names and sizes of a local data set's files, so that a touch or a fresh copy runs nothing.
+
+    Reading 100,000 photographs at every start would take minutes.
     """
     return Spec({"sizes": files.sizes(path)}).digest

@@ -1,4 +1,4 @@
-"""From the parsed YAML of an experiment to an `Experiment` with every default filled in."""
+"""From the parsed YAML of an experiment to a checked `Experiment` with all defaults filled in."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from prh.experiment.schema import Experiment
 from prh.io.addresses import redacted_text
 
 LARGEST_NUMBER = 2**63 - 1
-"""No machine counts with a larger one."""
+"""Largest whole number that fits into 64 bits; NumPy, Parquet and JSON readers fail on larger ones."""
 
 
 def load(raw: Mapping[str, object], folder: str | Path = ".") -> Experiment:
-    """Check ``raw`` (a parsed experiment file) and fill in defaults.
+    """Check ``raw`` (a parsed experiment file), after importing its plugins, and fill in defaults.
 
-    Paths of local data and weights are looked up relative to ``folder``. Raises ConfigError with a line for each
-    mistake: unknown or missing keys, wrong types, names used twice, unknown metrics, k >= n, missing folders. Its
-    plugins are imported first.
+    Paths of local data and weights are relative to ``folder``. Raises ConfigError with a line for each mistake: unknown
+    or missing keys, wrong types, repeated names, unknown metrics, k >= n, missing folders.
     """
     if not isinstance(raw, Mapping):
         raise ConfigError("an experiment must hold keys such as datasets and models.")
@@ -48,13 +47,13 @@ def load(raw: Mapping[str, object], folder: str | Path = ".") -> Experiment:
 
 
 def _plugins_in(raw: Mapping[str, object]) -> list[str]:
-    """The plugins that an experiment names: they are there before it is checked, as it may ask for what they bring."""
+    """The plugins that an experiment names. They are needed before it is checked, since its entries may use them."""
     named = raw.get("plugins") or []
     return [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
 
 
 def _with_forms(experiment: Experiment, folder: Path) -> Experiment:
-    """``experiment`` with image or captions null where it leaves them out and local data cannot have them."""
+    """``experiment`` with image or captions set to null where it does not name them and local data has none."""
     entries = []
     for entry in experiment.datasets:
         open_keys = {"image", "captions"} - entry.model_fields_set
@@ -67,7 +66,7 @@ def _with_forms(experiment: Experiment, folder: Path) -> Experiment:
 
 
 def require_plain(raw: object) -> None:
-    """Raise ConfigError for a whole number that no machine counts with, and for text that cannot be written down."""
+    """Raise ConfigError for whole numbers beyond 64 bits, and for text that cannot be encoded."""
     if mistake := _not_plain(raw):
         raise ConfigError(mistake)
 

@@ -1,4 +1,4 @@
-"""Mistakes in an experiment file as sentences: each names the entry and the key in the words of the file."""
+"""Mistakes in an experiment file as sentences that name the entry and the key as the file does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LONGEST_LINE = 1500
 
 
 class ConfigError(ValueError):
-    """The configuration cannot be run; the message has one line for each mistake, without secrets of addresses."""
+    """The experiment cannot run. The message has one line per mistake, without secrets in addresses."""
 
     def __init__(self, mistakes: str) -> None:
         super().__init__("\n".join(map(_shortened, redacted_text(mistakes).split("\n"))))
@@ -54,9 +54,9 @@ def sentence(error: Mapping, raw: Mapping[str, object]) -> str:
 
 
 def _place(loc: tuple, raw: Mapping[str, object]) -> tuple[str, Mapping, str]:
-    """Where an error is, in the words of the file: ("models, entry 'vit'", that entry, "pooling").
+    """The location of an error as the file names it: ("models, entry 'vit'", that entry, "pooling").
 
-    ``loc`` also holds steps that are not in the file: the tags of pydantic's unions.
+    ``loc`` also contains steps that are not in the file, the tags of pydantic's unions.
     """
     words, node, section, key = [], raw, raw, ""
     for step in loc:
@@ -73,7 +73,7 @@ def _place(loc: tuple, raw: Mapping[str, object]) -> tuple[str, Mapping, str]:
 
 
 def _keys(loc: tuple, node: object) -> list[str]:
-    """The keys allowed where an unknown one was found."""
+    """The keys that are allowed where an unknown one was found."""
     classes: list[type[BaseModel]] = [Experiment]
     for step in loc[:-1]:
         fields = [described for one in classes if (described := one.model_fields.get(step)) is not None]

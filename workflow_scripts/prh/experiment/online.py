@@ -1,7 +1,7 @@
-"""Whether everything that an experiment fetches is there and can be read: told by metadata alone, before it is fetched.
+"""Check from metadata alone that everything an experiment will download exists and can be read.
 
-What is downloaded for it are the small files that say what a repository is (config.json, tokenizer_config.json, the
-card of a data set). Nothing is kept, and nothing is locked.
+Only the small files that describe a repository are downloaded (config.json, tokenizer_config.json, the card of a data
+set). Nothing is kept, and nothing is locked.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from prh.modalities import known
 from prh.models import hub_checks, repositories
 
 AT_ONCE = 8
-"""Sources that are asked at the same time."""
+"""Number of sources that are checked at the same time."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is known of one source: facts in words, and what stands in the way of it."""
+    """What was found out about one source: facts, and problems that prevent its use, each a phrase."""
 
     kind: str
     name: str
@@ -49,13 +49,13 @@ class Finding:
 
 
 def check(experiment: Experiment, lock: Path | None) -> list[Finding]:
-    """Ask for every source of ``experiment`` that lies elsewhere; ``lock`` is the lock file, which is only read."""
+    """Check every source of ``experiment`` that is downloaded; ``lock`` is its lock file, which is only read."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(lambda source: _finding(*source, lock), elsewhere(experiment)))
 
 
 def elsewhere(experiment: Experiment) -> list[tuple[str, dict]]:
-    """Every entry that is fetched, without its secrets, and the list of the experiment that it is in."""
+    """Every entry that is downloaded, without its secrets, with the list of the experiment that it is in."""
     return [
         (kind, entry.model_dump(mode="json"))
         for kind in MADE
@@ -76,20 +76,20 @@ def _finding(kind: str, entry: Mapping, lock: Path | None) -> Finding:
 
 
 def origin(kind: str, entry: Mapping) -> str:
-    """Where an entry is fetched from, in a word."""
+    """Where an entry is downloaded from, for display."""
     entry = SimpleNamespace(**entry)
     return source_of(kind, entry).origin(entry)
 
 
 def asked_size(kind: str, entry: Mapping) -> int | None:
-    """The bytes of a download that is in no repository of the hub; None where nothing tells them."""
+    """Bytes of a download that is not in a hub repository; None if unknown."""
     entry = SimpleNamespace(**entry)
     size = source_of(kind, entry).size
     return None if size is None else size(entry)
 
 
 def is_repository(kind: str, entry: Mapping) -> bool:
-    """Whether an entry is fetched from a repository of the hub, which can be asked for more than a size."""
+    """Whether an entry is a hub repository, about which more than the size can be found out."""
     return _source(kind, entry).repository is not None
 
 
@@ -98,7 +98,7 @@ def _source(kind: str, entry: Mapping) -> Source:
 
 
 def _answers(kind: str, entry: Mapping, lock: Lock) -> Iterator[tuple[bool, str]]:
-    """(whether it is a problem, what there is to say) of a source. Raises an error of prh where no more can be told."""
+    """(whether it is a problem, phrase) for each finding about a source. Raises an error of prh to stop early."""
     if not is_repository(kind, entry):
         size = asked_size(kind, entry)
         yield False, "of unknown size" if size is None else human(size)
@@ -118,9 +118,9 @@ def _answers(kind: str, entry: Mapping, lock: Lock) -> Iterator[tuple[bool, str]
 
 
 def look_up(kind: str, entry: Mapping, lock: Lock) -> tuple[Snapshot, str, str | None]:
-    """What an entry of the hub, or of lm-eval, would fetch, a note on its lock (`hub.peek`), and its revision.
+    """The snapshot that an entry would download, a note on its lock (`hub.peek`), and its revision.
 
-    Nothing is locked or downloaded. Raises an error of prh where it is not there.
+    Nothing is locked or downloaded. Raises an error of prh if it does not exist.
     """
     repository, revision = _source(kind, entry).repository(SimpleNamespace(**entry))
     what = "model" if kind == "models" else "dataset"
@@ -133,7 +133,7 @@ def _extent(snapshot: Snapshot, names: Iterable[str]) -> str:
 
 
 def _access(snapshot: Snapshot, entry: Mapping) -> Iterator[tuple[bool, str]]:
-    """Gate and licence, as the hub has them."""
+    """Whether access is restricted, and the licence, according to the hub."""
     info = HfApi().repo_info(snapshot.repository, repo_type=snapshot.kind, revision=snapshot.commit)
     if info.gated:
         try:
@@ -155,7 +155,7 @@ def _access(snapshot: Snapshot, entry: Mapping) -> Iterator[tuple[bool, str]]:
 
 
 def _data_files(snapshot: Snapshot, entry: Mapping, folder: Path) -> Iterable[str]:
-    """The files of a data set that an entry needs; DataError for a pattern, subset or split that is not there."""
+    """The files of a data set that an entry needs. Raises DataError for an unknown pattern, subset or split."""
     if entry["files"] is not None:
         return hub_data.matching(snapshot.files, entry["files"], snapshot.repository)
     for name in hub_data.CARDS:
@@ -168,7 +168,7 @@ def _data_files(snapshot: Snapshot, entry: Mapping, folder: Path) -> Iterable[st
 
 
 def _model(snapshot: Snapshot, entry: Mapping, folder: Path) -> Iterator[tuple[bool, str]]:
-    """Files and size of a model, and whether its library knows what it is."""
+    """The files and size of a model, and whether its library has its architecture."""
     yield False, _extent(snapshot, repositories.needed_files(snapshot.files))
     if entry["library"] == "word_vectors":
         for name in ("vectors.safetensors", "vocab.txt"):

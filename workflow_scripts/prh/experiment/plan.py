@@ -1,4 +1,4 @@
-"""What an experiment asks for, job by job: which models meet which data, what is drawn, and what each job needs."""
+"""The jobs of an experiment: which models run on which data, what is drawn, and which resources each job needs."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ MADE = {
 
 WEIGHT_BYTES = {"4bit": 0.5, "8bit": 1, "float32": 4, "bfloat16": 2, "float16": 2}
 SPARE = 6000
-"""MB of main memory for libraries, a batch and what it makes (measured with toy models: 1,200)."""
+"""MB of main memory for libraries and a batch with its activations (1,200 measured with toy models)."""
 ACTIVATIONS = 2e9
-"""Bytes of a GPU for a batch and what it makes, besides a fifth of the weights."""
+"""Bytes of GPU memory for a batch with its activations, besides a fifth of the weights."""
 UNKNOWN = 10000
-"""MB of weights that are assumed where nothing tells the number of parameters."""
+"""MB assumed for weights if the number of parameters is unknown."""
 
 
 def _is_exact(entry: BaseModel) -> bool:
-    """Whether an entry names the very bytes that it means, by a commit or a hash."""
+    """Whether an entry pins its exact content, by a commit or a hash."""
     revision, sha256 = getattr(entry, "revision", None), getattr(entry, "sha256", None)
     return bool(sha256 or (revision and is_commit(revision)))
 
 
 def is_elsewhere(kind: str, entry: BaseModel) -> bool:
-    """Whether an entry of a list of the experiment is fetched over the network."""
+    """Whether an entry in a list of the experiment is downloaded."""
     return hasattr(entry, "source") and sources.source_of(kind, entry).is_elsewhere
 
 
 class Plan:
-    """The jobs of an experiment, by the names that stand in their paths."""
+    """The jobs of an experiment, by the names in their paths."""
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
@@ -69,7 +69,7 @@ class Plan:
         return self._models_of[dataset]
 
     def checkpoints_of(self, dataset: str) -> list[str]:
-        """The checkpoints that are run on a data set: each is compared with `models_of` it and not with each other."""
+        """The checkpoints that run on a data set. They are compared with `models_of` it, not with each other."""
         return self._checkpoints_of[dataset]
 
     @cached_property
@@ -88,11 +88,11 @@ class Plan:
         ]
 
     def runs(self) -> list[tuple[str, str]]:
-        """Every (dataset, model) of which there are features."""
+        """Every (dataset, model) that has features."""
         return [(dataset, model) for dataset in self.datasets for model in self.all_of(dataset)]
 
     def all_of(self, dataset: str) -> list[str]:
-        """The models that are run on a data set, and then the checkpoints."""
+        """The models that run on a data set, then its checkpoints."""
         return [*self.models_of(dataset), *self.checkpoints_of(dataset)]
 
     def comparisons(self) -> list[tuple[str, str]]:
@@ -100,7 +100,7 @@ class Plan:
         return [(dataset, model) for dataset, model in self.runs() if self.datasets[dataset].use != "probe"]
 
     def fetched_models(self) -> list[str]:
-        """The models whose weights are fetched, or lie here, or are random: all but those that are trained."""
+        """The models whose weights are downloaded, local or random: all except trained ones."""
         return [name for name in self.models if self.has_weights(name) and not self._is_trained(name)]
 
     def trained_models(self) -> list[str]:
@@ -108,11 +108,11 @@ class Plan:
         return [name for name in self.models if self.has_weights(name) and self._is_trained(name)]
 
     def kept_steps(self, model: str) -> list[int]:
-        """The steps at which the training of a model of the world keeps its weights, for its checkpoints."""
+        """The steps at which the training of a world model saves its weights, for its checkpoints."""
         return [entry.step for name, entry in self.models.items() if run_of(name) == model and is_checkpoint(name)]
 
     def training_steps(self, model: str) -> int:
-        """How many steps the training job of a model of the world takes, at least 1."""
+        """Number of steps of the training job of a world model, at least 1."""
         entry = self.models[model]
         return max(entry.training.steps if entry.step is None else entry.step, 1)
 
@@ -120,16 +120,16 @@ class Plan:
         return sources.source_of("models", self.models[model]).fetch is None
 
     def has_weights(self, model: str) -> bool:
-        """Whether a model has weights; an encoder that learned nothing, or what is given, has none."""
+        """Whether a model has weights, unlike encoders without parameters and given representations."""
         entry = self.models[model]
         return hasattr(entry, "source") and not modality_of(entry).is_given
 
     def encoded(self) -> list[str]:
-        """The models whose features an encoder computes."""
+        """The models whose features are computed by an encoder."""
         return [name for name, model in self.models.items() if not modality_of(model).is_given]
 
     def fetched(self) -> dict[tuple[str, str], Path]:
-        """What the downloads make, by list and name, of the sources whose version a lock file holds."""
+        """What each download writes, by list and name, for sources whose version is kept in the lock file."""
         results = Path(self.experiment.results)
         return {
             (kind, entry.name): results / made.format(entry.name)
@@ -139,11 +139,11 @@ class Plan:
         }
 
     def given(self) -> list[str]:
-        """The representations that are given: own features and kernels, and the kernel of the world."""
+        """The given representations: features and kernels in files, and the known kernel of the world."""
         return [name for name, model in self.models.items() if modality_of(model).is_given]
 
     def in_files(self) -> list[str]:
-        """The representations that are given in files."""
+        """The given representations that are in files."""
         return [name for name in self.given() if hasattr(self.models[name], "files")]
 
     def probe_runs(self) -> list[tuple[str, str]]:
@@ -152,20 +152,20 @@ class Plan:
         return [(dataset, model) for dataset in trained_on for model in self._probed(dataset)]
 
     def _probed(self, dataset: str) -> list[str]:
-        """The models whose features are probed that are run on all data sets of the probes trained on ``dataset``."""
+        """The probed models that run on every data set of the probes trained on ``dataset``."""
         common = set.intersection(*(set(self.all_of(name)) for name in self.probe_datasets(dataset)))
         return [
             name for name in self._measured("probes") if name in common and modality_of(self.models[name]).is_probed
         ]
 
     def probed_layers(self, dataset: str) -> list[int]:
-        """The layers whose features are kept on a data set that is there for probes only; empty for all layers."""
+        """The layers to keep on a data set that is used only for probes; empty for all layers."""
         if self.datasets[dataset].use != "probe":
             return []
         return sorted({probe.layer for probe in self.experiment.probes if dataset in (probe.train, probe.test)})
 
     def probe_datasets(self, dataset: str) -> list[str]:
-        """The data sets that probes trained on ``dataset`` read, itself first."""
+        """The data sets that probes trained on ``dataset`` read: itself, then those they are tested on."""
         tests = [probe.test for probe in self.experiment.probes if probe.train == dataset and probe.test]
         return list(dict.fromkeys([dataset, *tests]))
 
@@ -176,7 +176,7 @@ class Plan:
         return [name for name in self._measured(on) if modality_of(self.models[name]).is_scored(self.models[name])]
 
     def _measured(self, on: str) -> list[str]:
-        """The models of which scores of a kind are measured, if they can be: checkpoints only where that is asked."""
+        """The models that are scored in one way, if they can be; checkpoints only if the experiment asks for it."""
         asked = on in self.experiment.figures.checkpoint_scores
         return [name for name in self.models if asked or not is_checkpoint(name)]
 
@@ -192,13 +192,13 @@ class Plan:
         return names[names.index(model) :: -1]
 
     def row_needs(self, metric: str, kind: str) -> bool:
-        """Whether a row of ``metric`` reads tables of ``kind``, features or neighbours."""
+        """Whether a row of ``metric`` reads tables of that ``kind``, features or neighbours."""
         needs = METRICS[metric].needs
         return needs in ("neighbours", "both") if kind == "neighbours" else needs != "neighbours"
 
     @cached_property
     def measures(self) -> dict[str, dict[str, object]]:
-        """How alignment is measured: metric and k by a name for paths, such as mutual_knn_k10, or cka without a k."""
+        """How alignment is measured: metric and k, by their name in paths, such as mutual_knn_k10 or cka."""
         measures = {}
         for metric, k in product(self.experiment.alignment.metrics, self.experiment.alignment.k):
             k = k if METRICS[metric].needs_k else None
@@ -206,13 +206,13 @@ class Plan:
         return measures
 
     def measure(self, metric: str, k: int | None) -> str:
-        """How a metric at k is called in paths."""
+        """The name of a metric at k in paths."""
         return metric if k is None else f"{metric}_k{k}"
 
     # ---- what studies ask
 
     def compared(self, least: int, controls: bool = True) -> Iterator[tuple[str, list[str]]]:
-        """(data set, its models) wherever so many models are compared; controls count unless told not to."""
+        """(data set, its models) wherever at least ``least`` models are compared, with or without control data sets."""
         for dataset, entry in self.datasets.items():
             models = self.models_of(dataset)
             if len(models) >= least and (entry.use == "alignment" or (controls and entry.use == "control")):
@@ -238,21 +238,21 @@ class Plan:
                 yield dataset, measure, models
 
     def values(self, measure: str) -> dict[str, str]:
-        """The scores that there are by a measure, raw and calibrated, and how the names of their figures end."""
+        """The kinds of scores that a measure has, raw and calibrated, with the suffix of their figures' names."""
         bounded = METRICS[str(self.measures[measure]["metric"])].bounded
         calibrated = bounded and self.experiment.alignment.permutations > 0
         return {"score": ""} | ({"calibrated": "_calibrated"} if calibrated else {})
 
     def rows_of(self, dataset: str, measure: str) -> dict[str, object]:
-        """The rows of the table of best layer pairs that are about a data set and a measure."""
+        """The condition that selects a data set and a measure in the table of best layer pairs."""
         return {"dataset": dataset, **self.measures[measure]}
 
     def of_modality(self, modality: str, models: Iterable[str]) -> list[str]:
-        """Those of some models that are of a modality."""
+        """The models among ``models`` that have a modality."""
         return [name for name in models if self.models[name].modality == modality]
 
     def modalities(self, models: Iterable[str]) -> set[str]:
-        """The modalities of some models."""
+        """The modalities of ``models``."""
         return {self.models[name].modality for name in models}
 
     def is_swept(self, measure: str) -> bool:
@@ -261,22 +261,22 @@ class Plan:
 
     @property
     def alpha(self) -> float:
-        """Level of thresholds and intervals."""
+        """Significance level of thresholds and intervals."""
         return self.experiment.alignment.alpha
 
     @cached_property
     def targets(self) -> dict[str, tuple[Study, Target]]:
-        """The pictures of all studies, by their paths below the folder of figures, without an ending."""
+        """The figures of all studies, by their paths below the folder of figures, without extension."""
         return {target.path: (study, target) for study in known().values() for target in study.targets(self)}
 
     def figures(self) -> list[str]:
-        """Paths, below the folder of figures, of all that the models of the experiment allow to draw."""
+        """Paths, below the folder of figures, of every figure that the experiment can draw."""
         return [f"{path}.svg" for path in self.targets]
 
     # ---- what each of them needs
 
     def gpus(self, model: str) -> int:
-        """How many GPUs a job with a model holds; 0 where the experiment computes on CPUs."""
+        """Number of GPUs that a job with a model holds; 0 if the experiment runs on CPUs."""
         entry, compute = self.models[model], self.experiment.compute
         if compute.device == "cpu" or not self.has_weights(model):
             return 0
@@ -287,20 +287,21 @@ class Plan:
         return math.ceil(with_activations(1e6 * self._weights_mb(model, "cuda")) / (compute.gpu_memory * 2**30))
 
     def memory(self, model: str, attempt: int) -> int:
-        """MB of main memory of a job with a model: its weights once, on their way to a GPU too; doubled by attempt.
+        """MB of main memory for a job with a model, doubled with each attempt.
 
-        With device auto, as if no GPU were there: nobody knows before the job starts.
+        Weights count once, since they pass through main memory on their way to a GPU. With device auto no GPU is
+        assumed, because that is only known when the job starts.
         """
         weights = self._weights_mb(model, self.experiment.compute.device) if self.has_weights(model) else 0
         return math.ceil((SPARE + weights) * 2 ** (attempt - 1))
 
     def _weights_mb(self, model: str, device: str) -> float:
-        """MB of the weights of a model as they are loaded."""
+        """MB of the weights of a model once loaded."""
         parameters = self.models[model].parameters
         return UNKNOWN if parameters is None else parameters * self.weight_bytes(model, device) / 1e6
 
     def weight_bytes(self, model: str, device: str) -> float:
-        """Bytes of a weight of a model in memory; dtype auto is bfloat16 for ``device`` cuda, float32 for any other."""
+        """Bytes per weight of a model in memory; dtype auto is bfloat16 on ``device`` cuda, else float32."""
         entry = self.models[model]
         if not self.has_weights(model):
             return 0
@@ -309,10 +310,10 @@ class Plan:
 
     @property
     def preparation(self) -> dict[str, object]:
-        """Arguments of ``prh.prepare``: those of the experiment, or of the authors' code where it names that."""
+        """Arguments of ``prh.prepare``: the experiment's, or those of the authors' code if it asks for that."""
         return preparation_arguments(self.experiment.alignment.model_dump())
 
 
 def with_activations(weights: float) -> float:
-    """Bytes of the device that computes with so many bytes of weights."""
+    """Bytes of device memory needed to run a model with that many bytes of weights."""
     return 1.2 * weights + ACTIVATIONS

@@ -1,8 +1,8 @@
-"""Plugins: metrics, modalities, sources of data sets and studies from outside of the workflow.
+"""Plugins: metrics, modalities, sources and studies from outside the workflow.
 
-An experiment names files and modules under ``plugins``; installed packages name theirs as entry points of the groups
-`GROUPS`. A plugin registers what it brings when it is imported: a metric by ``@prh.metric``, all else by
-``prh.register``. Jobs load the same plugins, which they find in the environment (`VARIABLE`).
+An experiment lists files and modules under ``plugins``; installed packages declare theirs as entry points of `GROUPS`.
+A plugin registers what it brings when it is imported: a metric with ``@prh.metric``, anything else with
+``prh.register``. Jobs load the same plugins, which they find in the environment variable `VARIABLE`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TypeVar
 
 GROUPS = ("prh.metrics", "prh.modalities", "prh.sources", "prh.studies")
 KINDS = {"Modality": "prh.modalities", "Source": "prh.downloads.sources", "Study": "prh.studies"}
-"""What can be registered, and where its registry is."""
+"""Classes that can be registered, and the modules of their registries."""
 VARIABLE = "PRH_PLUGINS"
 
 T = TypeVar("T")
@@ -33,10 +33,10 @@ class PluginError(ValueError):
 
 
 def load(plugins: Sequence[str], folder: str | Path = ".") -> None:
-    """Import plugins, files (``my_metric.py``) and modules (``package.module``), and the entry points that there are.
+    """Import plugins: files (``my_metric.py``), modules (``package.module``), and all installed entry points.
 
-    Files are looked up relative to ``folder``, and modules there too before anywhere else. One that is imported already
-    is not imported again. Raises PluginError, which names the plugin and the line, for one that is missing or fails.
+    Files are relative to ``folder``, where modules are looked up first as well. A plugin is imported once. Raises
+    PluginError, naming the plugin and the line, if one is missing or fails.
     """
     for name in plugins:
         _import(name, Path(folder).resolve())
@@ -64,9 +64,9 @@ def register(brought: T) -> T:
     Raises
     ------
     ValueError
-        Its name is taken, or it reads what there is none of.
+        If its name is taken, or it reads something that does not exist.
     TypeError
-        It is anything else.
+        If it is anything else.
 
     Examples
     --------
@@ -97,7 +97,7 @@ def load_from_environment() -> None:
 
 
 def _entry_points() -> list[EntryPoint]:
-    """Those of `GROUPS`, in one look through what is installed."""
+    """The entry points in `GROUPS`, found in one pass over the installed packages."""
     installed = entry_points()
     return [found for group in GROUPS for found in installed.select(group=group)]
 

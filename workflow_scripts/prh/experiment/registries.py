@@ -1,7 +1,7 @@
-"""Registries: files with ready entries (models, data sets, tasks), from which an experiment takes what it names.
+"""Registries: files of ready-made entries (models, data sets, tasks) that experiments can take entries from.
 
 In any list of an experiment, ``- from: resources/models/vision.yaml`` stands for all entries of that list in that file.
-A registry has the lists of an experiment (models, datasets, probes ...); an experiment itself can be one.
+A registry has the same lists as an experiment (models, datasets, probes ...), so an experiment can serve as one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from prh.io import yaml_files
 
 
 def read(path: str | Path) -> dict[str, object]:
-    """An experiment file as it is written. Raises ConfigError where it cannot be read as one (prh.io.yaml_files)."""
+    """The content of an experiment file. Raises ConfigError if it is not a YAML mapping (prh.io.yaml_files)."""
     try:
         content = yaml_files.read(path)
     except yaml_files.YamlError as error:
@@ -31,11 +31,10 @@ def read(path: str | Path) -> dict[str, object]:
 
 
 def expand(raw: Mapping[str, object], folder: str | Path = ".", *others: str | Path) -> dict[str, object]:
-    """``raw`` (a parsed experiment file) with every ``from`` replaced by the entries that it stands for.
+    """``raw`` (a parsed experiment file) with every ``from`` replaced by the entries it stands for.
 
-    Files are looked up relative to ``folder``, and then to ``others`` (the workflow's own registries). Raises
-    ConfigError with a line for each mistake: a missing file, a file that is no registry, a name that is not in it, an
-    unknown key.
+    Files are looked up relative to ``folder``, then relative to ``others`` (the workflow's own registries). Raises
+    ConfigError with a line for each mistake: a missing file, a file that is no registry, an unknown name or key.
     """
     if not isinstance(raw, Mapping):
         raise ConfigError("an experiment must hold keys such as datasets and models.")
@@ -77,7 +76,7 @@ def _taken(kind: str, entry: Mapping, folders: Sequence[Path]) -> list[dict]:
 
 
 def _entries(kind: str, path: Path) -> dict[str, dict]:
-    """The entries of one list of a registry, by name."""
+    """The entries in one list of a registry, by name."""
     try:
         content = yaml_files.read(path)
     except yaml_files.YamlError as error:

@@ -1,11 +1,11 @@
-"""The spec of a job: what it depends on besides its inputs, as one string that is the same for the same meaning.
+"""The spec of a job: everything its result depends on besides its inputs, as one canonical string.
 
-It holds the settings of the job, of each entry only what differs from its default, and the digest of its code. A key
-that is new in the schema is in no spec until somebody sets it, so that it runs nothing again.
+It holds the settings of the job, leaving out keys with their default value, and the digest of its code. A new key of
+the schema therefore appears in no spec until somebody sets it, and makes nothing run again.
 
-A default that *changes* means another result for every entry that does not set it. So what is left out of a spec is not
-the default of today but the first one that a key had, which ``defaults.json`` keeps: keys are added to that file
-(``make schema``), never changed. A default that has become another stands in the specs of all who rely on it.
+A *changed* default means another result for every entry that does not set the key. So the value left out of a spec is
+not today's default but the first one that the key ever had, which ``defaults.json`` keeps. Keys are added to that file
+(``make schema``) but never changed, and a default that changes later appears in the specs of all who rely on it.
 """
 
 from __future__ import annotations
@@ -34,38 +34,38 @@ def canonical(settings: object) -> str:
 
 @dataclass(frozen=True)
 class Spec:
-    """Settings of a job, and the digest of the code that runs it (prh.experiment.code)."""
+    """The settings of a job and the digest of its code (prh.experiment.code)."""
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     code: str = ""
 
     def __str__(self) -> str:
-        """The spec as it stands in a command: `parse` reads it."""
+        """The spec as written in a command; `parse` reads it back."""
         return canonical({"code": self.code, **self.settings})
 
     @cached_property
     def digest(self) -> str:
-        """16 hexadecimal digits for the settings."""
+        """Digest of the settings, 16 hexadecimal digits."""
         return hashlib.sha256(canonical(self.settings).encode()).hexdigest()[:16]
 
     @property
     def provenance(self) -> dict[str, object]:
-        """What the footer of a table says of the spec it was made by."""
+        """What the footer of a table records about the spec that made it."""
         return {"spec": self.digest, "code": self.code, "settings": self.settings}
 
     def entry(self, key: str, kind: Any) -> Any:
-        """The setting ``key`` as an entry of ``kind``, a class of an experiment or a union of them: see `filled`."""
+        """The setting ``key`` as a typed entry of ``kind``, a section class or a union of them; see `filled`."""
         if key not in self.settings:
             raise ValueError(f"--spec has no '{key}'; it has {', '.join(self.settings) or 'nothing'}.")
         return filled(kind, self.settings[key])
 
     def optional(self, key: str, kind: Any) -> Any | None:
-        """`entry`, or None where the spec has no such setting."""
+        """Like `entry`, but None if the spec has no such setting."""
         return self.entry(key, kind) if key in self.settings else None
 
     @classmethod
     def parse(cls, text: str) -> Spec:
-        """The spec that ``text`` writes; for argparse."""
+        """The spec written as ``text``; a type for argparse."""
         try:
             content = json.loads(text)
         except ValueError as error:
@@ -79,9 +79,9 @@ class Spec:
 
 
 def differences(entry: BaseModel, only: Collection[str] | None = None, without: Collection[str] = ()) -> dict[str, Any]:
-    """What of ``entry`` is not as the record of defaults has it, as JSON values.
+    """The keys of ``entry`` whose values differ from the recorded defaults, as JSON values.
 
-    ``only`` and ``without`` name keys. A key that the record does not know yet is left out where it has its default.
+    ``only`` and ``without`` restrict the keys. A key that is not recorded yet is compared with its current default.
     """
     recorded, told = _record().get(type(entry).__name__, {}), {}
     dumped = entry.model_dump(mode="json")  # as the section writes its values: addresses without their secrets
@@ -97,11 +97,11 @@ def differences(entry: BaseModel, only: Collection[str] | None = None, without: 
 
 
 def filled(kind: Any, values: Mapping[str, Any]) -> Any:
-    """The entry of which ``values`` are what `differences` tells: keys that are not there have their defaults.
+    """The entry that `differences` describes by ``values``: keys that are missing get their defaults.
 
-    ``kind`` is a class of prh.experiment.schema, or a union of them that a key tells apart. An entry need not be whole:
-    what a job has no use for may be missing, so rules between keys are not checked. Raises ValueError for an unknown
-    key, a missing one without a default, and a wrong value.
+    ``kind`` is a class of prh.experiment.schema, or a union of classes distinguished by a key. An entry may be
+    incomplete, because keys that a job does not use are left out of its spec; so rules between keys are not checked.
+    Raises ValueError for an unknown key, a missing one without a default, and a wrong value.
     """
     section = _class_of(kind, values)
     if unknown := sorted(set(values) - set(section.model_fields)):
@@ -134,7 +134,7 @@ def _adapter(section: type[BaseModel], name: str) -> TypeAdapter:
 
 
 def sections_in(annotation: Any) -> list[type[BaseModel]]:
-    """The sections that an annotation allows: itself, beside None, or in a list or a union."""
+    """The section classes in an annotation: the class itself, or those inside an optional, a list or a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     if isinstance(annotation, Brought):
@@ -168,7 +168,7 @@ def _record() -> dict[str, dict[str, Any]]:
 
 
 def _default_of(described: Any) -> Any:
-    """The default of a field as `differences` would tell it; `MISSING` where there is none."""
+    """The default of a field in the form of `differences`; `MISSING` if there is none."""
     if described.is_required():
         return MISSING
     default = described.get_default(call_default_factory=True)
@@ -176,7 +176,7 @@ def _default_of(described: Any) -> Any:
 
 
 def recorded(sections: Collection[type[BaseModel]]) -> dict[str, dict[str, Any]]:
-    """The record with the keys of ``sections`` added that it does not have; what it has stays."""
+    """The recorded defaults plus those of new keys in ``sections``; recorded ones never change."""
     record = {name: dict(defaults) for name, defaults in _record().items()} if RECORD.exists() else {}
     for section in sections:
         known = record.setdefault(section.__name__, {})
@@ -187,7 +187,7 @@ def recorded(sections: Collection[type[BaseModel]]) -> dict[str, dict[str, Any]]
 
 
 def sections() -> list[type[BaseModel]]:
-    """Every section that an experiment can hold."""
+    """Every section class of the schema."""
     from prh.experiment import schema
 
     classes = [kind for kind in vars(schema).values() if isinstance(kind, type) and issubclass(kind, schema.Section)]
