@@ -37,12 +37,12 @@ def run_and_be_refused(workflow, culprit):
     ("culprit", "source"),
     [
         (FEATURES, "features/colours/resnet.parquet"),
-        (NEIGHBOURS, "neighbours/colours/other.parquet"),
+        pytest.param(NEIGHBOURS, "neighbours/colours/other.parquet", marks=pytest.mark.whole),
         (ROW, "alignment/colours/mutual_knn/other.best.parquet"),
-        (ALL_PAIRS, "alignment/colours/mutual_knn/other.parquet"),
+        pytest.param(ALL_PAIRS, "alignment/colours/mutual_knn/other.parquet", marks=pytest.mark.whole),
         (FEATURES, None),
         (NEIGHBOURS, None),
-        (ROW, None),
+        pytest.param(ROW, None, marks=pytest.mark.whole),
     ],
 )
 def test_a_foreign_table_is_refused_and_deleting_it_heals(workflow, variant, culprit, source):

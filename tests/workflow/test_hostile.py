@@ -53,7 +53,7 @@ def assert_nothing_else(workflow, before):
     assert made <= {"tiny.yaml", "tiny.lock.yaml", ".snakemake"}
 
 
-@pytest.mark.parametrize("results", [MONSTER, "my data v2"])
+@pytest.mark.parametrize("results", [MONSTER, pytest.param("my data v2", marks=pytest.mark.whole)])
 def test_results_lie_in_a_folder_of_any_name(repository, tmp_path, results):
     workflow = small(repository, tmp_path / "w")
     mine = workflow.folder / "my"
