@@ -108,8 +108,7 @@ class HubRepository:
         facts = ("size", "sha256", "git_sha1")
         listing = {path: {key: getattr(file, key) for key in facts} for path, file in snapshot.files.items()}
         for revision in {self.revision or "main", snapshot.commit}:
-            with files.writing(self._record(revision)) as part:
-                part.write_text(json.dumps({"commit": snapshot.commit, "files": listing}), encoding="utf-8")
+            files.write_json(self._record(revision), {"commit": snapshot.commit, "files": listing})
 
     def _kept(self) -> Snapshot | None:
         """What `_keep` wrote; None if there is nothing that can be read."""

@@ -74,8 +74,6 @@ class Source:
         Whether it is fetched over the network, so that a lock file holds its version.
     is_of_world : bool
         Whether it comes from the idealised world and depends on the world's settings.
-    has_files : bool
-        Whether it fetches files; random weights have none.
     samples : callable
         The largest number of samples that an entry can give, or None if it is unknown: from (entry, settings of the
         world).
@@ -104,7 +102,6 @@ class Source:
     lies_here: Callable[[Any], str | None] = lambda entry: None
     is_elsewhere: bool = False
     is_of_world: bool = False
-    has_files: bool = True
     samples: Callable[[Any, Any], int | None] = lambda entry, world: entry.samples
     size: Callable[[Any], int | None] | None = None
     repository: Callable[[Any], tuple[str, str | None]] | None = None

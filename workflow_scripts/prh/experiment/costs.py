@@ -218,12 +218,13 @@ def _jobs(plan: Plan) -> dict[str, int]:
     rows, studies = plan.comparisons(), [study for study, _ in plan.targets.values()]
     swept = [(dataset, measure) for dataset, measure, _ in plan.panels() if plan.is_swept(measure)]
     sweeps = {(dataset, plan.measures[measure]["metric"]) for dataset, measure in swept}
+    in_files = set(plan.in_files())
     searched = any(plan.row_needs(metric, "neighbours") for metric in metrics)
     scored = len(experiment.texts) * (1 + len(plan.scored("texts")))
     scored += len(experiment.harness) * (1 + len(plan.scored("harness")))
     return {
         "datasets": 2 * len(plan.datasets),
-        "models": sum(map(plan.has_weights, plan.models)) + sum(model in plan.in_files() for _, model in plan.runs()),
+        "models": sum(map(plan.has_weights, plan.models)) + sum(model in in_files for _, model in plan.runs()),
         "features": len(plan.runs()),
         "alignment": searched * len(rows) + len(metrics) * len(rows) + 1 + len(swept)
         + sum(len(plan.models_of(dataset)) for dataset, _ in sweeps),

@@ -77,15 +77,13 @@ def _finding(kind: str, entry: Mapping, lock: Path | None) -> Finding:
 
 def origin(kind: str, entry: Mapping) -> str:
     """Where an entry is downloaded from, for display."""
-    entry = SimpleNamespace(**entry)
-    return source_of(kind, entry).origin(entry)
+    return _source(kind, entry).origin(SimpleNamespace(**entry))
 
 
 def asked_size(kind: str, entry: Mapping) -> int | None:
     """Bytes of a download that is not in a hub repository; None if unknown."""
-    entry = SimpleNamespace(**entry)
-    size = source_of(kind, entry).size
-    return None if size is None else size(entry)
+    size = _source(kind, entry).size
+    return None if size is None else size(SimpleNamespace(**entry))
 
 
 def is_repository(kind: str, entry: Mapping) -> bool:

@@ -7,7 +7,6 @@ A plugin registers what it brings when it is imported: a metric with ``@prh.metr
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sys
@@ -17,6 +16,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
+
+from prh.io.functions import module_from_file
 
 GROUPS = ("prh.metrics", "prh.modalities", "prh.sources", "prh.studies")
 KINDS = {"Modality": "prh.modalities", "Source": "prh.downloads.sources", "Study": "prh.studies"}
@@ -113,23 +114,10 @@ def _import(name: str, folder: Path) -> None:
     if home not in sys.path:
         sys.path.insert(1, home)  # a plugin may import what lies beside it
     try:
-        _loaded[path] = _from_file(path) if is_file else import_module(name)
+        module = f"prh_plugin_{len(_loaded)}_{path.stem}"
+        _loaded[path] = module_from_file(path, module) if is_file else import_module(name)
     except (Exception, SystemExit) as error:
         raise PluginError(_sentence(name, error)) from error
-
-
-def _from_file(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"prh_plugin_{len(_loaded)}_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None  # a .py file has one
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[spec.name]
-        raise
-    return module
 
 
 def _sentence(name: str, error: BaseException) -> str:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pkgutil
+import sys
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 Function = str | Callable[..., Any]
@@ -18,6 +22,21 @@ def import_members(package: str, *, folders_only: bool = False) -> None:
     for module in pkgutil.iter_modules(import_module(package).__path__, f"{package}."):
         if module.ispkg or not folders_only:
             import_module(module.name)
+
+
+def module_from_file(path: Path, name: str) -> ModuleType:
+    """Import a Python file as the module ``name``, which must be new; a file that fails leaves no module behind."""
+    spec = spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None  # a .py file has one
+    module = module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
 
 
 def resolved(function: Function) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ import copy
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module, util
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from prh.io.functions import module_from_file
 from prh.models import factory_files
 from prh.models.loading import parameter_count
 from prh.models.repositories import ModelError, first_line
@@ -91,24 +92,14 @@ def _function(factory: str, about: str) -> Callable[..., Any]:
         if home not in sys.path:
             sys.path.insert(1, home)  # it may import what lies beside it
         is_file = place.endswith(".py")
-        _imported[path] = _running(lambda: _from_file(path) if is_file else import_module(place), about, path)
+        module = f"prh_factory_{len(_imported)}_{path.stem}"  # a name that no other module has
+        _imported[path] = _running(
+            lambda: module_from_file(path, module) if is_file else import_module(place), about, path
+        )
     function = getattr(_imported[path], name, None)
     if not callable(function):
         raise ModelError(f"{about} is missing: {place} defines no function {name}.")
     return function
-
-
-def _from_file(path: Path) -> ModuleType:
-    """Import a file under a name that no other module has."""
-    spec = util.spec_from_file_location(f"prh_factory_{len(_imported)}_{path.stem}", path)
-    module = util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[spec.name]
-        raise
-    return module
 
 
 def _running(call: Callable[[], Any], about: str, path: Path | None) -> Any:

@@ -24,6 +24,4 @@ def mistake(entry: WeightsEntry) -> str | None:
     return "source 'random' needs 'id' (timm architecture) or 'path' (folder with config.json)"
 
 
-register(
-    Source("random", of="models", fetch=fetch, mistake=mistake, lies_here=lambda entry: entry.path, has_files=False)
-)
+register(Source("random", of="models", fetch=fetch, mistake=mistake, lies_here=lambda entry: entry.path))
